@@ -1,0 +1,83 @@
+//! Carries out the fault that befalls a call.
+//!
+//! The two handlers call [`Script::reach`] at each moment of their road and ask the few questions that concern the
+//! whole call. Without a fault every one of these does nothing.
+
+use std::time::Duration;
+
+use crate::answer::{self, Exit};
+use crate::faults::{Act, Defect, Fault, Field, Moment};
+
+/// The fault of one call, or none.
+pub(crate) struct Script {
+    fault: Option<Fault>,
+}
+
+impl Script {
+    pub(crate) fn new(fault: Option<Fault>) -> Self {
+        Self { fault }
+    }
+
+    pub(crate) fn describe(&self) -> Option<String> {
+        self.fault.as_ref().map(|fault| format!("{fault:?}"))
+    }
+
+    /// Acts if the fault is for this moment.
+    pub(crate) async fn reach(&self, moment: Moment) -> Result<(), Exit> {
+        match &self.fault {
+            Some(fault) if fault.at == moment => perform(&fault.act).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// The moment within the body at which to call [`Script::reach`], as a count of bytes.
+    pub(crate) fn body_mark(&self) -> Option<u64> {
+        match self.fault.as_ref()?.at {
+            Moment::Body(bytes) => Some(bytes),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn bytes_per_second(&self) -> Option<u64> {
+        match self.fault.as_ref()?.act {
+            Act::Slow { bytes_per_second } => Some(bytes_per_second),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn expired_url(&self) -> bool {
+        matches!(&self.fault, Some(Fault { act: Act::ExpiredUrl, .. }))
+    }
+
+    pub(crate) fn refuse_expect(&self) -> bool {
+        matches!(&self.fault, Some(Fault { act: Act::RefuseExpect, .. }))
+    }
+
+    pub(crate) fn no_continue(&self) -> bool {
+        matches!(&self.fault, Some(Fault { act: Act::NoContinue, .. }))
+    }
+
+    pub(crate) fn defect(&self) -> Option<(Field, Defect)> {
+        match self.fault.as_ref()?.act {
+            Act::Field { field, defect } => Some((field, defect)),
+            _ => None,
+        }
+    }
+}
+
+async fn perform(act: &Act) -> Result<(), Exit> {
+    match act {
+        Act::Answer(made_up) => Err(answer::made_up(made_up).into()),
+        Act::Reset => Err(Exit::Reset),
+        Act::Stall => std::future::pending().await,
+        Act::Hold { hold } => {
+            hold.pass().await;
+            Ok(())
+        }
+        Act::Delay { millis } => {
+            tokio::time::sleep(Duration::from_millis(*millis)).await;
+            Ok(())
+        }
+        Act::Slow { .. } | Act::ExpiredUrl | Act::Field { .. } | Act::RefuseExpect | Act::NoContinue => Ok(()),
+    }
+}
