@@ -1,0 +1,170 @@
+//! The Cyberun API, as far as uploading needs it: one call that turns a file's name, size and type into a
+//! [`Ticket`].
+//!
+//! It makes the call once and says what came of it; whether to call again is the caller's matter. It knows
+//! nothing of storage and of Kubernetes. The API's rules: <https://docs.cyberun.cloud/api-reference>.
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue, StatusCode};
+use url::Url;
+
+pub use self::auth::{Credential, Invalid};
+pub use self::error::{Error, Retry};
+pub use self::wire::File;
+use crate::reason::Reason;
+use crate::redact::{PresignedUrl, quote};
+
+mod auth;
+mod error;
+mod wire;
+
+/// The API of the hosted platform.
+pub const HOSTED: &str = "https://core.cyberun.cloud/api/v1";
+
+const CONNECT: Duration = Duration::from_secs(10);
+const ANSWER: Duration = Duration::from_secs(30);
+/// A presign answer is about 1 KiB; more than this is not one.
+const LARGEST_ANSWER: usize = 64 * 1024;
+const LARGEST_ERROR: usize = 4 * 1024;
+
+/// Permission to put one object: where to, with which headers, and the key it will have.
+#[derive(Clone, Debug)]
+pub struct Ticket {
+    /// The opaque reference for workflows, valid once the object is stored.
+    pub file_key: String,
+    /// Where to put the bytes.
+    pub url: PresignedUrl,
+    /// Headers to send verbatim.
+    pub headers: HeaderMap,
+}
+
+/// A client of one deployment's API.
+#[derive(Clone, Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    presign: Url,
+    allow_http: bool,
+}
+
+/// Why an API URL is not used.
+#[derive(Debug, thiserror::Error)]
+pub enum BadUrl {
+    /// Not an absolute http(s) URL without query or credentials.
+    #[error("the API URL must be an absolute URL such as {HOSTED}, without user, query or fragment")]
+    Malformed,
+    /// `http:` without leave.
+    #[error("the API URL must be https, as a credential goes there (http only with --allow-http)")]
+    Unencrypted,
+    /// The HTTP client cannot be made.
+    #[error("cannot set up the HTTP client")]
+    Client(#[source] reqwest::Error),
+}
+
+impl Client {
+    /// A client of the API at `base` (with its `/api/v1`); `http:` URLs only with `allow_http`.
+    pub fn new(base: &str, allow_http: bool, tls: rustls::ClientConfig) -> Result<Self, BadUrl> {
+        let base = Url::parse(base.trim()).map_err(|_| BadUrl::Malformed)?;
+        let plain = base.username().is_empty() && base.password().is_none() && base.query().is_none() && base.fragment().is_none();
+        if !matches!(base.scheme(), "http" | "https") || !base.has_host() || !plain {
+            return Err(BadUrl::Malformed);
+        }
+        if base.scheme() == "http" && !allow_http {
+            return Err(BadUrl::Unencrypted);
+        }
+        let presign = Url::parse(&format!("{}/r/files/presign", base.as_str().trim_end_matches('/')));
+        let http = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .connect_timeout(CONNECT)
+            .timeout(ANSWER)
+            .http1_only()
+            .user_agent(concat!("fileupload-operator/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(BadUrl::Client)?;
+        Ok(Self { http, presign: presign.map_err(|_| BadUrl::Malformed)?, allow_http })
+    }
+
+    /// Asks once for leave to upload `file`.
+    pub async fn presign(&self, credential: &Credential, file: &File<'_>) -> Result<Ticket, Error> {
+        let answer = self.request(credential, file).send().await.map_err(|error| self.unreachable(&error))?;
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        if !status.is_success() {
+            let (body, _) = read(answer, LARGEST_ERROR).await.unwrap_or_default();
+            return Err(Error::of_answer(status, &headers, &credential.scrub(&String::from_utf8_lossy(&body))));
+        }
+        let (body, whole) = read(answer, LARGEST_ANSWER).await.map_err(|error| self.unreachable(&error))?;
+        if !whole {
+            return Err(unusable(status, "more than 64 KiB, which is no presign answer"));
+        }
+        let ticket = wire::ticket(&body).map_err(|what| unusable(status, &what))?;
+        self.check(&ticket, file.file_size).map_err(|what| unusable(status, &what))?;
+        Ok(ticket)
+    }
+
+    fn request(&self, credential: &Credential, file: &File<'_>) -> reqwest::RequestBuilder {
+        let mut request = self.http.post(self.presign.clone()).header(http::header::ACCEPT, "application/json");
+        if let Some(authorization) = credential.authorization() {
+            request = request.header(http::header::AUTHORIZATION, authorization);
+        }
+        if let Some(team) = credential.team() {
+            request = request.header("X-Team-ID", team);
+        }
+        let body = serde_json::json!(file).to_string();
+        request.header(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json")).body(body)
+    }
+
+    /// What cannot be carried out exactly as it was signed is refused before a byte is sent.
+    fn check(&self, ticket: &Ticket, size: u64) -> Result<(), String> {
+        if !ticket.url.is_https() && !self.allow_http {
+            return Err("an upload_url that is not https".into());
+        }
+        if ticket.headers.contains_key(http::header::TRANSFER_ENCODING) {
+            return Err("an upload header Transfer-Encoding, which no presigned PUT may have".into());
+        }
+        match ticket.headers.get(http::header::CONTENT_LENGTH).map(HeaderValue::to_str) {
+            None => Ok(()),
+            Some(Ok(length)) if length.trim().parse() == Ok(size) => Ok(()),
+            Some(_) => Err("a Content-Length that is not the size it was asked for".into()),
+        }
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> Error {
+        let host = self.presign.host_str().unwrap_or_default();
+        let message = if error.is_timeout() && !error.is_connect() {
+            format!("the Cyberun API at {host} did not answer within {} s", ANSWER.as_secs())
+        } else if error.is_connect() {
+            format!("cannot connect to the Cyberun API at {host}: {}", cause(error))
+        } else {
+            format!("the connection to the Cyberun API at {host} broke off: {}", cause(error))
+        };
+        Error::new(Reason::ApiUnavailable, message)
+    }
+}
+
+fn unusable(status: StatusCode, what: &str) -> Error {
+    Error::new(Reason::InvalidResponse, format!("the Cyberun API answered {} with {what}", status.as_u16()))
+}
+
+/// The innermost cause, which names what happened; the outer ones repeat the URL.
+fn cause(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    quote(&innermost.to_string())
+}
+
+/// At most `limit` bytes of the body, and whether that was all of it.
+async fn read(mut answer: reqwest::Response, limit: usize) -> Result<(Vec<u8>, bool), reqwest::Error> {
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await? {
+        if body.len() + chunk.len() > limit {
+            body.extend_from_slice(&chunk[..limit - body.len()]);
+            return Ok((body, false));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok((body, true))
+}

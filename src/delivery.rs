@@ -1,0 +1,220 @@
+//! From a source to a key: presign, then PUT, with the rules that hold between the two.
+//!
+//! [`Courier::attempt`] is one attempt, the same for the controller, a job, a sidecar and a laptop;
+//! [`Courier::deliver`] is a bounded loop of attempts for those that have nobody else to call them again.
+//!
+//! | what storage answers | what the attempt does |
+//! |---|---|
+//! | 403, 412 at the first try | one second ticket, then `StorageRefused` |
+//! | reset, timeout, 5xx | the same URL once more, then `StorageUnavailable` |
+//! | 412 after that | stored, if the first try had sent its whole body; else as above |
+//! | 409, 429 | `StorageUnavailable`, later |
+//! | anything else | `StorageRefused` |
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use crate::backoff;
+use crate::cyberun::{self, Credential, Retry, Ticket};
+use crate::reason::{Class, Reason};
+use crate::transfer::{self, Opened, Source, SourceError};
+
+mod media_type;
+
+/// The size above which the hosted platform may refuse a file, in bytes.
+pub const USUAL_LIMIT: u64 = 500 * 1000 * 1000;
+
+/// What is to be delivered.
+#[derive(Clone, Debug)]
+pub struct Parcel {
+    /// Where the bytes are.
+    pub source: Source,
+    /// The name to store it under.
+    pub file_name: String,
+    /// The MIME type; guessed if `None`.
+    pub content_type: Option<String>,
+    /// Counts the bytes sent by the attempt under way.
+    pub sent: Arc<AtomicU64>,
+}
+
+/// What was delivered.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Delivered {
+    /// The opaque reference for workflows.
+    pub file_key: String,
+    /// The MIME type it was declared with.
+    pub content_type: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// The SHA-256 of what was stored, in lower-case hex.
+    pub sha256: String,
+}
+
+/// Why an attempt failed.
+#[derive(Clone, Debug, thiserror::Error, Eq, PartialEq)]
+#[error("{message}")]
+pub struct Failure {
+    /// The reason, whose class says what follows.
+    pub reason: Reason,
+    /// Stable text for people.
+    pub message: String,
+    /// How long the other side asks to wait.
+    pub retry_after: Option<Duration>,
+}
+
+impl Failure {
+    /// A failure for which nobody asked to wait.
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into(), retry_after: None }
+    }
+}
+
+/// How long [`Courier::deliver`] goes on.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The most attempts per file.
+    pub attempts: u32,
+}
+
+/// Carries parcels: one client of the API, one of storage.
+pub struct Courier {
+    cyberun: cyberun::Client,
+    storage: transfer::Client,
+}
+
+/// Why there is no courier.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The API URL is not usable.
+    #[error(transparent)]
+    Url(#[from] cyberun::BadUrl),
+    /// No certificate authority is trusted.
+    #[error("no trusted certificate was found: install the system's CA certificates, or name a PEM file in SSL_CERT_FILE{0}")]
+    NoRoots(String),
+    /// TLS cannot be set up.
+    #[error("cannot set up TLS")]
+    Tls(#[from] rustls::Error),
+}
+
+impl Courier {
+    /// A courier to the deployment whose API is at `api_url`, trusting the system's certificates
+    /// (or those of `SSL_CERT_FILE`).
+    pub fn new(api_url: &str, allow_http: bool) -> Result<Self, SetupError> {
+        let tls = tls()?;
+        Ok(Self { cyberun: cyberun::Client::new(api_url, allow_http, tls.clone())?, storage: transfer::Client::new(tls) })
+    }
+
+    /// One attempt: the source opened anew, a new ticket, one PUT and its inner rules.
+    pub async fn attempt(&self, credential: &Credential, parcel: &Parcel) -> Result<Delivered, Failure> {
+        let opened = Arc::new(parcel.source.open().await.map_err(of_source)?);
+        let content_type = parcel.content_type.clone().unwrap_or_else(|| media_type::media_type(&parcel.file_name, opened.head()));
+        let file = cyberun::File { file_name: &parcel.file_name, file_size: opened.size(), content_type: &content_type };
+        let mut refused = None;
+        for _ticket in 0..2 {
+            let ticket = self.cyberun.presign(credential, &file).await.map_err(of_api)?;
+            match self.put(&ticket, &opened, parcel).await {
+                Ok(digest) => {
+                    let sha256 = hex(&digest);
+                    return Ok(Delivered { file_key: ticket.file_key, content_type, size: opened.size(), sha256 });
+                }
+                Err(error @ transfer::Error::Refused(_)) => refused = Some(error),
+                Err(error) => return Err(of_storage(error)),
+            }
+        }
+        let said = refused.map(|error| error.to_string()).unwrap_or_default();
+        Err(Failure::new(Reason::StorageRefused, format!("{said}, also with a second presigned URL")))
+    }
+
+    /// One ticket's PUT, and once more where it is not known what became of the first.
+    async fn put(&self, ticket: &Ticket, opened: &Arc<Opened>, parcel: &Parcel) -> Result<[u8; 32], transfer::Error> {
+        let put = || self.storage.put(&ticket.url, &ticket.headers, opened, &parcel.sent);
+        match put().await {
+            Err(transfer::Error::Unavailable { whole, .. }) => match (put().await, whole) {
+                (Err(transfer::Error::Refused(said)), Some(digest)) if said.is_precondition_failed() => {
+                    opened.check_unchanged()?;
+                    Ok(digest)
+                }
+                (result, _) => result,
+            },
+            result => result,
+        }
+    }
+
+    /// Attempts until it succeeds, cannot, or the limits are reached; `on_retry` hears of each new try.
+    pub async fn deliver(
+        &self,
+        credential: &Credential,
+        parcel: &Parcel,
+        limits: Limits,
+        mut on_retry: impl FnMut(&Failure, Duration),
+    ) -> Result<Delivered, Failure> {
+        let mut failures = 0;
+        loop {
+            let failure = match self.attempt(credential, parcel).await {
+                Ok(delivered) => return Ok(delivered),
+                Err(failure) => failure,
+            };
+            failures += 1;
+            if failure.reason.class() != Class::Backoff || failure.reason == Reason::FileNotFound || failures >= limits.attempts {
+                return Err(failure);
+            }
+            let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), failures);
+            let delay = backoff::delay_asked(failures, seed, failure.retry_after);
+            on_retry(&failure, delay);
+            tokio::time::sleep(delay).await;
+        }
+    }
+}
+
+/// Lower-case hex, as `sha256sum` prints it.
+pub fn hex(digest: &[u8]) -> String {
+    use std::fmt::Write;
+    digest.iter().fold(String::with_capacity(digest.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn tls() -> Result<rustls::ClientConfig, SetupError> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add_parsable_certificates(found.certs);
+    if roots.is_empty() {
+        let first = found.errors.first().map(|error| format!(" ({error})"));
+        return Err(SetupError::NoRoots(first.unwrap_or_default()));
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
+fn of_api(error: cyberun::Error) -> Failure {
+    let retry_after = match error.retry() {
+        Retry::Never => None,
+        Retry::After(asked) => asked,
+    };
+    Failure { reason: error.reason(), message: error.to_string(), retry_after }
+}
+
+fn of_source(error: SourceError) -> Failure {
+    let reason = match &error {
+        SourceError::NotFound(_) => Reason::FileNotFound,
+        SourceError::NotAFile { .. } => Reason::NotAFile,
+        SourceError::PermissionDenied { .. } | SourceError::Unreachable(_) => Reason::PermissionDenied,
+        SourceError::TooLarge(_) => Reason::TooLarge,
+        SourceError::Changed(_) | SourceError::Read { .. } => Reason::SourceChanged,
+    };
+    Failure::new(reason, error.to_string())
+}
+
+fn of_storage(error: transfer::Error) -> Failure {
+    let message = error.to_string();
+    let (reason, retry_after) = match error {
+        transfer::Error::Source(error) => return of_source(error),
+        transfer::Error::Busy { retry_after, .. } | transfer::Error::Unavailable { retry_after, .. } => (Reason::StorageUnavailable, retry_after),
+        transfer::Error::TooLarge(_) => (Reason::TooLarge, None),
+        transfer::Error::Refused(_) | transfer::Error::Unexpected(_) => (Reason::StorageRefused, None),
+    };
+    Failure { reason, message, retry_after }
+}

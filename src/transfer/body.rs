@@ -1,0 +1,144 @@
+//! The body of a PUT: exactly the announced bytes, hashed and counted as they leave, behind a gate.
+//!
+//! With `Expect: 100-continue` nothing is read from the source until the storage has said that it wants the
+//! body, or a second has passed. One buffer is reused for the whole body.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Frame, SizeHint};
+use sha2::{Digest, Sha256};
+use tokio::sync::oneshot;
+use tokio::time::Sleep;
+
+use super::source::{Opened, SourceError};
+
+/// How much is read and handed over at a time.
+const CHUNK: usize = 64 * 1024;
+
+/// What is known of a body from outside while it is sent.
+#[derive(Debug)]
+pub(super) struct Meter {
+    /// Bytes handed to the connection.
+    pub(super) sent: Arc<AtomicU64>,
+    /// The SHA-256 of the body, once all of it was handed over.
+    pub(super) digest: Mutex<Option<[u8; 32]>>,
+    /// Why the source could not be read to its end.
+    pub(super) failure: Mutex<Option<SourceError>>,
+    /// Whether the gate opened only because nobody answered in time.
+    pub(super) impatient: Mutex<bool>,
+}
+
+impl Meter {
+    pub(super) fn new(sent: Arc<AtomicU64>) -> Arc<Self> {
+        sent.store(0, Ordering::Relaxed);
+        Arc::new(Self { sent, digest: Mutex::default(), failure: Mutex::default(), impatient: Mutex::default() })
+    }
+}
+
+/// Sets or takes what a mutex holds. A holder that panicked leaves it as valid as before.
+pub(super) fn with<T, R>(mutex: &Mutex<T>, act: impl FnOnce(&mut T) -> R) -> R {
+    act(&mut mutex.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Holds a body back until the storage asks for it, or the patience ends.
+pub(super) struct Gate {
+    pub(super) opened: oneshot::Receiver<Infallible>,
+    pub(super) patience: Pin<Box<Sleep>>,
+}
+
+impl Gate {
+    /// Ready once open; true if only because the patience ended.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<bool> {
+        if Pin::new(&mut self.opened).poll(context).is_ready() {
+            return Poll::Ready(false);
+        }
+        self.patience.as_mut().poll(context).map(|()| true)
+    }
+}
+
+/// The body itself.
+pub(super) struct Body {
+    opened: Arc<Opened>,
+    offset: u64,
+    buffer: BytesMut,
+    hasher: Sha256,
+    meter: Arc<Meter>,
+    gate: Option<Gate>,
+}
+
+impl Body {
+    pub(super) fn new(opened: Arc<Opened>, meter: Arc<Meter>, gate: Option<Gate>) -> Self {
+        let body = Self { opened, offset: 0, buffer: BytesMut::new(), hasher: Sha256::new(), meter, gate };
+        if body.left() == 0 {
+            body.finish();
+        }
+        body
+    }
+
+    fn left(&self) -> u64 {
+        self.opened.size() - self.offset
+    }
+
+    fn finish(&self) {
+        let digest = self.hasher.clone().finalize().into();
+        with(&self.meter.digest, |slot| *slot = Some(digest));
+    }
+
+    fn next(&mut self) -> Result<Bytes, SourceError> {
+        let length = usize::try_from(self.left()).map_or(CHUNK, |left| left.min(CHUNK));
+        // Once the connection has let go of the chunk before, its memory is taken again.
+        self.buffer.resize(length, 0);
+        self.opened.read_exact_at(&mut self.buffer, self.offset)?;
+        let chunk = self.buffer.split().freeze();
+        self.hasher.update(&chunk);
+        self.offset += length as u64;
+        self.meter.sent.store(self.offset, Ordering::Relaxed);
+        if self.left() == 0 {
+            // The last chunk leaves only if the file is still the one that was announced.
+            self.opened.check_unchanged()?;
+            self.finish();
+        }
+        Ok(chunk)
+    }
+}
+
+/// The source failed; what happened is in the meter.
+#[derive(Debug, thiserror::Error)]
+#[error("the source could not be read to its end")]
+pub(super) struct Broken;
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let body = self.get_mut();
+        if let Some(gate) = &mut body.gate {
+            match gate.poll(context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(impatient) => with(&body.meter.impatient, |slot| *slot = impatient),
+            }
+            body.gate = None;
+        }
+        if body.left() == 0 {
+            return Poll::Ready(None);
+        }
+        Poll::Ready(Some(body.next().map(Frame::data).map_err(|error| {
+            with(&body.meter.failure, |slot| *slot = Some(error));
+            Broken
+        })))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left() == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left())
+    }
+}
