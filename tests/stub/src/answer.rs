@@ -19,9 +19,24 @@ use crate::faults::Answer;
 pub(crate) type Body = UnsyncBoxBody<Bytes, Infallible>;
 pub(crate) type Reply = Response<Body>;
 
+/// The answer of a handler that says no; boxed, so that the good case stays small.
+pub(crate) struct Refusal(Box<Reply>);
+
+impl From<Reply> for Refusal {
+    fn from(reply: Reply) -> Self {
+        Self(Box::new(reply))
+    }
+}
+
+impl From<Refusal> for Reply {
+    fn from(refusal: Refusal) -> Self {
+        *refusal.0
+    }
+}
+
 /// How a handler ends early.
 pub(crate) enum Exit {
-    Answer(Reply),
+    Answer(Refusal),
     Reset,
     /// The client is gone.
     Gone,
@@ -29,7 +44,13 @@ pub(crate) enum Exit {
 
 impl From<Reply> for Exit {
     fn from(reply: Reply) -> Self {
-        Self::Answer(reply)
+        Self::Answer(reply.into())
+    }
+}
+
+impl From<Refusal> for Exit {
+    fn from(refusal: Refusal) -> Self {
+        Self::Answer(refusal)
     }
 }
 
@@ -52,11 +73,11 @@ pub(crate) fn json_error(status: StatusCode, code: &str, message: &str) -> Reply
     json(status, &json!({"error": {"code": code, "message": message}}))
 }
 
-pub(crate) fn xml_error(status: StatusCode, code: &str, message: &str) -> Reply {
+pub(crate) fn xml_error(status: StatusCode, code: &str, message: &str) -> Refusal {
     let body = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>"
     );
-    reply(status, "application/xml", body)
+    reply(status, "application/xml", body).into()
 }
 
 /// The answer a test made up; a status or header that HTTP does not know becomes 500 and tells so.
@@ -81,11 +102,16 @@ fn try_made_up(answer: &Answer) -> Result<Reply, http::Error> {
 
 /// A stream, so that hyper takes the headers' word for its length.
 fn padded(body: String, filler: u64) -> Body {
-    const CHUNK: u64 = 64 * 1024;
-    static SPACES: [u8; CHUNK as usize] = [b' '; CHUNK as usize];
-    let sizes = (0..filler.div_ceil(CHUNK)).map(move |chunk| (filler - chunk * CHUNK).min(CHUNK));
-    let chunks = sizes.map(|size| Bytes::from_static(&SPACES[..usize::try_from(size).unwrap_or_default()]));
-    streamed(stream::iter(std::iter::once(Bytes::from(body)).chain(chunks)))
+    static SPACES: [u8; 64 * 1024] = [b' '; 64 * 1024];
+    let mut left = filler;
+    let chunks = std::iter::from_fn(move || {
+        let size = usize::try_from(left).unwrap_or(usize::MAX).min(SPACES.len());
+        left -= size as u64;
+        (size > 0).then(|| Bytes::from_static(&SPACES[..size]))
+    });
+    // hyper gives up on a body that ends too early; while the tail is pending it first sends what it has.
+    let tail = stream::once(tokio::task::yield_now()).map(|()| Bytes::new());
+    streamed(stream::iter(std::iter::once(Bytes::from(body)).chain(chunks)).chain(tail))
 }
 
 /// The same answer, written at this rate.

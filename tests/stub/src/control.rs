@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::answer::{self, Reply};
 use crate::credentials::Standing;
-use crate::faults::Rule;
+use crate::rules::Rule;
 use crate::state::State;
 
 pub(crate) const PREFIX: &str = "/_stub/";

@@ -1,20 +1,15 @@
-//! What can go wrong, and the queue it waits in.
+//! What can go wrong with one call.
 //!
-//! A [`Fault`] is an [`Act`] at a [`Moment`] of one call. A [`Rule`] says which call it befalls. Rules that strike
-//! once wait in line per step and go before those that always strike; one call meets at most one fault. A fault is
-//! data only: how it is carried out is the business of `act`, so that it can come as JSON from a shell script.
+//! A [`Fault`] is an [`Act`] at a [`Moment`] of the call's road. It is data only, so that it can come as JSON from a
+//! shell script: `rules` decides which call it befalls and `act` carries it out.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimePrinter;
 use serde::{Deserialize, Serialize};
 
-use crate::credentials::Credential;
 use crate::hold::Hold;
-use crate::record::Step;
 
 /// Where on a call's road the act happens.
 ///
@@ -270,94 +265,4 @@ pub enum GateShape {
     Flat,
     /// `{"detail": "feature not licensed: NAME"}`
     Text,
-}
-
-/// Which calls a fault befalls.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Rule {
-    /// The step.
-    pub step: Step,
-    /// What happens.
-    pub fault: Fault,
-    /// Only calls for this file name.
-    #[serde(default)]
-    pub file_name: Option<String>,
-    /// Only calls made with the credential of this label; a put counts as its presign's.
-    #[serde(default)]
-    pub credential: Option<String>,
-    /// Every such call, not only the next one.
-    #[serde(default)]
-    pub always: bool,
-}
-
-impl Rule {
-    /// The next call of this step.
-    pub fn once(step: Step, fault: impl Into<Fault>) -> Self {
-        Self { step, fault: fault.into(), file_name: None, credential: None, always: false }
-    }
-
-    /// Every call of this step.
-    pub fn always(step: Step, fault: impl Into<Fault>) -> Self {
-        Self { always: true, ..Self::once(step, fault) }
-    }
-
-    /// Only those for this file name.
-    #[must_use]
-    pub fn for_file(self, file_name: &str) -> Self {
-        Self { file_name: Some(file_name.into()), ..self }
-    }
-
-    /// Only those made with this credential.
-    #[must_use]
-    pub fn for_credential(self, credential: &Credential) -> Self {
-        Self { credential: Some(credential.label().into()), ..self }
-    }
-
-    fn strikes(&self, step: Step, file_name: Option<&str>, credential: Option<&str>) -> bool {
-        let matches = |wanted: &Option<String>, got| wanted.is_none() || wanted.as_deref() == got;
-        self.step == step && matches(&self.file_name, file_name) && matches(&self.credential, credential)
-    }
-}
-
-/// The rules of one stub.
-#[derive(Default)]
-pub(crate) struct Faults {
-    armed: Mutex<Vec<Rule>>,
-    holds: Mutex<HashMap<String, Hold>>,
-}
-
-impl Faults {
-    pub(crate) fn arm(&self, rule: Rule) {
-        if let Act::Hold { hold } = &rule.fault.act {
-            lock(&self.holds).insert(hold.name().into(), hold.clone());
-        }
-        lock(&self.armed).push(rule);
-    }
-
-    pub(crate) fn clear(&self) {
-        lock(&self.armed).clear();
-    }
-
-    pub(crate) fn armed(&self) -> Vec<Rule> {
-        lock(&self.armed).clone()
-    }
-
-    /// Opens the hold of this name; false if there is none.
-    pub(crate) fn release(&self, hold: &str) -> bool {
-        lock(&self.holds).get(hold).map(Hold::release).is_some()
-    }
-
-    pub(crate) fn take(&self, step: Step, file_name: Option<&str>, credential: Option<&str>) -> Option<Fault> {
-        let mut armed = lock(&self.armed);
-        let strikes = |rule: &Rule| rule.strikes(step, file_name, credential);
-        if let Some(first) = armed.iter().position(|rule| !rule.always && strikes(rule)) {
-            return Some(armed.remove(first).fault);
-        }
-        armed.iter().find(|rule| strikes(rule)).map(|rule| rule.fault.clone())
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

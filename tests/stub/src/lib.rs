@@ -43,6 +43,7 @@ mod hold;
 mod options;
 mod presign;
 mod record;
+mod rules;
 mod server;
 mod signature;
 mod state;
@@ -53,8 +54,9 @@ mod tls;
 mod wire;
 
 pub use credentials::{Credential, Kind};
-pub use faults::{Act, Answer, Defect, Fault, Field, GateShape, Moment, Rule};
+pub use faults::{Act, Answer, Defect, Fault, Field, GateShape, Moment};
 pub use hold::Hold;
 pub use options::{ExternalS3, KeyShape, Options, UploadHeaders};
 pub use record::{Call, End, Object, Snapshot, Step};
+pub use rules::Rule;
 pub use stub::Stub;

@@ -35,7 +35,7 @@ struct Args {
     /// File the authority's certificate is written to, as PEM
     #[arg(long, requires = "tls")]
     ca_out: Option<PathBuf>,
-    /// What the presign answer's upload_headers holds
+    /// What `upload_headers` holds in presign answers
     #[arg(long, value_enum, default_value_t = Filling::Filled)]
     upload_headers: Filling,
     /// Which documented shape file keys have
@@ -60,21 +60,21 @@ struct Args {
 #[derive(clap::Args)]
 #[group(multiple = true)]
 struct External {
-    /// Sign URLs for this S3 store instead of the stub's own
-    #[arg(long, requires_all = ["external_s3_bucket", "external_s3_access_key", "external_s3_secret_key"])]
-    external_s3: Option<Url>,
+    /// Sign URLs for the S3 store at this URL instead of the stub's own
+    #[arg(long = "external-s3", requires_all = ["bucket", "access_key", "secret_key"])]
+    endpoint: Option<Url>,
     /// Bucket in that store
-    #[arg(long, requires = "external_s3")]
-    external_s3_bucket: Option<String>,
+    #[arg(long = "external-s3-bucket", requires = "endpoint")]
+    bucket: Option<String>,
     /// Region to sign for
-    #[arg(long, default_value = "us-east-1")]
-    external_s3_region: String,
+    #[arg(long = "external-s3-region", default_value = "us-east-1")]
+    region: String,
     /// Access key of that store
-    #[arg(long, requires = "external_s3")]
-    external_s3_access_key: Option<String>,
+    #[arg(long = "external-s3-access-key", requires = "endpoint")]
+    access_key: Option<String>,
     /// Secret key of that store
-    #[arg(long, requires = "external_s3")]
-    external_s3_secret_key: Option<String>,
+    #[arg(long = "external-s3-secret-key", requires = "endpoint")]
+    secret_key: Option<String>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -139,11 +139,11 @@ impl Args {
 impl External {
     fn store(&self) -> Option<ExternalS3> {
         Some(ExternalS3 {
-            endpoint: self.external_s3.clone()?,
-            bucket: self.external_s3_bucket.clone()?,
-            region: self.external_s3_region.clone(),
-            access_key: self.external_s3_access_key.clone()?,
-            secret_key: self.external_s3_secret_key.clone()?,
+            endpoint: self.endpoint.clone()?,
+            bucket: self.bucket.clone()?,
+            region: self.region.clone(),
+            access_key: self.access_key.clone()?,
+            secret_key: self.secret_key.clone()?,
         })
     }
 }

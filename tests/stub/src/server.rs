@@ -203,7 +203,8 @@ fn begin(service: Service, state: &State, line: &Line, request: &Request<Incomin
 
 fn settle(service: Service, call: ActiveCall, line: &Line, outcome: Result<Reply, Exit>) -> Result<Reply, Dropped> {
     let mut reply = match outcome {
-        Ok(reply) | Err(Exit::Answer(reply)) => reply,
+        Ok(reply) => reply,
+        Err(Exit::Answer(refusal)) => refusal.into(),
         Err(Exit::Reset) => {
             line.reset();
             call.end(End::Reset);

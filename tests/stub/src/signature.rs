@@ -12,7 +12,7 @@ use s3s::route::S3Route;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{Body, S3, S3Request, S3Response, S3Result};
 
-use crate::answer::{self, Reply};
+use crate::answer::{self, Refusal};
 use crate::options::ExternalS3;
 
 pub(crate) struct Verifier(S3Service);
@@ -26,7 +26,7 @@ impl Verifier {
     }
 
     /// `Err` is the refusal to send.
-    pub(crate) async fn check(&self, head: &request::Parts) -> Result<(), Reply> {
+    pub(crate) async fn check(&self, head: &request::Parts) -> Result<(), Refusal> {
         let mut request = Request::new(Body::empty());
         *request.method_mut() = head.method.clone();
         *request.uri_mut() = head.uri.clone();
@@ -40,10 +40,10 @@ impl Verifier {
     }
 }
 
-async fn passed_on(refusal: http::Response<Body>) -> Reply {
+async fn passed_on(refusal: http::Response<Body>) -> Refusal {
     let (head, body) = refusal.into_parts();
     let xml = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-    http::Response::from_parts(head, answer::whole(xml))
+    http::Response::from_parts(head, answer::whole(xml)).into()
 }
 
 /// s3s asks for an implementation of S3; every operation keeps its default, "not implemented".

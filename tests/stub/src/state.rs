@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use crate::credentials::Credentials;
-use crate::faults::Faults;
 use crate::options::Options;
 use crate::record::Record;
+use crate::rules::Faults;
 use crate::signature::Verifier;
 use crate::tickets::Desk;
 

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 use crate::act::Script;
-use crate::answer::{self, Exit, Reply};
+use crate::answer::{self, Exit, Refusal, Reply};
 use crate::faults::Moment;
 use crate::record::{ActiveCall, Object, Step};
 use crate::state::State;
@@ -83,7 +83,7 @@ fn note<'a>(call: &ActiveCall, ticket: Option<&'a Ticket>) -> (Option<&'a str>, 
 }
 
 /// Everything that can be judged without the body.
-async fn admit(state: &State, head: &request::Parts, ticket: Option<Ticket>) -> Result<Ticket, Reply> {
+async fn admit(state: &State, head: &request::Parts, ticket: Option<Ticket>) -> Result<Ticket, Refusal> {
     only_the_signature_speaks(head)?;
     state.verifier.check(head).await?;
     // s3s accepts other spellings of a path; a client has no business re-encoding it.
@@ -97,7 +97,7 @@ async fn admit(state: &State, head: &request::Parts, ticket: Option<Ticket>) -> 
 }
 
 /// Refuses headers that compete with the signature. S3 would ignore `X-Team-ID`; the stub makes the leak visible.
-fn only_the_signature_speaks(head: &request::Parts) -> Result<(), Reply> {
+fn only_the_signature_speaks(head: &request::Parts) -> Result<(), Refusal> {
     let headers = &head.headers;
     let invalid = |message| Err(answer::xml_error(StatusCode::BAD_REQUEST, "InvalidArgument", message));
     if headers.contains_key(header::AUTHORIZATION) {
@@ -125,7 +125,7 @@ fn unsigned_amz_header<'a>(headers: &'a HeaderMap, query: &str) -> Option<&'a st
         .find(|name| name.starts_with("x-amz-") && !signed.split(';').any(|signed| signed == *name))
 }
 
-fn exists() -> Reply {
+fn exists() -> Refusal {
     let message = "At least one of the pre-conditions you specified did not hold";
     answer::xml_error(StatusCode::PRECONDITION_FAILED, "PreconditionFailed", message)
 }
@@ -156,7 +156,7 @@ async fn intake(mut body: Incoming, script: &Script) -> Result<Content, Exit> {
 }
 
 /// Stores unless something is there: the one place where a race is decided.
-fn store(state: &State, ticket: Ticket, content: Content) -> Result<(), Reply> {
+fn store(state: &State, ticket: Ticket, content: Content) -> Result<(), Refusal> {
     let Ticket { key, file_name, content_type, .. } = ticket;
     let Content { size, sha256, bytes } = content;
     let object = Object { size, sha256, content_type, file_name, stored_at: Timestamp::now(), bytes };

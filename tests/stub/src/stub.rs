@@ -12,9 +12,10 @@ use anyhow::Context as _;
 use url::Url;
 
 use crate::credentials::{Credential, Credentials, Kind, Standing};
-use crate::faults::{Fault, Faults, Rule};
+use crate::faults::Fault;
 use crate::options::{ExternalS3, Options};
 use crate::record::{Call, Object, Record, Snapshot, Step};
+use crate::rules::{Faults, Rule};
 use crate::server::{Port, Server, Service};
 use crate::signature::Verifier;
 use crate::state::State;
