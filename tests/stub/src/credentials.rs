@@ -230,7 +230,7 @@ fn is_kubernetes(token: &str) -> bool {
 fn session_token() -> String {
     let part = |value: Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
     let header = part(json!({"alg": "RS256", "typ": "JWT"}));
-    let expires = jiff::Timestamp::now().as_second() + 3600;
+    let expires = crate::clock::now().as_second() + 3600;
     let payload = part(json!({"iss": "https://id.cyberun.invalid", "sub": crate::tickets::uuid(), "exp": expires}));
     format!("{header}.{payload}.{}", BASE64_URL_SAFE_NO_PAD.encode(fastrand::u128(..).to_be_bytes()))
 }

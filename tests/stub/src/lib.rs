@@ -36,6 +36,7 @@
 
 mod act;
 mod answer;
+mod clock;
 mod control;
 mod credentials;
 mod faults;

@@ -105,7 +105,7 @@ impl Call {
             body_received: 0,
             continue_asked: headers.contains_key(header::EXPECT),
             continue_sent: false,
-            started_at: Timestamp::now(),
+            started_at: crate::clock::now(),
             ended_at: None,
         }
     }
@@ -224,7 +224,7 @@ impl ActiveCall {
         self.ended = true;
         self.update(|call| {
             call.end = Some(end);
-            call.ended_at = Some(Timestamp::now());
+            call.ended_at = Some(crate::clock::now());
         });
     }
 }

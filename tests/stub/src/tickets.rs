@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use rusty_s3::S3Action as _;
 use rusty_s3::actions::PutObject;
 use rusty_s3::{Bucket, Credentials, UrlStyle};
@@ -79,7 +79,7 @@ impl Desk {
         let mut action = PutObject::new(&self.bucket, Some(&self.credentials), &ticket.key);
         action.headers_mut().insert("content-length", size);
         action.headers_mut().insert("if-none-match", "*");
-        let now = Timestamp::now();
+        let now = crate::clock::now();
         let age = SignedDuration::try_from(self.lifetime).unwrap_or_default() + SignedDuration::from_mins(1);
         let signed_at = if expired { now.checked_sub(age).unwrap_or(now) } else { now };
         let url = action.sign_with_time(self.lifetime, &signed_at);

@@ -75,7 +75,7 @@ pub(crate) fn head(method: &str, url: &Url, headers: &[(&str, &str)]) -> String 
     let authority = format!("{}:{}", url.host_str().unwrap(), url.port().unwrap());
     let mut text = format!("{method} {path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n");
     for (name, value) in headers {
-        text += &format!("{name}: {value}\r\n");
+        text = text + name + ": " + value + "\r\n";
     }
     text + "\r\n"
 }

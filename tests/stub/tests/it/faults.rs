@@ -226,7 +226,7 @@ async fn a_refusal_reaches_a_client_that_sends_its_small_body_at_once() {
     for _ in 0..50 {
         let url = ticket(&stub, "a.png", 65536).await;
         stub.fault(Step::Put, Fault::status(503));
-        assert_eq!(put(&url, &[0; 65536]).await.unwrap().status, 503);
+        assert_eq!(put(&url, &vec![0; 65536]).await.unwrap().status, 503);
     }
 }
 

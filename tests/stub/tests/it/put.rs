@@ -80,9 +80,9 @@ async fn a_changed_url_is_refused() {
         |url| url.split('?').next().unwrap().to_owned(),
     ];
     for change in changes {
-        let changed: Url = change(url.as_str()).parse().unwrap();
-        assert_ne!(changed, url);
-        assert_eq!(put(&changed, b"hello").await.unwrap().status, 403, "{changed}");
+        let forged: Url = change(url.as_str()).parse().unwrap();
+        assert_ne!(forged, url);
+        assert_eq!(put(&forged, b"hello").await.unwrap().status, 403, "{forged}");
     }
     for method in ["GET", "POST", "DELETE"] {
         assert_eq!(exchange(&url, head(method, &url, &[]).as_bytes()).await.unwrap().status, 403, "{method}");
