@@ -1,7 +1,10 @@
 //! x
 pub mod backoff;
+pub mod cli;
+pub mod clock;
 pub mod cyberun;
 pub mod delivery;
 pub mod reason;
 pub mod redact;
+pub mod resource;
 pub mod transfer;

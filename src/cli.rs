@@ -1,0 +1,97 @@
+//! The command line: one file per command, and the only place that reads the environment and prints.
+//!
+//! What was typed is parsed here into what is meant; a command then runs on a runtime that suits it. Exit
+//! codes: 0 done, 1 failed, 2 usage. A failure is printed once, with its causes.
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::cyberun::Credential;
+use crate::redact::Secret;
+
+//mod controller;
+mod crd;
+//mod render;
+mod upload;
+
+/// Uploads files to Cyberun: from Kubernetes as an operator, or from wherever this runs.
+#[derive(Parser)]
+#[command(name = "fileupload", version, max_term_width = 100)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Upload(upload::Upload),
+    Crd(crd::Crd),
+}
+
+/// What is wrong with how a command was called: exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(String);
+
+impl Arguments {
+    /// Runs the command and says how it ended.
+    pub fn run(self) -> ExitCode {
+        let result = match self.command {
+            Command::Upload(command) => command.run(),
+            Command::Crd(command) => command.run(),
+        };
+        match result {
+            Ok(code) => code,
+            Err(error) => {
+                let _ = writeln!(io::stderr(), "error: {error:#}");
+                ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
+            }
+        }
+    }
+}
+
+/// Where the API is.
+#[derive(Args)]
+struct Api {
+    /// Accept `http:` URLs for the API and the storage; for tests
+    #[arg(long)]
+    allow_http: bool,
+}
+
+/// The credential, which comes only from the environment: arguments are visible to every process.
+#[derive(Args)]
+struct Key {
+    #[arg(long = "api-key-is-read-from-the-environment", env = "CYBERUN_API_KEY", hide = true, hide_env_values = true)]
+    api_key: Option<String>,
+    /// The team, needed only with a user JWT
+    #[arg(long, value_name = "ID", env = "CYBERUN_TEAM_ID")]
+    team_id: Option<String>,
+}
+
+impl Key {
+    fn credential(&self) -> Result<Credential, Usage> {
+        let Some(key) = &self.api_key else {
+            return Err(Usage("CYBERUN_API_KEY is not set: put the team's sk- or dk- key into this environment variable".into()));
+        };
+        Credential::parse(Secret::new(key), self.team_id.as_deref()).map_err(|error| Usage(format!("CYBERUN_API_KEY: {error}")))
+    }
+}
+
+/// Writes data to stdout; a reader that has gone away is not an error.
+fn print(text: &str) -> anyhow::Result<()> {
+    match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+fn on_terminal() -> bool {
+    io::stderr().is_terminal()
+}
+
+/// Everything we use agrees on one TLS provider; with two in the tree rustls would choose none.
+fn install_tls_provider() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}

@@ -1,0 +1,156 @@
+//! The spec of a `FileUpload`: its doc comments are the descriptions in the CRD, its attributes the bounds.
+//!
+//! No field has a default in the schema, as a default is a difference to what GitOps applied; the code
+//! supplies them. A field is absent until it works.
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::status::FileUploadStatus;
+
+/// Uploads files to Cyberun and keeps each one's `file_key` in the status.
+#[derive(Clone, CustomResource, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[kube(
+    group = "cyberun.cloud",
+    version = "v1alpha1",
+    kind = "FileUpload",
+    plural = "fileuploads",
+    shortname = "fu",
+    category = "cyberun",
+    namespaced,
+    status = "FileUploadStatus",
+    derive = "PartialEq",
+    doc = "Uploads files to Cyberun and keeps each one's file_key in the status.",
+    validation = Rule::new("self.metadata.name.size() <= 63").message("metadata.name must be at most 63 characters, as it is used as a label"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
+    printcolumn(name = "Files", type_ = "string", json_path = ".status.summary", description = "Uploaded files of all files"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Key", type_ = "string", json_path = ".status.fileKey", priority = 1),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = 1)
+)]
+#[serde(rename_all = "camelCase")]
+pub struct FileUploadSpec {
+    /// Where the team's Cyberun credential is. Defaults to the Secret `cyberun`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<Credentials>,
+
+    /// The files to upload, by name.
+    #[schemars(length(min = 1, max = 100), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub files: Vec<File>,
+
+    /// Where the keys are written to, for Jobs to read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<Output>,
+
+    /// Stops before the next act; what is uploaded stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspend: Option<bool>,
+}
+
+/// Where the team's Cyberun credential is.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Credentials {
+    /// A Secret in the same namespace with the key `CYBERUN_API_KEY`, and `CYBERUN_TEAM_ID` for a user JWT.
+    pub secret_ref: SecretReference,
+}
+
+/// A Secret in the same namespace.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct SecretReference {
+    /// The name of the Secret.
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
+    pub name: String,
+}
+
+/// One file to upload.
+#[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[x_kube(validation = Rule::new("self.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')").message("name must be lower-case letters, digits and '-', beginning and ending with a letter or digit"))]
+#[x_kube(validation = Rule::new("!has(self.fileName) || self.fileName.matches('^[^/\\\\\\\\\\\\x00-\\\\x1f\\\\x7f]+$')").message("fileName must not hold '/', '\\\\' or control characters"))]
+#[serde(rename_all = "camelCase")]
+pub struct File {
+    /// What the file is called in the status and in the output: a DNS label.
+    #[schemars(length(min = 1, max = 63))]
+    pub name: String,
+
+    /// Where the bytes come from.
+    pub source: Source,
+
+    /// The name it is uploaded under. Defaults to the key of the ConfigMap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 255))]
+    pub file_name: Option<String>,
+
+    /// Its MIME type. Defaults to what the file name, then the bytes suggest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 3, max = 127), regex(pattern = r"^[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+( *; *[A-Za-z0-9_-]+=[A-Za-z0-9_.+-]+)*$"))]
+    pub content_type: Option<String>,
+}
+
+/// Where the bytes come from: exactly one of its fields.
+#[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[x_kube(validation = Rule::new("has(self.configMapKeyRef)").message("source must name one place: configMapKeyRef"))]
+#[serde(rename_all = "camelCase")]
+pub struct Source {
+    /// A key of a ConfigMap in the same namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_map_key_ref: Option<ConfigMapKeyReference>,
+}
+
+/// A key of a ConfigMap in the same namespace, in `data` or `binaryData`.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct ConfigMapKeyReference {
+    /// The name of the ConfigMap.
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
+    pub name: String,
+    /// The key in it.
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    pub key: String,
+}
+
+/// Where the keys are written to.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Output {
+    /// A ConfigMap in the same namespace, made, owned and kept by the operator.
+    pub config_map: OutputConfigMap,
+}
+
+/// The output ConfigMap.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct OutputConfigMap {
+    /// The name of the ConfigMap. It holds each file's key under the file's name, and all of them in
+    /// `keys.json` once all are uploaded.
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
+    pub name: String,
+}
+
+impl FileUploadSpec {
+    /// The name of the Secret that is used.
+    pub fn secret_name(&self) -> &str {
+        self.credentials.as_ref().map_or(super::DEFAULT_SECRET, |credentials| &credentials.secret_ref.name)
+    }
+
+    /// The name of the output ConfigMap, if one is asked for.
+    pub fn output_name(&self) -> Option<&str> {
+        self.output.as_ref().map(|output| output.config_map.name.as_str())
+    }
+
+    /// Whether it is to stop before the next act.
+    pub fn is_suspended(&self) -> bool {
+        self.suspend.unwrap_or_default()
+    }
+}
+
+impl File {
+    /// The name it is uploaded under.
+    pub fn effective_name(&self) -> &str {
+        match (&self.file_name, &self.source.config_map_key_ref) {
+            (Some(name), _) => name,
+            (None, Some(reference)) => &reference.key,
+            (None, None) => &self.name,
+        }
+    }
+}
