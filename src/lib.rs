@@ -5,6 +5,7 @@ pub mod clock;
 pub mod cyberun;
 pub mod delivery;
 pub mod reason;
+pub mod plan;
 pub mod redact;
 pub mod resource;
 pub mod transfer;

@@ -5,7 +5,7 @@
 pub use self::file_upload::{ConfigMapKeyReference, Credentials, File, FileUpload, FileUploadSpec, Output, OutputConfigMap, SecretReference, Source};
 pub use self::status::{Condition, FileState, FileStatus, FileUploadStatus, OutputStatus, Phase};
 
-pub mod file_upload;
+mod file_upload;
 mod schema;
 mod status;
 

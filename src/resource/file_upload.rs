@@ -3,6 +3,8 @@
 //! No field has a default in the schema, as a default is a difference to what GitOps applied; the code
 //! supplies them. A field is absent until it works.
 
+#![expect(unreachable_pub, reason = "KubeSchema derives through a type of its own that cannot be reached")]
+
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -68,7 +70,7 @@ pub struct SecretReference {
 /// One file to upload.
 #[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[x_kube(validation = Rule::new("self.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')").message("name must be lower-case letters, digits and '-', beginning and ending with a letter or digit"))]
-#[x_kube(validation = Rule::new("!has(self.fileName) || self.fileName.matches('^[^/\\\\\\\\\\\\x00-\\\\x1f\\\\x7f]+$')").message("fileName must not hold '/', '\\\\' or control characters"))]
+#[x_kube(validation = Rule::new(r"!has(self.fileName) || self.fileName.matches(r'^[^/\\\x00-\x1f\x7f]+$')").message("fileName must not hold slashes, backslashes or control characters"))]
 #[serde(rename_all = "camelCase")]
 pub struct File {
     /// What the file is called in the status and in the output: a DNS label.

@@ -1,0 +1,183 @@
+//! The new status: the old one, what was planned, and what came of it.
+//!
+//! It may be computed more than once for the same outcome: when the write meets a conflict, the object is
+//! read again and a paid-for key goes into the new status by file name and revision.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::{Outcome, Plan, Sent, fail, reason};
+use crate::backoff;
+use crate::reason::{Class, Reason, Scope};
+use crate::resource::{Condition, File, FileState, FileStatus, FileUpload, FileUploadStatus, OutputStatus, Phase};
+
+/// The status of `upload` after `plan` came to `outcome`.
+pub fn status(upload: &FileUpload, plan: &Plan, outcome: &Outcome, now: Timestamp) -> FileUploadStatus {
+    let old = upload.status.clone().unwrap_or_default();
+    let current = upload.metadata.generation == Some(plan.generation);
+    // A spec that changed meanwhile is planned anew; until then only keys are added to what the status says.
+    let mut files = if current { merge(&plan.files, &old.files) } else { old.files.clone() };
+    let waits = absorb(&upload.spec.files, &mut files, plan, outcome);
+    let verdict = verdict(upload, &files, plan, outcome);
+    let uploaded = files.iter().filter(|file| file.file_key.is_some()).count();
+    let next_attempt_at = match waits {
+        Some(wait) => Some(Time(later(now, wait))),
+        None => old.next_attempt_at.clone().filter(|_| files.iter().any(backing_off)),
+    };
+    let total = upload.spec.files.len();
+    FileUploadStatus {
+        observed_generation: if current { plan.generation } else { old.observed_generation },
+        phase: Some(verdict.phase),
+        summary: Some(format!("{uploaded}/{total}")),
+        files_uploaded: count(uploaded),
+        files_total: count(total),
+        file_key: (total == 1).then(|| files.first().and_then(|file| file.file_key.clone())).flatten(),
+        attempts: old.attempts + i64::from(!outcome.sent.is_empty()),
+        next_attempt_at,
+        credentials_version: plan.credentials_version.clone(),
+        output: outcome.output_name.clone().map(|name| OutputStatus { name }),
+        conditions: conditions(&old.conditions, &verdict, plan.generation, now),
+        files,
+    }
+}
+
+/// The planned entries, but for keys that the status got since: those were paid for.
+fn merge(planned: &[FileStatus], known: &[FileStatus]) -> Vec<FileStatus> {
+    let newer = |entry: &FileStatus| {
+        known.iter().find(|other| other.name == entry.name && other.revision == entry.revision && other.file_key.is_some()).cloned()
+    };
+    planned.iter().map(|entry| newer(entry).unwrap_or_else(|| entry.clone())).collect()
+}
+
+/// Writes what came of a Send into the entries; says how long to wait, if something may pass by itself.
+fn absorb(spec: &[File], files: &mut [FileStatus], plan: &Plan, outcome: &Outcome) -> Option<Duration> {
+    let mut wait = None;
+    for (name, sent) in &outcome.sent {
+        let planned = plan.files.iter().find(|entry| entry.name == *name);
+        let same = |entry: &&mut FileStatus| entry.name == *name && planned.is_some_and(|planned| planned.revision == entry.revision);
+        let Some(entry) = files.iter_mut().find(same) else { continue };
+        match sent {
+            Sent::Uploaded { file_key, content_type, at } => {
+                entry.state = FileState::Uploaded;
+                (entry.reason, entry.message) = (None, None);
+                (entry.size, entry.sha256) = planned.map_or((None, None), |planned| (planned.size, planned.sha256.clone()));
+                entry.file_key = Some(file_key.clone());
+                entry.file_name = spec.iter().find(|file| file.name == *name).map(|file| file.effective_name().to_owned());
+                entry.content_type = Some(content_type.clone());
+                entry.uploaded_at = Some(Time(*at));
+            }
+            Sent::Failed { .. } if entry.file_key.is_some() => {}
+            Sent::Failed { reason, message, retry_after } => {
+                fail(entry, *reason, message.clone());
+                if reason.class() == Class::Backoff {
+                    wait = wait.max(Some(backoff::delay_asked(plan.failures + 1, plan.seed, *retry_after)));
+                }
+            }
+        }
+    }
+    share(files, outcome);
+    wait
+}
+
+/// A failure that would be every file's is every file's, without trying each.
+fn share(files: &mut [FileStatus], outcome: &Outcome) {
+    let shared = outcome.sent.values().find_map(|sent| match sent {
+        Sent::Failed { reason, message, .. } if reason.scope() == Scope::Resource => Some((*reason, message.clone())),
+        _ => None,
+    });
+    if let Some((reason, message)) = shared {
+        for entry in files.iter_mut().filter(|entry| entry.state != FileState::Uploaded) {
+            fail(entry, reason, message.clone());
+        }
+    }
+}
+
+/// What the conditions and the phase say.
+struct Verdict {
+    phase: Phase,
+    ready: bool,
+    available: bool,
+    reason: Reason,
+    message: String,
+    also: Option<&'static str>,
+}
+
+fn verdict(upload: &FileUpload, files: &[FileStatus], plan: &Plan, outcome: &Outcome) -> Verdict {
+    let keyed = !files.is_empty() && files.len() == upload.spec.files.len() && files.iter().all(|file| file.file_key.is_some());
+    let available = keyed && plan.rejection.is_none() && outcome.output.is_none();
+    let verdict = |phase, ready, reason, message: String, also| Verdict { phase, ready, available, reason, message, also };
+    if let Some(problem) = &plan.rejection {
+        return verdict(Phase::Failed, false, Reason::InvalidSpec, problem.clone(), Some("Stalled"));
+    }
+    if upload.spec.is_suspended() {
+        let message = "suspended, as spec.suspend asks; set it to false to go on";
+        return verdict(Phase::Suspended, true, Reason::Suspended, message.to_owned(), None);
+    }
+    if available {
+        return verdict(Phase::Ready, true, Reason::Uploaded, "every file is uploaded".to_owned(), None);
+    }
+    let stalls = |file: &&FileStatus| reason(file).is_some_and(|reason| reason.class() == Class::Stalled);
+    let open = || files.iter().filter(|file| file.file_key.is_none());
+    if let Some(file) = open().find(|file| !stalls(file)) {
+        let phase = if open().any(|file| reason(file).is_none()) { Phase::Uploading } else { Phase::Pending };
+        let reason = reason(file).unwrap_or(Reason::Uploading);
+        return verdict(phase, false, reason, describe(file, reason), Some("Reconciling"));
+    }
+    if let Some(file) = open().next() {
+        let reason = reason(file).unwrap_or(Reason::Uploading);
+        return verdict(Phase::Failed, false, reason, describe(file, reason), Some("Stalled"));
+    }
+    let (reason, message) = outcome.output.clone().unwrap_or((Reason::Uploading, "the files are being looked at".to_owned()));
+    match reason.class() {
+        Class::Stalled => verdict(Phase::Failed, false, reason, message, Some("Stalled")),
+        _ => verdict(Phase::Pending, false, reason, message, Some("Reconciling")),
+    }
+}
+
+/// A file's message, with its name where the failure is its own.
+fn describe(file: &FileStatus, reason: Reason) -> String {
+    match (&file.message, reason.scope()) {
+        (None, _) => "files are being uploaded".to_owned(),
+        (Some(message), Scope::Resource) => message.clone(),
+        (Some(message), Scope::File) => format!("file {}: {message}", file.name),
+    }
+}
+
+fn conditions(old: &[Condition], verdict: &Verdict, generation: i64, now: Timestamp) -> Vec<Condition> {
+    let truth = |truth| if truth { "True" } else { "False" };
+    let condition = |kind: &str, status: &str, reason: Reason, message: &str| {
+        let before = old.iter().find(|condition| condition.type_ == kind && condition.status == status);
+        Condition {
+            type_: kind.to_owned(),
+            status: status.to_owned(),
+            reason: reason.to_string(),
+            message: message.to_owned(),
+            observed_generation: Some(generation),
+            last_transition_time: before.map_or(Time(now), |condition| condition.last_transition_time.clone()),
+        }
+    };
+    let Verdict { ready, available, reason, message, also, .. } = verdict;
+    let (availability, why) = match available {
+        true => (Reason::Uploaded, "every file has a live key"),
+        false => (*reason, message.as_str()),
+    };
+    let mut conditions = vec![condition("Ready", truth(*ready), *reason, message), condition("Available", truth(*available), availability, why)];
+    conditions.extend(also.map(|kind| condition(kind, "True", *reason, message)));
+    conditions
+}
+
+fn backing_off(file: &FileStatus) -> bool {
+    reason(file).is_some_and(|reason| reason.class() == Class::Backoff)
+}
+
+fn later(now: Timestamp, wait: Duration) -> Timestamp {
+    // Times are written to the second: rounded up, so that none comes too early.
+    let seconds = i64::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(i64::MAX);
+    now.checked_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX)
+}
+
+fn count(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
