@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::cyberun::Credential;
 use crate::redact::Secret;
 
-//mod controller;
+mod controller;
 mod crd;
 //mod render;
 mod upload;
@@ -27,6 +27,7 @@ pub struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Upload(upload::Upload),
+    Controller(controller::Controller),
     Crd(crd::Crd),
 }
 
@@ -40,6 +41,7 @@ impl Arguments {
     pub fn run(self) -> ExitCode {
         let result = match self.command {
             Command::Upload(command) => command.run(),
+            Command::Controller(command) => command.run(),
             Command::Crd(command) => command.run(),
         };
         match result {

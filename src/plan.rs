@@ -174,6 +174,12 @@ pub fn next(upload: &FileUpload, observed: &Observed, now: Timestamp) -> Plan {
         failures: observed.failures,
         seed: revision::seed(upload),
     };
+    if upload.status.as_ref().is_none_or(|status| status.observed_generation != plan.generation) {
+        // A new spec is a new chance for what failed under the old one.
+        for entry in plan.files.iter_mut().filter(|entry| entry.file_key.is_none()) {
+            *entry = FileStatus::pending(&entry.name, std::mem::take(&mut entry.revision));
+        }
+    }
     // First the status says what is wanted now, and the output no longer what is not; only then is sent.
     if plan.rejection.is_some() || !is_accepted(upload, &plan.files) || upload.spec.is_suspended() {
         return plan;

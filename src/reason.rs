@@ -104,6 +104,8 @@ reasons! {
     StorageUnavailable: Backoff, File;
     /// The storage refused the upload, also with a second presigned URL.
     StorageRefused: Backoff, File;
+    /// The cluster does not admit what the operator has to write.
+    AdmissionDenied: Backoff, Resource;
     /// The file does not exist.
     FileNotFound: Backoff, File;
     /// The file changed while it was read.

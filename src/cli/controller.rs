@@ -1,0 +1,98 @@
+//! `fileupload controller`: the operator, on a laptop with a kubeconfig or in a cluster.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::{Parser, ValueEnum};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing::info;
+
+use super::{Api, Usage, install_tls_provider};
+use crate::controller::Operator;
+use crate::delivery::Courier;
+use crate::telemetry::{self, LogFormat, Metrics, Readiness};
+
+/// Run the operator.
+///
+/// Uses the kubeconfig, or in a cluster the Pod's own service account.
+#[derive(Parser)]
+pub(super) struct Controller {
+    /// The Cyberun API, with its /api/v1
+    #[arg(long, env = "CYBERUN_API_URL")]
+    api_url: String,
+    /// A namespace to watch (repeatable); all if none is given
+    #[arg(long, value_name = "NAMESPACE")]
+    namespace: Vec<String>,
+    /// Where to serve /livez, /readyz and /metrics
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:8080")]
+    listen: SocketAddr,
+    /// How to write log lines
+    #[arg(long, value_enum, default_value_t = Format::Json)]
+    log_format: Format,
+    /// What to log: a level, or directives such as info,kube=debug
+    #[arg(long, env = "RUST_LOG", default_value = "info")]
+    log_level: String,
+    #[command(flatten)]
+    api: Api,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    Json,
+    Text,
+}
+
+impl Controller {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        install_tls_provider();
+        let format = match self.log_format {
+            Format::Json => LogFormat::Json,
+            Format::Text => LogFormat::Text,
+        };
+        telemetry::log(format, &self.log_level).map_err(|error| Usage(format!("--log-level: {error}")))?;
+        let courier = Courier::new(&self.api_url, self.api.allow_http).map_err(|error| Usage(format!("--api-url: {error}")))?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        runtime.block_on(self.operate(Arc::new(courier)))?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    async fn operate(self, courier: Arc<Courier>) -> anyhow::Result<()> {
+        let client = kube::Client::try_default().await.context("cannot reach a cluster: no usable kubeconfig or service account")?;
+        let listener = TcpListener::bind(self.listen).await.with_context(|| format!("cannot listen on {} (--listen)", self.listen))?;
+        let mut scopes: Vec<Option<String>> = self.namespace.into_iter().map(Some).collect();
+        if scopes.is_empty() {
+            scopes.push(None);
+        }
+        let (metrics, readiness) = (Metrics::default(), Readiness::expecting(scopes.len()));
+        let stop = stop_on_signal()?;
+        let server = tokio::spawn(telemetry::serve(listener, metrics.clone(), readiness.clone()));
+        let operators = scopes.into_iter().map(|scope| {
+            let operator = Operator { client: client.clone(), courier: Arc::clone(&courier), metrics: metrics.clone(), stop: stop.clone() };
+            let readiness = readiness.clone();
+            async move { operator.run(scope.as_deref(), move || readiness.report()).await }
+        });
+        info!(version = env!("CARGO_PKG_VERSION"), "started");
+        futures::future::join_all(operators).await;
+        server.abort();
+        info!("stopped");
+        Ok(())
+    }
+}
+
+/// True once SIGTERM or SIGINT came: what is under way is finished, nothing new begun.
+fn stop_on_signal() -> std::io::Result<watch::Receiver<bool>> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (stop, stopped) = watch::channel(false);
+    tokio::spawn(async move {
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        info!("stopping after what is under way");
+        let _ = stop.send(true);
+        // Receivers live until the operator has ended.
+        stop.closed().await;
+    });
+    Ok(stopped)
+}

@@ -1,0 +1,215 @@
+//! The operator: watches `FileUpload`s and carries out what `crate::plan` decides, one step at a time.
+//!
+//! ```text
+//! observe (reads only) ▶ plan::next (pure) ▶ perform (the only acts) ▶ plan::status (pure) ▶ publish
+//! ```
+//!
+//! The requeue is the retry; nothing here loops over attempts. A failed act is data, so that the status is
+//! always written. Correctness never rests on being the only instance.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::{Stream, StreamExt};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::PartialObjectMeta;
+use kube::runtime::controller::{Action, Config, Controller};
+use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::WatchStreamExt;
+use kube::{Api, Client, Resource, ResourceExt};
+use tokio::sync::watch;
+use tracing::{debug, warn};
+
+use self::config_maps::ConfigMaps;
+use self::secrets::Secrets;
+use crate::clock;
+use crate::delivery::Courier;
+use crate::plan;
+use crate::resource::{FIELD_MANAGER, FileUpload};
+use crate::telemetry::Metrics;
+
+mod cadence;
+mod config_maps;
+mod observe;
+mod perform;
+mod publish;
+mod secrets;
+
+/// Resources that are worked on at the same time.
+const CONCURRENT: u16 = 8;
+
+/// Everything a reconcile needs.
+struct Context {
+    client: Client,
+    courier: Arc<Courier>,
+    metrics: Metrics,
+    secrets: Secrets,
+    config_maps: ConfigMaps,
+    recorder: Recorder,
+    memory: Mutex<HashMap<String, Memory>>,
+    synced: watch::Receiver<u8>,
+}
+
+/// What is remembered of a resource between two reconciles, by uid. Losing it costs a shorter backoff.
+#[derive(Clone, Debug, Default)]
+struct Memory {
+    /// The resourceVersion of our last write: an older view is not planned on.
+    written: Option<String>,
+    /// Sends in a row that failed in a way that may pass by itself.
+    failures: u32,
+    /// The generation those failures belong to.
+    generation: i64,
+}
+
+impl Context {
+    fn memory(&self, upload: &FileUpload) -> Memory {
+        let memories = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        upload.metadata.uid.as_ref().and_then(|uid| memories.get(uid).cloned()).unwrap_or_default()
+    }
+
+    fn remember(&self, upload: &FileUpload, change: impl FnOnce(&mut Memory)) {
+        let mut memories = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        change(memories.entry(upload.uid().unwrap_or_default()).or_default());
+    }
+
+    fn forget(&self, upload: &FileUpload) {
+        let mut memories = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        memories.remove(&upload.uid().unwrap_or_default());
+    }
+}
+
+/// What the operator needs from outside.
+pub struct Operator {
+    /// The cluster.
+    pub client: Client,
+    /// Carries the files.
+    pub courier: Arc<Courier>,
+    /// Where it is counted.
+    pub metrics: Metrics,
+    /// Stops it, once true, after the acts under way.
+    pub stop: watch::Receiver<bool>,
+}
+
+impl Operator {
+    /// Runs in one namespace, or in all; `on_synced` is called once everything was listed.
+    pub async fn run(self, namespace: Option<&str>, on_synced: impl FnOnce() + Send + 'static) {
+        let (listed, synced) = watch::channel(0u8);
+        let listed = Arc::new(listed);
+        let (uploads, upload_events) = uploads(scoped(&self.client, namespace), &listed);
+        let (config_maps, config_map_events) = ConfigMaps::watch(scoped(&self.client, namespace), &listed);
+        let reporter = Reporter { controller: FIELD_MANAGER.into(), instance: None };
+        let context = Arc::new(Context {
+            recorder: Recorder::new(self.client.clone(), reporter),
+            secrets: Secrets::new(self.client.clone()),
+            client: self.client,
+            courier: self.courier,
+            metrics: self.metrics,
+            config_maps,
+            memory: Mutex::default(),
+            synced: synced.clone(),
+        });
+        let mut stop = self.stop;
+        let store = uploads.clone();
+        let controller = Controller::for_stream(upload_events, uploads)
+            .with_config(Config::default().concurrency(CONCURRENT))
+            .watches_stream(config_map_events, move |config_map| referrers(&store, &config_map))
+            .graceful_shutdown_on(async move { drop(stop.wait_for(|stop| *stop).await) })
+            .run(reconcile, |upload, error, _| cadence::after_error(&upload, error), context)
+            .for_each(|result| async {
+                if let Err(error) = result {
+                    debug!(%error, "reconcile ended with an error");
+                }
+            });
+        let mut synced = synced;
+        let announce = async move {
+            if synced.wait_for(|lists| *lists >= 2).await.is_ok() {
+                on_synced();
+            }
+        };
+        tokio::join!(controller, announce);
+    }
+}
+
+fn scoped<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+where
+    K: Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
+/// A cache of all `FileUpload`s and the events that fill it.
+///
+/// The stream itself says when the first list is complete: the store's own waiting wakes only one waiter.
+fn uploads(api: Api<FileUpload>, listed: &Arc<watch::Sender<u8>>) -> (Store<FileUpload>, impl Stream<Item = watcher::Result<FileUpload>> + use<>) {
+    let (store, writer) = reflector::store();
+    let events = watcher::watcher(api, watcher::Config::default()).map(|event| event.map(|event| event.modify(strip)));
+    let events = reflector::reflector(writer, events).inspect(count_list(listed)).default_backoff().applied_objects();
+    (store, events)
+}
+
+/// What nobody here reads is not kept.
+fn strip<K: ResourceExt>(object: &mut K) {
+    object.managed_fields_mut().clear();
+    object.annotations_mut().remove("kubectl.kubernetes.io/last-applied-configuration");
+}
+
+/// Counts the first complete list of a watch.
+fn count_list<K>(listed: &Arc<watch::Sender<u8>>) -> impl FnMut(&watcher::Result<Event<K>>) + use<K> {
+    let (listed, mut first) = (Arc::clone(listed), true);
+    move |event| {
+        if matches!(event, Ok(Event::InitDone)) && std::mem::take(&mut first) {
+            listed.send_modify(|lists| *lists += 1);
+        }
+    }
+}
+
+/// The `FileUpload`s that read from a ConfigMap, or write to it.
+fn referrers(uploads: &Store<FileUpload>, config_map: &PartialObjectMeta<ConfigMap>) -> Vec<ObjectRef<FileUpload>> {
+    let name = config_map.name_any();
+    let refers = |upload: &FileUpload| {
+        let reads = upload.spec.files.iter().filter_map(|file| file.source.config_map_key_ref.as_ref());
+        upload.spec.output_name() == Some(&name) || reads.into_iter().any(|reference| reference.name == name)
+    };
+    let same = |upload: &Arc<FileUpload>| upload.namespace() == config_map.namespace() && refers(upload);
+    uploads.state().into_iter().filter(same).map(|upload| ObjectRef::from_obj(&*upload)).collect()
+}
+
+/// One step for one resource.
+#[tracing::instrument(skip_all, fields(namespace = upload.namespace(), name = upload.name_any(), generation = upload.metadata.generation))]
+async fn reconcile(upload: Arc<FileUpload>, context: Arc<Context>) -> Result<Action, kube::Error> {
+    let mut synced = context.synced.clone();
+    let _ = synced.wait_for(|lists| *lists >= 2).await;
+    if upload.metadata.deletion_timestamp.is_some() {
+        context.forget(&upload);
+        return Ok(Action::await_change());
+    }
+    let memory = context.memory(&upload);
+    if is_older(upload.resource_version().as_deref(), memory.written.as_deref()) {
+        return Ok(Action::await_change()); // our own write is on its way here
+    }
+    let (observed, material) = observe::observe(&context, &upload, &memory).await?;
+    let plan = plan::next(&upload, &observed, clock::now());
+    let outcome = perform::perform(&context, &upload, &plan, &observed.output, &material).await;
+    cadence::count(&context, &upload, &outcome);
+    let status = publish::publish(&context, &upload, &plan, &outcome).await?;
+    Ok(cadence::next(&upload, status.as_ref(), clock::now()))
+}
+
+/// Whether a resourceVersion is older than another: they compare as numbers (KEP-5504).
+fn is_older(seen: Option<&str>, written: Option<&str>) -> bool {
+    let number = |version: Option<&str>| version.and_then(|version| version.parse::<u64>().ok());
+    matches!((number(seen), number(written)), (Some(seen), Some(written)) if seen < written)
+}
+
+/// Waits a little before an error of the API server is met again.
+const AFTER_ERROR: Duration = Duration::from_secs(5);
+
+fn warn_once(upload: &FileUpload, error: &kube::Error) {
+    warn!(namespace = upload.namespace(), name = upload.name_any(), error = %error, "the API server refused");
+}

@@ -1,0 +1,134 @@
+//! Carries out a plan: sends files, then brings the output in line. The only acts besides the status.
+//!
+//! Nothing is decided here, and nothing fails: what goes wrong is the outcome.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tracing::{info, warn};
+
+use super::Context;
+use super::observe::Material;
+use crate::clock;
+use crate::cyberun::Credential;
+use crate::delivery::{Failure, Parcel};
+use crate::plan::{self, Outcome, OutputAct, OutputView, Plan, Sent};
+use crate::reason::{Reason, Scope};
+use crate::redact::quote;
+use crate::resource::{FileUpload, SECRET_API_KEY};
+use crate::transfer::Source;
+
+/// Performs `plan`; the output is written before any status can say that it is.
+pub(super) async fn perform(context: &Context, upload: &FileUpload, plan: &Plan, view: &OutputView, material: &Material) -> Outcome {
+    let mut outcome = Outcome { sent: send(context, upload, plan, material).await, ..Outcome::default() };
+    let files = plan::status(upload, plan, &outcome, clock::now()).files;
+    let written = output(context, upload, plan::output(upload, &files, view)).await;
+    outcome.output = written.err();
+    if let Err(error) = withdraw_old(context, upload).await {
+        warn!(%error, "cannot delete the output that is no longer asked for");
+        outcome.output_name = former(upload).map(str::to_owned);
+    } else if !(outcome.output.is_some() || *view == OutputView::Absent && files.iter().all(|file| file.file_key.is_none())) {
+        outcome.output_name = upload.spec.output_name().map(str::to_owned);
+    }
+    outcome
+}
+
+/// Sends one file after the other; a failure that would be every file's ends the round.
+async fn send(context: &Context, upload: &FileUpload, plan: &Plan, material: &Material) -> BTreeMap<String, Sent> {
+    let mut sent = BTreeMap::new();
+    let Some(credential) = &material.credential else { return sent };
+    for name in &plan.send {
+        let file = upload.spec.files.iter().find(|file| file.name == *name);
+        let (Some(file), Some(bytes)) = (file, material.bytes.get(name)) else { continue };
+        let parcel = Parcel {
+            source: Source::Bytes(bytes.clone()),
+            file_name: file.effective_name().to_owned(),
+            content_type: file.content_type.clone(),
+            sent: Arc::default(),
+        };
+        let result = one(context, upload, credential, name, &parcel).await;
+        let ends = matches!(&result, Sent::Failed { reason, .. } if reason.scope() == Scope::Resource);
+        sent.insert(name.clone(), result);
+        if ends {
+            break;
+        }
+    }
+    sent
+}
+
+async fn one(context: &Context, upload: &FileUpload, credential: &Credential, name: &str, parcel: &Parcel) -> Sent {
+    let begun = Instant::now();
+    let result = context.courier.attempt(credential, parcel).await;
+    let reason = result.as_ref().map_or_else(|failure| failure.reason, |_| Reason::Uploaded);
+    let size = result.as_ref().map_or(0, |delivered| delivered.size);
+    context.metrics.attempt(reason.as_str(), size, begun.elapsed());
+    match result {
+        Ok(delivered) => {
+            info!(file = name, size, "uploaded");
+            Sent::Uploaded { file_key: delivered.file_key, content_type: delivered.content_type, at: clock::now() }
+        }
+        Err(failure) => {
+            warn!(file = name, reason = %failure.reason, message = failure.message, "not uploaded");
+            failed(upload, failure)
+        }
+    }
+}
+
+/// Says which Secret is meant where the credential is at fault.
+fn failed(upload: &FileUpload, failure: Failure) -> Sent {
+    let Failure { reason, message, retry_after } = failure;
+    let secret = upload.spec.secret_name();
+    let message = match reason {
+        Reason::CredentialsRejected => format!("Secret {secret}: {message}: put a valid key into its {SECRET_API_KEY}"),
+        Reason::FeatureNotLicensed => format!("{message}: have the deployment's license extended, or use a credential of another team in Secret {secret}"),
+        _ => message,
+    };
+    Sent::Failed { reason, message, retry_after }
+}
+
+async fn output(context: &Context, upload: &FileUpload, act: OutputAct) -> Result<(), (Reason, String)> {
+    let name = upload.spec.output_name().unwrap_or_default();
+    let conflict = || {
+        let message = format!("ConfigMap {name} (spec.output.configMap) exists and was not made for this FileUpload: delete it, or choose another name");
+        (Reason::OutputConflict, message)
+    };
+    let (client, config_maps) = (&context.client, &context.config_maps);
+    let result = match act {
+        OutputAct::None => return Ok(()),
+        OutputAct::Conflict => return Err(conflict()),
+        OutputAct::Create(data) => match config_maps.create(client, upload, name, data).await {
+            Ok(true) => Ok(()),
+            Ok(false) => return Err(conflict()),
+            Err(error) => Err(error),
+        },
+        OutputAct::Replace(data) => config_maps.replace(client, upload, name, &data).await,
+    };
+    result.map_err(|error| {
+        warn!(%error, output = name, "cannot write the output");
+        refused(name, &error)
+    })
+}
+
+/// A refusal is told; what passes by itself is only work that is not done yet.
+fn refused(name: &str, error: &kube::Error) -> (Reason, String) {
+    match error {
+        kube::Error::Api(refusal) if (400..500).contains(&refusal.code) && !refusal.is_conflict() && refusal.code != 429 => {
+            (Reason::AdmissionDenied, format!("ConfigMap {name} (spec.output.configMap) cannot be written: {}", quote(&refusal.message)))
+        }
+        _ => (Reason::Uploading, format!("ConfigMap {name} is being written")),
+    }
+}
+
+/// The output that the status names and the spec no longer does.
+fn former(upload: &FileUpload) -> Option<&str> {
+    let former = upload.status.as_ref()?.output.as_ref()?.name.as_str();
+    (upload.spec.output_name() != Some(former)).then_some(former)
+}
+
+async fn withdraw_old(context: &Context, upload: &FileUpload) -> kube::Result<()> {
+    match former(upload) {
+        Some(name) => context.config_maps.delete(&context.client, upload, name).await,
+        None => Ok(()),
+    }
+}
