@@ -1,1 +1,25 @@
-fn main(){}
+//! The crate from outside: over real sockets against the double of Cyberun, and as a process.
+//!
+//! `delivery`, `wire` and `api` use the library, `cli`, `credentials`, `refusal` and `tls` the program, and
+//! `seaweedfs` the program against a store that is none of ours. `layers` reads the source itself. Nothing here needs
+//! Kubernetes; that is `tests/e2e`.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on fails; clippy spares only test functions"
+)]
+
+mod api;
+mod cli;
+mod credentials;
+mod delivery;
+mod files;
+mod keys_dir;
+mod process;
+mod seaweedfs;
+mod sender;
+mod terminal;
+mod tls;
+mod weed;
+mod wire;

@@ -1,0 +1,119 @@
+//! `fileupload upload` as a process: what it prints where, and how it ends.
+
+use std::time::{Duration, Instant};
+
+use cyberun_stub::{Fault, Options, Rule, Step, Stub};
+
+use crate::files::{Files, bytes, sha256};
+use crate::process::Run;
+
+async fn stub() -> Stub {
+    Stub::start(Options::default()).await.unwrap()
+}
+
+#[tokio::test]
+async fn each_key_is_printed_with_its_name_and_nothing_else() {
+    let (stub, files) = (stub().await, Files::new());
+    let ended = Run::upload(&stub)
+        .argument(files.with("photo.png", b"a photo"))
+        .file("second", &files.with("text.txt", &bytes(200_000)))
+        .file("empty", &files.with("empty.bin", b""))
+        .run()
+        .await
+        .succeeded();
+    let objects = stub.objects();
+    assert_eq!((ended.stdout.lines().count(), objects.len()), (3, 3), "{}", ended.stdout);
+    for (name, file_name) in [("photo.png", "photo.png"), ("second", "text.txt"), ("empty", "empty.bin")] {
+        assert_eq!(objects[ended.key(name)].file_name, file_name);
+    }
+    assert_eq!(ended.stderr, "", "nothing for people in a pipe, progress least of all");
+}
+
+#[tokio::test]
+async fn json_output_is_one_object_with_all_that_is_known() {
+    let (stub, files) = (stub().await, Files::new());
+    let content = bytes(200_000);
+    let run = Run::upload(&stub).argument("--output").argument("json");
+    let ended = run.file("photo", &files.with("a.png", &content)).run().await.succeeded();
+    let (key, object) = stub.objects().pop_first().unwrap();
+    let json = ended.json();
+    let photo = &json["files"]["photo"];
+    assert_eq!(photo["fileKey"], key.as_str());
+    assert_eq!((&photo["fileName"], &photo["contentType"]), (&"a.png".into(), &"image/png".into()));
+    assert_eq!((&photo["size"], &photo["sha256"]), (&200_000.into(), &sha256(&content).into()));
+    assert_eq!(object.sha256, sha256(&content));
+    assert!(photo["uploadedAt"].as_str().unwrap().ends_with('Z'));
+    assert_eq!(json["failures"], serde_json::json!([]));
+}
+
+#[tokio::test]
+async fn failures_come_last_and_the_other_keys_are_still_printed() {
+    let (stub, files) = (stub().await, Files::new());
+    stub.arm(Rule::always(Step::Presign, Fault::status(413)).for_file("large.bin"));
+    let upload = |output: &str| {
+        let run = Run::upload(&stub).argument("--output").argument(output);
+        let run = run.file("absent", &files.folder().join("absent.png")).file("good", &files.with("good.png", b"good"));
+        run.file("large", &files.with("large.bin", b"large"))
+    };
+    let ended = upload("text").run().await.failed(1);
+    assert!(stub.objects().contains_key(ended.key("good")) && ended.stdout.lines().count() == 1);
+    let last: Vec<&str> = ended.stderr.lines().rev().take(2).collect();
+    assert!(last[1].starts_with("error: absent: FileNotFound: ") && last[1].contains("absent.png"), "{}", ended.stderr);
+    assert!(last[0].starts_with("error: large: TooLarge: "), "{}", ended.stderr);
+
+    let json = upload("json").run().await.failed(1).json();
+    let reasons: Vec<_> = json["failures"].as_array().unwrap().iter().map(|failed| &failed["reason"]).collect();
+    assert_eq!(reasons, ["FileNotFound", "TooLarge"]);
+    assert!(json["files"]["good"].is_object() && json["files"]["large"].is_null());
+}
+
+#[tokio::test]
+async fn usage_errors_end_with_2_name_the_argument_and_make_no_call() {
+    let (stub, files) = (stub().await, Files::new());
+    let (path, folder) = (files.with("a.png", b"a"), files.folder().display());
+    let path = path.to_str().unwrap();
+    for (arguments, named) in [
+        (vec![], "FILE"),
+        (vec!["--no-such-flag", path], "--no-such-flag"),
+        (vec!["--output", "xml", path], "--output"),
+        (vec![path, path], "a.png"),
+        (vec![&format!("n={path}"), &format!("n={folder}/b.png")], "b.png"),
+        (vec!["keys.json"], "keys.json"),
+        (vec![&format!("{folder}/no key name")], "no key name"),
+        (vec!["--api-url", "not a url", path], "API URL"),
+        (vec!["--api-url", "https://user:password@host/", path], "API URL"),
+    ] {
+        let ended = arguments.iter().fold(Run::upload(&stub), |run, argument| run.argument(*argument)).run().await;
+        let ended = ended.failed(2);
+        assert!(ended.stderr.contains(named), "{arguments:?}: {}", ended.stderr);
+        assert_eq!(ended.stdout, "");
+    }
+    assert_eq!(stub.calls().len(), 0);
+}
+
+#[tokio::test]
+async fn plain_http_needs_leave() {
+    let files = Files::new();
+    let run = Run::bare().token("sk-0123456789").argument("--api-url").argument("http://127.0.0.1:9/api/v1");
+    let ended = run.argument(files.with("a.png", b"a")).run().await.failed(2);
+    assert!(ended.stderr.contains("--allow-http"), "{}", ended.stderr);
+}
+
+#[tokio::test]
+async fn a_rate_limit_is_waited_for_and_told() {
+    let (stub, files) = (stub().await, Files::new());
+    stub.fault(Step::Presign, Fault::retry_after(429, 3));
+    let begun = Instant::now();
+    let ended = Run::upload(&stub).file("photo", &files.with("a.png", b"a")).run().await.succeeded();
+    assert!(begun.elapsed() >= Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert!(stub.objects().contains_key(ended.key("photo")));
+    assert!(ended.stderr.contains("photo: ") && ended.stderr.contains("trying again in 3 s"), "{}", ended.stderr);
+}
+
+#[tokio::test]
+async fn a_reader_that_goes_away_is_no_failure() {
+    let (stub, files) = (stub().await, Files::new());
+    let run = Run::upload(&stub).argument(files.with("a.png", b"a"));
+    run.through(&["/bin/bash", "-o", "pipefail", "-c"], "| /bin/true").run().await.succeeded();
+    assert_eq!(stub.objects().len(), 1);
+}

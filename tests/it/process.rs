@@ -1,0 +1,139 @@
+//! The program as a process, with an environment of its own.
+//!
+//! Whatever a run prints is searched for the credential and for signed URLs before a test sees it: no run of any test
+//! may leak one.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use cyberun_stub::{Credential, Kind, Stub};
+use serde_json::Value;
+use tokio::process::Command;
+
+/// Longer than all retries of a file take together.
+const DEADLINE: Duration = Duration::from_mins(2);
+
+/// A run to be: arguments and environment.
+pub(crate) struct Run {
+    shell: Option<(Vec<OsString>, String)>,
+    arguments: Vec<OsString>,
+    environment: Vec<(String, OsString)>,
+    secrets: Vec<String>,
+}
+
+/// What a run printed, and how it ended.
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Run {
+    /// `fileupload upload` without API and credential. Whatever logs may exist are turned on.
+    pub(crate) fn bare() -> Self {
+        let run = Self { shell: None, arguments: Vec::new(), environment: Vec::new(), secrets: Vec::new() };
+        run.environment("RUST_LOG", "trace").environment("RUST_BACKTRACE", "1").argument("upload")
+    }
+
+    /// `fileupload upload` to this stub.
+    pub(crate) fn upload(stub: &Stub) -> Self {
+        let run = Self::bare().credential(&stub.credential(Kind::Integration));
+        let run = run.environment("CYBERUN_API_URL", stub.api_url().as_str());
+        if stub.ca_pem().is_some() { run } else { run.argument("--allow-http") }
+    }
+
+    pub(crate) fn credential(self, credential: &Credential) -> Self {
+        self.token(credential.token())
+    }
+
+    /// Sets `CYBERUN_API_KEY`, which from now on may appear nowhere.
+    pub(crate) fn token(mut self, token: &str) -> Self {
+        self.secrets.push(token.trim().to_owned());
+        self.environment("CYBERUN_API_KEY", token)
+    }
+
+    pub(crate) fn argument(mut self, argument: impl Into<OsString>) -> Self {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    /// `NAME=PATH`.
+    pub(crate) fn file(self, name: &str, path: &Path) -> Self {
+        self.argument(format!("{name}={}", path.display()))
+    }
+
+    pub(crate) fn environment(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.environment.retain(|(known, _)| known != name);
+        self.environment.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// The same run by way of a program that takes a command line, to whose end `tail` is added.
+    pub(crate) fn through(mut self, shell: &[&str], tail: &str) -> Self {
+        self.shell = Some((shell.iter().map(OsString::from).collect(), tail.to_owned()));
+        self
+    }
+
+    /// Runs to the end.
+    pub(crate) async fn run(self) -> Ended {
+        let mut command = self.command();
+        let child = command.env_clear().envs(self.environment).stdin(Stdio::null()).kill_on_drop(true).output();
+        let output = tokio::time::timeout(DEADLINE, child).await.expect("the process ends in time").unwrap();
+        let text = |bytes| String::from_utf8(bytes).expect("the program prints UTF-8");
+        let ended = Ended { status: output.status, stdout: text(output.stdout), stderr: text(output.stderr) };
+        ended.check_secrets(&self.secrets);
+        ended
+    }
+
+    fn command(&self) -> Command {
+        let words: Vec<OsString> =
+            std::iter::once(env!("CARGO_BIN_EXE_fileupload").into()).chain(self.arguments.clone()).collect();
+        let Some((shell, tail)) = &self.shell else {
+            let mut command = Command::new(&words[0]);
+            command.args(&words[1..]);
+            return command;
+        };
+        let line: String = words.iter().map(|word| format!("'{}' ", word.to_str().unwrap())).collect();
+        let mut command = Command::new(&shell[0]);
+        // The last is where `script` keeps its copy, and `$0` to a shell.
+        command.args(&shell[1..]).arg(line + tail).arg("/dev/null");
+        command
+    }
+}
+
+impl Ended {
+    /// The text at which the exit code is 0, else the whole story.
+    pub(crate) fn succeeded(self) -> Self {
+        assert!(self.status.success(), "{}\n{}", self.status, self.stderr);
+        self
+    }
+
+    /// Asserts the exit code.
+    pub(crate) fn failed(self, code: i32) -> Self {
+        assert_eq!(self.status.code(), Some(code), "stdout: {}\nstderr: {}", self.stdout, self.stderr);
+        self
+    }
+
+    /// The keys of a text output, by name.
+    pub(crate) fn key(&self, name: &str) -> &str {
+        let line = self.stdout.lines().find_map(|line| line.strip_prefix(&format!("{name}=")));
+        line.unwrap_or_else(|| panic!("no key of {name} in: {}", self.stdout))
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).expect("stdout is one JSON value")
+    }
+
+    fn check_secrets(&self, secrets: &[String]) {
+        for text in [&self.stdout, &self.stderr] {
+            for secret in secrets.iter().map(String::as_str).filter(|secret| !secret.is_empty()) {
+                assert!(!text.contains(secret), "the credential was printed");
+            }
+            for part in ["X-Amz-Signature", "X-Amz-Credential", "Bearer "] {
+                assert!(!text.contains(part), "{part:?} was printed");
+            }
+        }
+    }
+}

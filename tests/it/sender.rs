@@ -1,0 +1,59 @@
+//! A courier, a credential and a stub that belong together.
+//!
+//! It says nothing of what ought to happen; tests count the calls at the stub.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use cyberun_stub::{Call, Kind, Options, Step, Stub};
+use fileupload_operator::cyberun::Credential;
+use fileupload_operator::delivery::{Courier, Delivered, Failure, Parcel};
+use fileupload_operator::redact::Secret;
+use fileupload_operator::transfer::Source;
+
+pub(crate) struct Sender {
+    pub(crate) stub: Stub,
+    courier: Courier,
+    credential: Credential,
+}
+
+impl Sender {
+    pub(crate) async fn new() -> Self {
+        Self::with(Options::default(), Kind::Integration).await
+    }
+
+    pub(crate) async fn with(options: Options, kind: Kind) -> Self {
+        let stub = Stub::start(options).await.unwrap();
+        let courier = Courier::new(stub.api_url().as_str(), true).unwrap();
+        let known = stub.credential(kind);
+        let credential = Credential::parse(Secret::new(known.token()), known.team()).unwrap();
+        Self { stub, courier, credential }
+    }
+
+    /// One attempt to deliver these bytes.
+    pub(crate) async fn send(&self, content: impl Into<Bytes>) -> Result<Delivered, Failure> {
+        self.attempt(Source::Bytes(content.into())).await
+    }
+
+    /// One attempt to deliver this file.
+    pub(crate) async fn send_file(&self, path: PathBuf) -> Result<Delivered, Failure> {
+        self.attempt(Source::File(path)).await
+    }
+
+    async fn attempt(&self, source: Source) -> Result<Delivered, Failure> {
+        let parcel = Parcel { source, file_name: "photo.png".into(), content_type: None, sent: Arc::default() };
+        self.courier.attempt(&self.credential, &parcel).await
+    }
+
+    /// How many presigns and PUTs the stub saw.
+    pub(crate) fn counted(&self) -> (usize, usize) {
+        let count = |step| self.stub.snapshot().of(step).count();
+        (count(Step::Presign), count(Step::Put))
+    }
+
+    /// The PUTs the stub saw, in order.
+    pub(crate) fn puts(&self) -> Vec<Call> {
+        self.stub.snapshot().of(Step::Put).cloned().collect()
+    }
+}
