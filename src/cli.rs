@@ -13,7 +13,7 @@ use crate::redact::Secret;
 
 mod controller;
 mod crd;
-//mod render;
+mod render;
 mod upload;
 
 /// Uploads files to Cyberun: from Kubernetes as an operator, or from wherever this runs.
@@ -28,6 +28,7 @@ pub struct Arguments {
 enum Command {
     Upload(upload::Upload),
     Controller(controller::Controller),
+    Render(render::Render),
     Crd(crd::Crd),
 }
 
@@ -42,6 +43,7 @@ impl Arguments {
         let result = match self.command {
             Command::Upload(command) => command.run(),
             Command::Controller(command) => command.run(),
+            Command::Render(command) => command.run(),
             Command::Crd(command) => command.run(),
         };
         match result {

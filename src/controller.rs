@@ -31,6 +31,10 @@ use crate::plan;
 use crate::resource::{FIELD_MANAGER, FileUpload};
 use crate::telemetry::Metrics;
 
+pub(crate) use self::config_maps::output_of;
+pub(crate) use self::observe::content_of;
+pub(crate) use self::secrets::credentials_of;
+
 mod cadence;
 mod config_maps;
 mod observe;

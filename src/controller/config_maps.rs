@@ -71,18 +71,16 @@ impl ConfigMaps {
     async fn read(&self, client: &Client, upload: &FileUpload, name: &str) -> kube::Result<OutputView> {
         let namespace = upload.namespace().unwrap_or_default();
         let found = Api::<ConfigMap>::namespaced(client.clone(), &namespace).get_opt(name).await?;
-        Ok(match found {
-            None => OutputView::Absent,
-            Some(found) if !is_ours(&found.metadata, upload) => OutputView::Foreign,
-            Some(found) => OutputView::Ours { data: self.remember(&found) },
-        })
+        let view = output_of(found.as_ref(), upload);
+        if let (OutputView::Ours { .. }, Some(found)) = (&view, &found) {
+            self.remember(found);
+        }
+        Ok(view)
     }
 
-    fn remember(&self, config_map: &ConfigMap) -> Data {
-        let data = config_map.data.clone().unwrap_or_default();
-        let entry = (config_map.resource_version().unwrap_or_default(), data.clone());
+    fn remember(&self, config_map: &ConfigMap) {
+        let entry = (config_map.resource_version().unwrap_or_default(), config_map.data.clone().unwrap_or_default());
         lock(&self.written).insert(key(config_map), entry);
-        data
     }
 
     /// Creates the output. Should it exist by now, it is looked at: `false` if it is not ours.
@@ -113,7 +111,7 @@ impl ConfigMaps {
         let api = Api::<ConfigMap>::namespaced(client.clone(), &namespace);
         let result = api.patch(name, &PatchParams::apply(FIELD_MANAGER), &Patch::<ConfigMap>::Json(patch)).await;
         match result {
-            Ok(replaced) => drop(self.remember(&replaced)),
+            Ok(replaced) => self.remember(&replaced),
             Err(error) => {
                 lock(&self.written).remove(&(namespace, name.to_owned()));
                 return Err(error);
@@ -139,6 +137,15 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 fn key(config_map: &impl ResourceExt) -> (String, String) {
     (config_map.namespace().unwrap_or_default(), config_map.name_any())
+}
+
+/// What a ConfigMap is to the output of `upload`.
+pub(crate) fn output_of(config_map: Option<&ConfigMap>, upload: &FileUpload) -> OutputView {
+    match config_map {
+        None => OutputView::Absent,
+        Some(found) if !is_ours(&found.metadata, upload) => OutputView::Foreign,
+        Some(found) => OutputView::Ours { data: found.data.clone().unwrap_or_default() },
+    }
 }
 
 /// Our label, and this very `FileUpload` as the owner.

@@ -42,7 +42,7 @@ pub(super) async fn observe(context: &Context, upload: &FileUpload, memory: &Mem
             if !read.contains_key(&reference.name) {
                 read.insert(reference.name.clone(), config_map(context, upload, &reference.name).await?);
             }
-            let (content, bytes) = content(read.get(&reference.name).and_then(Option::as_ref), &reference.key);
+            let (content, bytes) = content_of(read.get(&reference.name).and_then(Option::as_ref), &reference.key);
             observed.contents.insert(file.name.clone(), content);
             material.bytes.extend(bytes.map(|bytes| (file.name.clone(), bytes)));
         }
@@ -74,7 +74,8 @@ async fn config_map(context: &Context, upload: &FileUpload, name: &str) -> kube:
     Api::<ConfigMap>::namespaced(context.client.clone(), &namespace).get_opt(name).await
 }
 
-fn content(config_map: Option<&ConfigMap>, key: &str) -> (Content, Option<Bytes>) {
+/// What `key` of a ConfigMap holds: for the plan, and the bytes themselves.
+pub(crate) fn content_of(config_map: Option<&ConfigMap>, key: &str) -> (Content, Option<Bytes>) {
     let Some(config_map) = config_map else { return (Content::NoConfigMap, None) };
     let text = config_map.data.as_ref().and_then(|data| data.get(key)).map(|text| Bytes::copy_from_slice(text.as_bytes()));
     let binary = || config_map.binary_data.as_ref().and_then(|data| data.get(key)).map(|bytes| Bytes::copy_from_slice(&bytes.0));

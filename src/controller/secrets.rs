@@ -59,6 +59,11 @@ impl Secrets {
     }
 }
 
+/// What a Secret called `name` holds, as the plan sees it.
+pub(crate) fn credentials_of(secret: Option<&SecretObject>, name: &str) -> CredentialsView {
+    read(secret, name).view
+}
+
 fn read(secret: Option<&SecretObject>, name: &str) -> Fetched {
     let Some(secret) = secret else { return Fetched { view: CredentialsView::Missing, credential: None } };
     let version = secret.resource_version().unwrap_or_default();
