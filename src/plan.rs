@@ -13,7 +13,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use self::output::{OutputAct, OutputView, output};
+pub use self::output::{OutputAct, OutputView, conflict, output};
 pub use self::status::status;
 use crate::reason::{Class, Reason, Scope};
 use crate::resource::{DEFAULT_SECRET, File, FileState, FileStatus, FileUpload, SECRET_API_KEY};

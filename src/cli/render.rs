@@ -105,7 +105,8 @@ impl Manifests {
         let observed = self.observe(&upload, &credentials);
         plan = plan::next(&upload, &observed, now);
         let act = plan::output(&upload, &plan.files, &observed.output);
-        let status = plan::status(&upload, &plan, &Outcome::default(), now);
+        let output = (act == OutputAct::Conflict).then(|| plan::conflict(&upload));
+        let status = plan::status(&upload, &plan, &Outcome { output, ..Outcome::default() }, now);
         describe(&upload, &plan, &act, &status)
     }
 

@@ -89,17 +89,13 @@ fn failed(upload: &FileUpload, failure: Failure) -> Sent {
 
 async fn output(context: &Context, upload: &FileUpload, act: OutputAct) -> Result<(), (Reason, String)> {
     let name = upload.spec.output_name().unwrap_or_default();
-    let conflict = || {
-        let message = format!("ConfigMap {name} (spec.output.configMap) exists and was not made for this FileUpload: delete it, or choose another name");
-        (Reason::OutputConflict, message)
-    };
     let (client, config_maps) = (&context.client, &context.config_maps);
     let result = match act {
         OutputAct::None => return Ok(()),
-        OutputAct::Conflict => return Err(conflict()),
+        OutputAct::Conflict => return Err(plan::conflict(upload)),
         OutputAct::Create(data) => match config_maps.create(client, upload, name, data).await {
             Ok(true) => Ok(()),
-            Ok(false) => return Err(conflict()),
+            Ok(false) => return Err(plan::conflict(upload)),
             Err(error) => Err(error),
         },
         OutputAct::Replace(data) => config_maps.replace(client, upload, name, &data).await,

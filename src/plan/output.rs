@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::reason::Reason;
 use crate::resource::{FileStatus, FileUpload, KEYS_JSON};
 
 /// What is known of the output ConfigMap.
@@ -52,6 +53,13 @@ pub fn output(upload: &FileUpload, files: &[FileStatus], view: &OutputView) -> O
         OutputView::Ours { data } if *data == wanted => OutputAct::None,
         OutputView::Ours { .. } => OutputAct::Replace(wanted),
     }
+}
+
+/// What is said of an output that is in the way.
+pub fn conflict(upload: &FileUpload) -> (Reason, String) {
+    let name = upload.spec.output_name().unwrap_or_default();
+    let message = format!("ConfigMap {name} (spec.output.configMap) exists and was not made for this FileUpload: delete it, or choose another name");
+    (Reason::OutputConflict, message)
 }
 
 /// Each key under its file's name, and `keys.json` once no key is missing.

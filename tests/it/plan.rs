@@ -1,0 +1,45 @@
+//! Golden plans: each `tests/plan/NAME.yaml` is rendered by the program and compared with `NAME.plan`.
+//!
+//! The planner is the production one. `UPDATE_PLANS=1` writes the files anew; read the difference before you commit.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+
+#[test]
+fn every_golden_case_is_planned_as_it_is_written_down() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plan");
+    let mut cases = BTreeSet::new();
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "yaml") {
+            cases.insert(path);
+        }
+    }
+    assert!(cases.len() >= 20, "only {} cases in {}", cases.len(), folder.display());
+    let mut differ = Vec::new();
+    for case in cases {
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_fileupload")).arg("render").arg("-f").arg(&case).output().unwrap();
+        assert!(output.status.success(), "{}: {}", case.display(), String::from_utf8_lossy(&output.stderr));
+        let golden = case.with_extension("plan");
+        if std::env::var_os("UPDATE_PLANS").is_some() {
+            std::fs::write(&golden, &output.stdout).unwrap();
+        }
+        if std::fs::read(&golden).unwrap_or_default() != output.stdout {
+            differ.push(format!("{}:\n{}", golden.display(), String::from_utf8_lossy(&output.stdout)));
+        }
+    }
+    assert!(differ.is_empty(), "planned otherwise than written down:\n{}", differ.join("\n"));
+}
+
+#[test]
+fn a_field_that_no_file_upload_has_is_refused_by_its_path() {
+    let manifest = "apiVersion: cyberun.cloud/v1alpha1\nkind: FileUpload\nmetadata: { name: x }\nspec:\n  files: [{ name: a, source: { configMapKeyRef: { name: m, key: k } }, mimeType: a/b }]\n";
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.yaml");
+    std::fs::write(&path, manifest).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_fileupload")).arg("render").arg("-f").arg(&path).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("spec.files[0].mimeType: no such field"), "{said}");
+}
