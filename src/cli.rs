@@ -77,9 +77,12 @@ struct Key {
 impl Key {
     fn credential(&self) -> Result<Credential, Usage> {
         let Some(key) = &self.api_key else {
-            return Err(Usage("CYBERUN_API_KEY is not set: put the team's sk- or dk- key into this environment variable".into()));
+            return Err(Usage(
+                "CYBERUN_API_KEY is not set: put the team's sk- or dk- key into this environment variable".into(),
+            ));
         };
-        Credential::parse(Secret::new(key), self.team_id.as_deref()).map_err(|error| Usage(format!("CYBERUN_API_KEY: {error}")))
+        Credential::parse(Secret::new(key), self.team_id.as_deref())
+            .map_err(|error| Usage(format!("CYBERUN_API_KEY: {error}")))
     }
 }
 

@@ -14,11 +14,11 @@ use std::time::Duration;
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::PartialObjectMeta;
+use kube::runtime::WatchStreamExt;
 use kube::runtime::controller::{Action, Config, Controller};
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::watcher::{self, Event};
-use kube::runtime::WatchStreamExt;
 use kube::{Api, Client, Resource, ResourceExt};
 use tokio::sync::watch;
 use tracing::{debug, warn};
@@ -53,7 +53,7 @@ struct Context {
     secrets: Secrets,
     config_maps: ConfigMaps,
     recorder: Recorder,
-    memory: Mutex<HashMap<String, Memory>>,
+    memory: Memories,
     synced: watch::Receiver<u8>,
 }
 
@@ -68,6 +68,9 @@ struct Memory {
     generation: i64,
 }
 
+/// By uid.
+type Memories = Arc<Mutex<HashMap<String, Memory>>>;
+
 impl Context {
     fn memory(&self, upload: &FileUpload) -> Memory {
         let memories = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
@@ -77,11 +80,6 @@ impl Context {
     fn remember(&self, upload: &FileUpload, change: impl FnOnce(&mut Memory)) {
         let mut memories = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         change(memories.entry(upload.uid().unwrap_or_default()).or_default());
-    }
-
-    fn forget(&self, upload: &FileUpload) {
-        let mut memories = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        memories.remove(&upload.uid().unwrap_or_default());
     }
 }
 
@@ -102,7 +100,8 @@ impl Operator {
     pub async fn run(self, namespace: Option<&str>, on_synced: impl FnOnce() + Send + 'static) {
         let (listed, synced) = watch::channel(0u8);
         let listed = Arc::new(listed);
-        let (uploads, upload_events) = uploads(scoped(&self.client, namespace), &listed);
+        let memory = Memories::default();
+        let (uploads, upload_events) = uploads(scoped(&self.client, namespace), &listed, &memory);
         let (config_maps, config_map_events) = ConfigMaps::watch(scoped(&self.client, namespace), &listed);
         let reporter = Reporter { controller: FIELD_MANAGER.into(), instance: None };
         let context = Arc::new(Context {
@@ -112,7 +111,7 @@ impl Operator {
             courier: self.courier,
             metrics: self.metrics,
             config_maps,
-            memory: Mutex::default(),
+            memory,
             synced: synced.clone(),
         });
         let mut stop = self.stop;
@@ -150,11 +149,21 @@ where
 /// A cache of all `FileUpload`s and the events that fill it.
 ///
 /// The stream itself says when the first list is complete: the store's own waiting wakes only one waiter.
-fn uploads(api: Api<FileUpload>, listed: &Arc<watch::Sender<u8>>) -> (Store<FileUpload>, impl Stream<Item = watcher::Result<FileUpload>> + use<>) {
+fn uploads(
+    api: Api<FileUpload>,
+    listed: &Arc<watch::Sender<u8>>,
+    memory: &Memories,
+) -> (Store<FileUpload>, impl Stream<Item = watcher::Result<FileUpload>> + use<>) {
     let (store, writer) = reflector::store();
+    let memory = Arc::clone(memory);
+    let forget = move |event: &watcher::Result<Event<FileUpload>>| {
+        if let Ok(Event::Delete(gone)) = event {
+            memory.lock().unwrap_or_else(PoisonError::into_inner).remove(&gone.uid().unwrap_or_default());
+        }
+    };
     let events = watcher::watcher(api, watcher::Config::default()).map(|event| event.map(|event| event.modify(strip)));
-    let events = reflector::reflector(writer, events).inspect(count_list(listed)).default_backoff().applied_objects();
-    (store, events)
+    let events = reflector::reflector(writer, events).inspect(count_list(listed)).inspect(forget);
+    (store, events.default_backoff().applied_objects())
 }
 
 /// What nobody here reads is not kept.
@@ -190,7 +199,6 @@ async fn reconcile(upload: Arc<FileUpload>, context: Arc<Context>) -> Result<Act
     let mut synced = context.synced.clone();
     let _ = synced.wait_for(|lists| *lists >= 2).await;
     if upload.metadata.deletion_timestamp.is_some() {
-        context.forget(&upload);
         return Ok(Action::await_change());
     }
     let memory = context.memory(&upload);

@@ -65,7 +65,10 @@ impl Client {
     /// A client of the API at `base` (with its `/api/v1`); `http:` URLs only with `allow_http`.
     pub fn new(base: &str, allow_http: bool, tls: rustls::ClientConfig) -> Result<Self, BadUrl> {
         let base = Url::parse(base.trim()).map_err(|_| BadUrl::Malformed)?;
-        let plain = base.username().is_empty() && base.password().is_none() && base.query().is_none() && base.fragment().is_none();
+        let plain = base.username().is_empty()
+            && base.password().is_none()
+            && base.query().is_none()
+            && base.fragment().is_none();
         if !matches!(base.scheme(), "http" | "https") || !base.has_host() || !plain {
             return Err(BadUrl::Malformed);
         }

@@ -90,7 +90,9 @@ pub enum SetupError {
     #[error(transparent)]
     Url(#[from] cyberun::BadUrl),
     /// No certificate authority is trusted.
-    #[error("no trusted certificate was found: install the system's CA certificates, or name a PEM file in SSL_CERT_FILE{0}")]
+    #[error(
+        "no trusted certificate was found: install the system's CA certificates, or name a PEM file in SSL_CERT_FILE{0}"
+    )]
     NoRoots(String),
     /// TLS cannot be set up.
     #[error("cannot set up TLS")]
@@ -102,17 +104,22 @@ impl Courier {
     /// (or those of `SSL_CERT_FILE`).
     pub fn new(api_url: &str, allow_http: bool) -> Result<Self, SetupError> {
         let tls = tls()?;
-        Ok(Self { cyberun: cyberun::Client::new(api_url, allow_http, tls.clone())?, storage: transfer::Client::new(tls) })
+        Ok(Self {
+            cyberun: cyberun::Client::new(api_url, allow_http, tls.clone())?,
+            storage: transfer::Client::new(tls),
+        })
     }
 
     /// One attempt: the source opened anew, a new ticket, one PUT and its inner rules.
     pub async fn attempt(&self, credential: &Credential, parcel: &Parcel) -> Result<Delivered, Failure> {
-        let opened = Arc::new(parcel.source.open().await.map_err(of_source)?);
-        let content_type = parcel.content_type.clone().unwrap_or_else(|| media_type::media_type(&parcel.file_name, opened.head()));
-        let file = cyberun::File { file_name: &parcel.file_name, file_size: opened.size(), content_type: &content_type };
+        let opened = Arc::new(parcel.source.open().await.map_err(|error| of_source(&error))?);
+        let content_type =
+            parcel.content_type.clone().unwrap_or_else(|| media_type::media_type(&parcel.file_name, opened.head()));
+        let file =
+            cyberun::File { file_name: &parcel.file_name, file_size: opened.size(), content_type: &content_type };
         let mut refused = None;
         for _ticket in 0..2 {
-            let ticket = self.cyberun.presign(credential, &file).await.map_err(of_api)?;
+            let ticket = self.cyberun.presign(credential, &file).await.map_err(|error| of_api(&error))?;
             match self.put(&ticket, &opened, parcel).await {
                 Ok(digest) => {
                     let sha256 = hex(&digest);
@@ -156,7 +163,10 @@ impl Courier {
                 Err(failure) => failure,
             };
             failures += 1;
-            if failure.reason.class() != Class::Backoff || failure.reason == Reason::FileNotFound || failures >= limits.attempts {
+            if failure.reason.class() != Class::Backoff
+                || failure.reason == Reason::FileNotFound
+                || failures >= limits.attempts
+            {
                 return Err(failure);
             }
             let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), failures);
@@ -189,7 +199,7 @@ fn tls() -> Result<rustls::ClientConfig, SetupError> {
     Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
-fn of_api(error: cyberun::Error) -> Failure {
+fn of_api(error: &cyberun::Error) -> Failure {
     let retry_after = match error.retry() {
         Retry::Never => None,
         Retry::After(asked) => asked,
@@ -197,8 +207,8 @@ fn of_api(error: cyberun::Error) -> Failure {
     Failure { reason: error.reason(), message: error.to_string(), retry_after }
 }
 
-fn of_source(error: SourceError) -> Failure {
-    let reason = match &error {
+fn of_source(error: &SourceError) -> Failure {
+    let reason = match error {
         SourceError::NotFound(_) => Reason::FileNotFound,
         SourceError::NotAFile { .. } => Reason::NotAFile,
         SourceError::PermissionDenied { .. } | SourceError::Unreachable(_) => Reason::PermissionDenied,
@@ -211,8 +221,10 @@ fn of_source(error: SourceError) -> Failure {
 fn of_storage(error: transfer::Error) -> Failure {
     let message = error.to_string();
     let (reason, retry_after) = match error {
-        transfer::Error::Source(error) => return of_source(error),
-        transfer::Error::Busy { retry_after, .. } | transfer::Error::Unavailable { retry_after, .. } => (Reason::StorageUnavailable, retry_after),
+        transfer::Error::Source(error) => return of_source(&error),
+        transfer::Error::Busy { retry_after, .. } | transfer::Error::Unavailable { retry_after, .. } => {
+            (Reason::StorageUnavailable, retry_after)
+        }
         transfer::Error::TooLarge(_) => (Reason::TooLarge, None),
         transfer::Error::Refused(_) | transfer::Error::Unexpected(_) => (Reason::StorageRefused, None),
     };

@@ -16,11 +16,12 @@ use serde::{Deserialize, Serialize};
 pub use self::output::{OutputAct, OutputView, conflict, output};
 pub use self::status::status;
 use crate::reason::{Class, Reason, Scope};
-use crate::resource::{DEFAULT_SECRET, File, FileState, FileStatus, FileUpload, SECRET_API_KEY};
+use crate::resource::{File, FileState, FileStatus, FileUpload};
 
 mod output;
 mod revision;
 mod status;
+mod text;
 
 /// The most files of one Send: between two, the status is written, so a crash costs no more than these.
 const BATCH: usize = 8;
@@ -148,19 +149,18 @@ pub struct Wanted {
 /// What to look at: the credentials if a file is without a key, contents only where they may be sent.
 pub fn wanted(upload: &FileUpload, credentials: &CredentialsView, now: Timestamp) -> Wanted {
     let entries = entries(upload);
-    if !is_accepted(upload, &entries) || upload.spec.is_suspended() || rejection(upload).is_some() {
+    if !is_accepted(upload, &entries) || upload.spec.is_suspended() || text::rejection(upload).is_some() {
         return Wanted::default();
     }
     let open = || entries.iter().filter(|entry| entry.state != FileState::Uploaded);
-    let version = match credentials {
-        CredentialsView::Usable { version } => version,
-        _ => return Wanted { credentials: open().next().is_some(), contents: BTreeSet::new() },
-    };
-    let contents = match held_back(upload, &entries, version, now) {
-        true => BTreeSet::new(),
-        false => open().filter(|entry| !backs_off(upload, entry, now)).map(|entry| entry.name.clone()).collect(),
-    };
-    Wanted { credentials: true, contents }
+    let mut wanted = Wanted { credentials: open().next().is_some(), contents: BTreeSet::new() };
+    if let CredentialsView::Usable { version } = credentials
+        && !held_back(upload, &entries, version, now)
+    {
+        let may_go = open().filter(|entry| !backs_off(upload, entry, now));
+        wanted.contents = may_go.map(|entry| entry.name.clone()).collect();
+    }
+    wanted
 }
 
 /// The next step: the pure heart of the operator.
@@ -169,7 +169,7 @@ pub fn next(upload: &FileUpload, observed: &Observed, now: Timestamp) -> Plan {
         generation: upload.metadata.generation.unwrap_or_default(),
         files: entries(upload),
         send: Vec::new(),
-        rejection: rejection(upload),
+        rejection: text::rejection(upload),
         credentials_version: upload.status.as_ref().and_then(|status| status.credentials_version.clone()),
         failures: observed.failures,
         seed: revision::seed(upload),
@@ -186,7 +186,7 @@ pub fn next(upload: &FileUpload, observed: &Observed, now: Timestamp) -> Plan {
     }
     match &observed.credentials {
         CredentialsView::Unseen => {}
-        CredentialsView::Missing => fail_open(&mut plan, Reason::SecretNotFound, &secret_missing(upload)),
+        CredentialsView::Missing => fail_open(&mut plan, Reason::SecretNotFound, &text::secret_missing(upload)),
         CredentialsView::Invalid { version, problem } => {
             plan.credentials_version = Some(version.clone());
             fail_open(&mut plan, Reason::CredentialsInvalid, problem);
@@ -208,10 +208,11 @@ fn choose(upload: &FileUpload, observed: &Observed, version: &str, now: Timestam
         }
         match observed.contents.get(&file.name) {
             None => {}
-            Some(Content::NoConfigMap) => fail(entry, Reason::ConfigMapNotFound, config_map_missing(file)),
-            Some(Content::NoKey) => fail(entry, Reason::ConfigMapKeyNotFound, key_missing(file)),
+            Some(Content::NoConfigMap) => fail(entry, Reason::ConfigMapNotFound, text::config_map_missing(file)),
+            Some(Content::NoKey) => fail(entry, Reason::ConfigMapKeyNotFound, text::key_missing(file)),
             Some(Content::Found { size, sha256 }) => {
-                let stalled = reason(entry).is_some_and(|reason| reason.class() == Class::Stalled && reason.scope() == Scope::File);
+                let stalled = reason(entry)
+                    .is_some_and(|reason| reason.class() == Class::Stalled && reason.scope() == Scope::File);
                 if stalled && known && entry.sha256.as_deref() == Some(sha256) {
                     continue;
                 }
@@ -239,24 +240,10 @@ fn entries(upload: &FileUpload) -> Vec<FileStatus> {
 
 /// Whether the status is already about this spec.
 fn is_accepted(upload: &FileUpload, entries: &[FileStatus]) -> bool {
-    upload.status.as_ref().is_some_and(|status| Some(status.observed_generation) == upload.metadata.generation && status.files == entries)
-}
-
-/// What an API server with an older schema, or `render`, may let through.
-fn rejection(upload: &FileUpload) -> Option<String> {
-    let mut names = BTreeSet::new();
-    for file in &upload.spec.files {
-        if file.source.config_map_key_ref.is_none() {
-            return Some(format!("spec.files[{}].source names no place: give it a configMapKeyRef", file.name));
-        }
-        if !names.insert(&file.name) {
-            return Some(format!("spec.files has two files called {}: give each its own name", file.name));
-        }
-        if crate::resource::KEYS_JSON == file.name {
-            return Some(format!("spec.files has a file called {}, which the output needs: rename it", file.name));
-        }
-    }
-    upload.spec.files.is_empty().then(|| "spec.files is empty: name at least one file".to_owned())
+    upload
+        .status
+        .as_ref()
+        .is_some_and(|status| Some(status.observed_generation) == upload.metadata.generation && status.files == entries)
 }
 
 fn reason(entry: &FileStatus) -> Option<Reason> {
@@ -296,20 +283,4 @@ fn fail(entry: &mut FileStatus, reason: Reason, message: String) {
     entry.state = if reason.class() == Class::Stalled { FileState::Failed } else { FileState::Pending };
     entry.reason = Some(reason.to_string());
     entry.message = Some(message);
-}
-
-fn secret_missing(upload: &FileUpload) -> String {
-    let name = upload.spec.secret_name();
-    let how = if name == DEFAULT_SECRET { "" } else { " (spec.credentials.secretRef)" };
-    format!("Secret {name}{how} does not exist in this namespace: create it with the key {SECRET_API_KEY}")
-}
-
-fn config_map_missing(file: &File) -> String {
-    let name = file.source.config_map_key_ref.as_ref().map_or("", |reference| &reference.name);
-    format!("ConfigMap {name} does not exist in this namespace: create it, or correct spec.files[{}].source", file.name)
-}
-
-fn key_missing(file: &File) -> String {
-    let (name, key) = file.source.config_map_key_ref.as_ref().map_or(("", ""), |reference| (&reference.name, &reference.key));
-    format!("ConfigMap {name} has no key {key} in data or binaryData: add it, or correct spec.files[{}].source", file.name)
 }

@@ -2,7 +2,10 @@
 //!
 //! Every label, annotation and field-manager name is a constant here and nowhere else.
 
-pub use self::file_upload::{ConfigMapKeyReference, Credentials, File, FileUpload, FileUploadSpec, Output, OutputConfigMap, SecretReference, Source};
+pub use self::file_upload::{
+    ConfigMapKeyReference, Credentials, File, FileUpload, FileUploadSpec, Output, OutputConfigMap, SecretReference,
+    Source,
+};
 pub use self::status::{Condition, FileState, FileStatus, FileUploadStatus, OutputStatus, Phase};
 
 mod file_upload;

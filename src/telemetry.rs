@@ -23,7 +23,11 @@ pub enum LogFormat {
 
 /// Sends logs to stderr from now on. `filter` is a level or a list of directives such as `info,kube=debug`.
 pub fn log(format: LogFormat, filter: &str) -> Result<(), tracing_subscriber::filter::ParseError> {
-    let filter = EnvFilter::try_new(filter)?;
+    let mut filter = EnvFilter::try_new(filter)?;
+    // At their lower levels these may show whole requests, and so what must never be logged.
+    for quiet in ["hyper", "hyper_util", "reqwest", "rustls", "tower_http"] {
+        filter = filter.add_directive(format!("{quiet}=info").parse()?);
+    }
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     match format {
         LogFormat::Json => builder.json().flatten_event(true).with_current_span(true).with_span_list(false).init(),

@@ -82,7 +82,8 @@ pub struct Said {
 impl std::fmt::Display for Said {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "{}", self.status.as_u16())?;
-        let texts: Vec<&str> = [&self.code, &self.message].into_iter().map(String::as_str).filter(|text| !text.is_empty()).collect();
+        let texts: Vec<&str> =
+            [&self.code, &self.message].into_iter().map(String::as_str).filter(|text| !text.is_empty()).collect();
         if texts.is_empty() { Ok(()) } else { write!(formatter, ": {}", texts.join(": ")) }
     }
 }
@@ -95,7 +96,8 @@ impl Said {
 
     fn read(status: StatusCode, body: &str) -> Self {
         let tag = |name: &str| -> String {
-            let inner = body.split_once(&format!("<{name}>")).and_then(|(_, rest)| rest.split_once(&format!("</{name}>")));
+            let inner =
+                body.split_once(&format!("<{name}>")).and_then(|(_, rest)| rest.split_once(&format!("</{name}>")));
             quote(inner.map_or("", |(text, _)| text))
         };
         Self { status, code: tag("Code"), message: tag("Message") }
@@ -118,7 +120,13 @@ impl Client {
     /// Puts `opened` to `url` with `headers`; returns the SHA-256 of what was stored.
     ///
     /// `sent` counts the bytes handed to the connection, from 0.
-    pub async fn put(&self, url: &PresignedUrl, headers: &HeaderMap, opened: &Arc<Opened>, sent: &Arc<AtomicU64>) -> Result<[u8; 32], Error> {
+    pub async fn put(
+        &self,
+        url: &PresignedUrl,
+        headers: &HeaderMap,
+        opened: &Arc<Opened>,
+        sent: &Arc<AtomicU64>,
+    ) -> Result<[u8; 32], Error> {
         let ask = opened.size() > ASK_ABOVE && !with(&self.silent, |hosts| hosts.contains(url.host()));
         match self.exchange(url, headers, opened, sent, ask).await {
             Err(Error::Unexpected(said)) if ask && said.status == StatusCode::EXPECTATION_FAILED => {
@@ -129,7 +137,14 @@ impl Client {
         }
     }
 
-    async fn exchange(&self, url: &PresignedUrl, headers: &HeaderMap, opened: &Arc<Opened>, sent: &Arc<AtomicU64>, ask: bool) -> Result<[u8; 32], Error> {
+    async fn exchange(
+        &self,
+        url: &PresignedUrl,
+        headers: &HeaderMap,
+        opened: &Arc<Opened>,
+        sent: &Arc<AtomicU64>,
+        ask: bool,
+    ) -> Result<[u8; 32], Error> {
         let meter = Meter::new(Arc::clone(sent));
         let answer = tokio::select! {
             answer = self.pool.request(request(url, headers, opened, &meter, ask)) => answer.map_err(|error| lost(url, &error)),
@@ -147,7 +162,11 @@ impl Client {
         let body = read(answer).await;
         if status.is_success() {
             opened.check_unchanged()?;
-            let early = || Error::Unavailable { what: format!("the storage at {} answered before it had the whole file", url.host()), whole, retry_after };
+            let early = || Error::Unavailable {
+                what: format!("the storage at {} answered before it had the whole file", url.host()),
+                whole,
+                retry_after,
+            };
             return whole.ok_or_else(early);
         }
         Err(refusal(Said::read(status, &body), whole, retry_after))
@@ -158,7 +177,13 @@ impl Client {
     }
 }
 
-fn request(url: &PresignedUrl, headers: &HeaderMap, opened: &Arc<Opened>, meter: &Arc<Meter>, ask: bool) -> Request<Body> {
+fn request(
+    url: &PresignedUrl,
+    headers: &HeaderMap,
+    opened: &Arc<Opened>,
+    meter: &Arc<Meter>,
+    ask: bool,
+) -> Request<Body> {
     let (open, opened_gate) = oneshot::channel();
     let gate = ask.then(|| Gate { opened: opened_gate, patience: Box::pin(tokio::time::sleep(PATIENCE)) });
     let mut request = Request::new(Body::new(Arc::clone(opened), Arc::clone(meter), gate));
@@ -208,7 +233,11 @@ fn lost(url: &PresignedUrl, error: &hyper_util::client::legacy::Error) -> String
     while let Some(source) = innermost.source() {
         innermost = source;
     }
-    let what = if error.is_connect() { "cannot connect to the storage at" } else { "the connection broke off to the storage at" };
+    let what = if error.is_connect() {
+        "cannot connect to the storage at"
+    } else {
+        "the connection broke off to the storage at"
+    };
     format!("{what} {}: {}", url.host(), quote(&innermost.to_string()))
 }
 
@@ -232,7 +261,9 @@ fn refusal(said: Said, whole: Option<[u8; 32]>, retry_after: Option<Duration>) -
         409 | 429 => Error::Busy { said, retry_after },
         413 => Error::TooLarge(said),
         400 if said.code == "EntityTooLarge" => Error::TooLarge(said),
-        500..=599 | 408 => Error::Unavailable { what: format!("the storage is unavailable ({said})"), whole, retry_after },
+        500..=599 | 408 => {
+            Error::Unavailable { what: format!("the storage is unavailable ({said})"), whole, retry_after }
+        }
         _ => Error::Unexpected(said),
     }
 }

@@ -54,15 +54,20 @@ impl Controller {
             Format::Text => LogFormat::Text,
         };
         telemetry::log(format, &self.log_level).map_err(|error| Usage(format!("--log-level: {error}")))?;
-        let courier = Courier::new(&self.api_url, self.api.allow_http).map_err(|error| Usage(format!("--api-url: {error}")))?;
+        let courier =
+            Courier::new(&self.api_url, self.api.allow_http).map_err(|error| Usage(format!("--api-url: {error}")))?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         runtime.block_on(self.operate(Arc::new(courier)))?;
         Ok(ExitCode::SUCCESS)
     }
 
     async fn operate(self, courier: Arc<Courier>) -> anyhow::Result<()> {
-        let client = kube::Client::try_default().await.context("cannot reach a cluster: no usable kubeconfig or service account")?;
-        let listener = TcpListener::bind(self.listen).await.with_context(|| format!("cannot listen on {} (--listen)", self.listen))?;
+        let client = kube::Client::try_default()
+            .await
+            .context("cannot reach a cluster: no usable kubeconfig or service account")?;
+        let listener = TcpListener::bind(self.listen)
+            .await
+            .with_context(|| format!("cannot listen on {} (--listen)", self.listen))?;
         let mut scopes: Vec<Option<String>> = self.namespace.into_iter().map(Some).collect();
         if scopes.is_empty() {
             scopes.push(None);
@@ -71,7 +76,12 @@ impl Controller {
         let stop = stop_on_signal()?;
         let server = tokio::spawn(telemetry::serve(listener, metrics.clone(), readiness.clone()));
         let operators = scopes.into_iter().map(|scope| {
-            let operator = Operator { client: client.clone(), courier: Arc::clone(&courier), metrics: metrics.clone(), stop: stop.clone() };
+            let operator = Operator {
+                client: client.clone(),
+                courier: Arc::clone(&courier),
+                metrics: metrics.clone(),
+                stop: stop.clone(),
+            };
             let readiness = readiness.clone();
             async move { operator.run(scope.as_deref(), move || readiness.report()).await }
         });

@@ -47,7 +47,10 @@ impl Render {
             manifests.read(path)?;
         }
         if manifests.uploads.is_empty() {
-            bail!("no FileUpload in {}", self.filename.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", "));
+            bail!(
+                "no FileUpload in {}",
+                self.filename.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+            );
         }
         for upload in &manifests.uploads {
             print(&format!("---\n{}", serde_yaml::to_string(&manifests.render(upload))?))?;
@@ -59,8 +62,12 @@ impl Render {
 impl Manifests {
     fn read(&mut self, path: &Path) -> anyhow::Result<()> {
         if path.is_dir() {
-            let mut inside: Vec<PathBuf> = fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
-            inside.retain(|path| path.extension().is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|known| extension == *known)));
+            let mut inside: Vec<PathBuf> =
+                fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
+            inside.retain(|path| {
+                path.extension()
+                    .is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|known| extension == *known))
+            });
             inside.sort();
             return inside.iter().try_for_each(|path| self.read(path));
         }
@@ -70,24 +77,24 @@ impl Manifests {
         } else {
             text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         }
-        let documents: Vec<Value> = serde_yaml::from_multiple(&text).with_context(|| format!("{} is not YAML", path.display()))?;
-        documents.into_iter().try_for_each(|document| self.add(document).with_context(|| path.display().to_string()))
+        let documents: Vec<Value> =
+            serde_yaml::from_multiple(&text).with_context(|| format!("{} is not YAML", path.display()))?;
+        documents.iter().try_for_each(|document| self.add(document).with_context(|| path.display().to_string()))
     }
 
-    fn add(&mut self, document: Value) -> anyhow::Result<()> {
+    fn add(&mut self, document: &Value) -> anyhow::Result<()> {
         match (document["apiVersion"].as_str(), document["kind"].as_str()) {
             (_, Some("List")) => {
-                let items = document["items"].as_array().cloned().unwrap_or_default();
-                return items.into_iter().try_for_each(|item| self.add(item));
+                return document["items"].as_array().into_iter().flatten().try_for_each(|item| self.add(item));
             }
             (Some("cyberun.cloud/v1alpha1"), Some("FileUpload")) => {
-                let mut upload: FileUpload = parse(&document)?;
+                let mut upload: FileUpload = parse(document)?;
                 known_only(&document["spec"], &json!(upload.spec), "spec")?;
                 upload.metadata.generation.get_or_insert(1);
                 self.uploads.push(upload);
             }
-            (Some("v1"), Some("Secret")) => self.secrets.push(with_string_data(parse(&document)?)),
-            (Some("v1"), Some("ConfigMap")) => self.config_maps.push(parse(&document)?),
+            (Some("v1"), Some("Secret")) => self.secrets.push(with_string_data(parse(document)?)),
+            (Some("v1"), Some("ConfigMap")) => self.config_maps.push(parse(document)?),
             _ => {}
         }
         Ok(())
@@ -118,7 +125,8 @@ impl Manifests {
 
     fn observe(&self, upload: &FileUpload, credentials: &CredentialsView) -> Observed {
         let wanted = plan::wanted(upload, credentials, clock::now()).contents;
-        let beside = |name: &str| self.config_maps.iter().find(|found| found.name_any() == name && is_beside(*found, upload));
+        let beside =
+            |name: &str| self.config_maps.iter().find(|found| found.name_any() == name && is_beside(*found, upload));
         let files = upload.spec.files.iter().filter(|file| wanted.contains(&file.name));
         let content = |file: &crate::resource::File| {
             let reference = file.source.config_map_key_ref.as_ref()?;
@@ -147,7 +155,10 @@ fn describe(upload: &FileUpload, plan: &Plan, act: &OutputAct, status: &FileUplo
         OutputAct::Conflict => json!("conflict"),
     };
     let condition = |condition: &crate::resource::Condition| {
-        (condition.type_.clone(), json!({ "status": condition.status, "reason": condition.reason, "message": condition.message }))
+        (
+            condition.type_.clone(),
+            json!({ "status": condition.status, "reason": condition.reason, "message": condition.message }),
+        )
     };
     let conditions: serde_json::Map<_, _> = status.conditions.iter().map(condition).collect();
     json!({
@@ -162,7 +173,8 @@ fn describe(upload: &FileUpload, plan: &Plan, act: &OutputAct, status: &FileUplo
 
 fn parse<T: DeserializeOwned>(document: &Value) -> anyhow::Result<T> {
     let name = document["metadata"]["name"].as_str().unwrap_or("without a name");
-    serde_json::from_value(document.clone()).with_context(|| format!("{} {name}", document["kind"].as_str().unwrap_or("object")))
+    serde_json::from_value(document.clone())
+        .with_context(|| format!("{} {name}", document["kind"].as_str().unwrap_or("object")))
 }
 
 /// As the API server does when a Secret is applied.
@@ -176,13 +188,20 @@ fn with_string_data(mut secret: Secret) -> Secret {
 /// Refuses a field that no `FileUpload` has: it would be ignored, which is never meant.
 fn known_only(typed: &Value, known: &Value, path: &str) -> anyhow::Result<()> {
     match (typed, known) {
-        (Value::Object(typed), Value::Object(known)) => typed.iter().filter(|(_, value)| !value.is_null()).try_for_each(|(name, value)| {
-            let path = format!("{path}.{name}");
-            known.get(name).with_context(|| format!("{path}: no such field")).and_then(|known| known_only(value, known, &path))
-        }),
-        (Value::Array(typed), Value::Array(known)) => {
-            typed.iter().zip(known).enumerate().try_for_each(|(at, (typed, known))| known_only(typed, known, &format!("{path}[{at}]")))
+        (Value::Object(typed), Value::Object(known)) => {
+            typed.iter().filter(|(_, value)| !value.is_null()).try_for_each(|(name, value)| {
+                let path = format!("{path}.{name}");
+                known
+                    .get(name)
+                    .with_context(|| format!("{path}: no such field"))
+                    .and_then(|known| known_only(value, known, &path))
+            })
         }
+        (Value::Array(typed), Value::Array(known)) => typed
+            .iter()
+            .zip(known)
+            .enumerate()
+            .try_for_each(|(at, (typed, known))| known_only(typed, known, &format!("{path}[{at}]"))),
         _ => Ok(()),
     }
 }

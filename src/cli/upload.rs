@@ -97,7 +97,8 @@ impl Upload {
         install_tls_provider();
         let files = parse(&self.files)?;
         let credential = self.key.credential()?;
-        let courier = Courier::new(&self.api_url, self.api.allow_http).map_err(|error| Usage(format!("{:#}", anyhow::Error::from(error))))?;
+        let courier = Courier::new(&self.api_url, self.api.allow_http)
+            .map_err(|error| Usage(format!("{:#}", anyhow::Error::from(error))))?;
         if let Some(folder) = &self.keys_dir {
             forget(folder, &files)?;
         }
@@ -161,7 +162,12 @@ fn entry(file_name: String, delivered: Delivered, uploaded_at: &str) -> Entry {
 }
 
 fn parcel(file: &Named) -> Parcel {
-    Parcel { source: Source::File(file.path.clone()), file_name: file.file_name.clone(), content_type: None, sent: Arc::default() }
+    Parcel {
+        source: Source::File(file.path.clone()),
+        file_name: file.file_name.clone(),
+        content_type: None,
+        sent: Arc::default(),
+    }
 }
 
 /// Reads `[NAME=]FILE` arguments. A part before `=` that cannot be a name belongs to the path.
@@ -178,13 +184,18 @@ fn parse(arguments: &[String]) -> Result<Vec<Named>, Usage> {
         };
         let name = name.unwrap_or(&file_name).to_owned();
         if !is_name(&name) {
-            return Err(Usage(format!("{name:?} cannot name a key (letters, digits, '.', '_', '-', at most 63): write NAME={argument}")));
+            return Err(Usage(format!(
+                "{name:?} cannot name a key (letters, digits, '.', '_', '-', at most 63): write NAME={argument}"
+            )));
         }
         if name == "keys.json" {
             return Err(Usage("the name keys.json is taken by the list of all keys: write NAME=keys.json".into()));
         }
         if let Some(other) = files.iter().find(|other| other.name == name) {
-            return Err(Usage(format!("{} and {argument} are both called {name}: write NAME=FILE for one of them", other.path.display())));
+            return Err(Usage(format!(
+                "{} and {argument} are both called {name}: write NAME=FILE for one of them",
+                other.path.display()
+            )));
         }
         files.push(Named { name, path, file_name });
     }
@@ -224,7 +235,9 @@ fn remember(folder: &Path, results: &Results) -> anyhow::Result<()> {
 /// Readers see the whole file or none.
 fn write_whole(folder: &Path, name: &str, text: &str) -> anyhow::Result<()> {
     let (path, draft) = (folder.join(name), folder.join(format!(".{name}.new")));
-    fs::write(&draft, text).and_then(|()| fs::rename(&draft, &path)).with_context(|| format!("cannot write {}", path.display()))
+    fs::write(&draft, text)
+        .and_then(|()| fs::rename(&draft, &path))
+        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Progress bars on a terminal, nothing in a pipe.
@@ -276,7 +289,11 @@ impl Bar {
             }
         };
         self.bar.set_position(self.sent.load(Ordering::Relaxed));
-        if result.is_ok() { self.bar.finish() } else { self.bar.abandon() }
+        if result.is_ok() {
+            self.bar.finish();
+        } else {
+            self.bar.abandon();
+        }
         result
     }
 }

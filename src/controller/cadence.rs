@@ -50,7 +50,11 @@ pub(super) fn next(upload: &FileUpload, status: Option<&FileUploadStatus>, now: 
 fn reasons(status: &FileUploadStatus) -> impl Iterator<Item = Reason> {
     let open = status.files.iter().filter(|file| file.file_key.is_none());
     let files = open.map(|file| file.reason.as_deref().and_then(Reason::parse).unwrap_or(Reason::Uploading));
-    let whole = status.conditions.iter().filter(|condition| condition.type_ == "Ready").filter_map(|condition| Reason::parse(&condition.reason));
+    let whole = status
+        .conditions
+        .iter()
+        .filter(|condition| condition.type_ == "Ready")
+        .filter_map(|condition| Reason::parse(&condition.reason));
     files.chain(whole)
 }
 

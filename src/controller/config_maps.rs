@@ -10,9 +10,9 @@ use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::api::{DeleteParams, PartialObjectMeta, Patch, PatchParams, PostParams, Preconditions};
+use kube::runtime::WatchStreamExt;
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::watcher::{self, Event};
-use kube::runtime::WatchStreamExt;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::json;
 use tokio::sync::watch;
@@ -35,17 +35,22 @@ pub(super) struct ConfigMaps {
 
 impl ConfigMaps {
     /// The cache of metadata and the events that fill it; deletions are events too.
-    pub(super) fn watch(api: Api<Meta>, listed: &Arc<watch::Sender<u8>>) -> (Self, impl Stream<Item = watcher::Result<Meta>> + use<>) {
+    pub(super) fn watch(
+        api: Api<Meta>,
+        listed: &Arc<watch::Sender<u8>>,
+    ) -> (Self, impl Stream<Item = watcher::Result<Meta>> + use<>) {
         let (store, writer) = reflector::store();
         let written = Written::default();
         let forget = Arc::clone(&written);
-        let events = watcher::watcher(api, watcher::Config::default()).map(|event| event.map(|event| event.modify(strip)));
-        let events = reflector::reflector(writer, events).inspect(count_list(listed)).inspect(move |event| match event {
-            Ok(Event::Delete(gone)) => drop(lock(&forget).remove(&key(gone))),
-            // What happened between two lists is not known.
-            Ok(Event::Init) => lock(&forget).clear(),
-            _ => {}
-        });
+        let events =
+            watcher::watcher(api, watcher::Config::default()).map(|event| event.map(|event| event.modify(strip)));
+        let events =
+            reflector::reflector(writer, events).inspect(count_list(listed)).inspect(move |event| match event {
+                Ok(Event::Delete(gone)) => drop(lock(&forget).remove(&key(gone))),
+                // What happened between two lists is not known.
+                Ok(Event::Init) => lock(&forget).clear(),
+                _ => {}
+            });
         (Self { store, written }, events.default_backoff().touched_objects())
     }
 
@@ -62,7 +67,11 @@ impl ConfigMaps {
         match (cached, written) {
             (None, None) => Ok(OutputView::Absent),
             (None, Some((_, data))) => Ok(OutputView::Ours { data }),
-            (Some(cached), Some((version, data))) if !is_older(Some(&version), cached.resource_version().as_deref()) => Ok(OutputView::Ours { data }),
+            (Some(cached), Some((version, data)))
+                if !is_older(Some(&version), cached.resource_version().as_deref()) =>
+            {
+                Ok(OutputView::Ours { data })
+            }
             (Some(cached), _) if !is_ours(&cached.metadata, upload) => Ok(OutputView::Foreign),
             (Some(_), _) => self.read(client, upload, name).await,
         }
@@ -84,25 +93,46 @@ impl ConfigMaps {
     }
 
     /// Creates the output. Should it exist by now, it is looked at: `false` if it is not ours.
-    pub(super) async fn create(&self, client: &Client, upload: &FileUpload, name: &str, data: Data) -> kube::Result<bool> {
+    pub(super) async fn create(
+        &self,
+        client: &Client,
+        upload: &FileUpload,
+        name: &str,
+        data: Data,
+    ) -> kube::Result<bool> {
         let api = Api::<ConfigMap>::namespaced(client.clone(), &upload.namespace().unwrap_or_default());
-        match api.create(&PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() }, &new(upload, name, data.clone())).await {
+        match api
+            .create(
+                &PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() },
+                &new(upload, name, data.clone()),
+            )
+            .await
+        {
             Ok(created) => {
                 self.remember(&created);
                 Ok(true)
             }
-            Err(kube::Error::Api(refusal)) if refusal.is_already_exists() => match self.read(client, upload, name).await? {
-                OutputView::Ours { .. } => self.replace(client, upload, name, &data).await.map(|()| true),
-                OutputView::Foreign | OutputView::Absent => Ok(false),
-            },
+            Err(kube::Error::Api(refusal)) if refusal.is_already_exists() => {
+                match self.read(client, upload, name).await? {
+                    OutputView::Ours { .. } => self.replace(client, upload, name, &data).await.map(|()| true),
+                    OutputView::Foreign | OutputView::Absent => Ok(false),
+                }
+            }
             Err(error) => Err(error),
         }
     }
 
     /// Replaces the content of the output, provided that it is still as it was last seen.
-    pub(super) async fn replace(&self, client: &Client, upload: &FileUpload, name: &str, data: &Data) -> kube::Result<()> {
+    pub(super) async fn replace(
+        &self,
+        client: &Client,
+        upload: &FileUpload,
+        name: &str,
+        data: &Data,
+    ) -> kube::Result<()> {
         let namespace = upload.namespace().unwrap_or_default();
-        let version = lock(&self.written).get(&(namespace.clone(), name.to_owned())).map(|(version, _)| version.clone());
+        let version =
+            lock(&self.written).get(&(namespace.clone(), name.to_owned())).map(|(version, _)| version.clone());
         let patch = json!([
             { "op": "replace", "path": "/metadata/resourceVersion", "value": version },
             { "op": "add", "path": "/data", "value": data },
@@ -124,7 +154,9 @@ impl ConfigMaps {
     pub(super) async fn delete(&self, client: &Client, upload: &FileUpload, name: &str) -> kube::Result<()> {
         let namespace = upload.namespace().unwrap_or_default();
         let api = Api::<ConfigMap>::namespaced(client.clone(), &namespace);
-        let Some(found) = api.get_opt(name).await?.filter(|found| is_ours(&found.metadata, upload)) else { return Ok(()) };
+        let Some(found) = api.get_opt(name).await?.filter(|found| is_ours(&found.metadata, upload)) else {
+            return Ok(());
+        };
         let preconditions = Preconditions { uid: found.uid(), resource_version: found.resource_version() };
         lock(&self.written).remove(&(namespace, name.to_owned()));
         api.delete(name, &DeleteParams::default().preconditions(preconditions)).await.map(drop)
@@ -150,7 +182,11 @@ pub(crate) fn output_of(config_map: Option<&ConfigMap>, upload: &FileUpload) -> 
 
 /// Our label, and this very `FileUpload` as the owner.
 fn is_ours(metadata: &ObjectMeta, upload: &FileUpload) -> bool {
-    let labelled = metadata.labels.as_ref().and_then(|labels| labels.get(LABEL_MANAGED_BY)).is_some_and(|value| value == FIELD_MANAGER);
+    let labelled = metadata
+        .labels
+        .as_ref()
+        .and_then(|labels| labels.get(LABEL_MANAGED_BY))
+        .is_some_and(|value| value == FIELD_MANAGER);
     let owners = metadata.owner_references.as_deref().unwrap_or_default();
     labelled && owners.iter().any(|owner| Some(&owner.uid) == upload.metadata.uid.as_ref())
 }

@@ -24,7 +24,11 @@ pub(super) struct Material {
 }
 
 /// Observes what [`plan::next`] needs for this resource.
-pub(super) async fn observe(context: &Context, upload: &FileUpload, memory: &Memory) -> kube::Result<(Observed, Material)> {
+pub(super) async fn observe(
+    context: &Context,
+    upload: &FileUpload,
+    memory: &Memory,
+) -> kube::Result<(Observed, Material)> {
     let mut observed = Observed::default();
     let mut material = Material::default();
     if memory.generation == upload.metadata.generation.unwrap_or_default() {
@@ -42,8 +46,8 @@ pub(super) async fn observe(context: &Context, upload: &FileUpload, memory: &Mem
             if !read.contains_key(&reference.name) {
                 read.insert(reference.name.clone(), config_map(context, upload, &reference.name).await?);
             }
-            let (content, bytes) = content_of(read.get(&reference.name).and_then(Option::as_ref), &reference.key);
-            observed.contents.insert(file.name.clone(), content);
+            let (found, bytes) = content_of(read.get(&reference.name).and_then(Option::as_ref), &reference.key);
+            observed.contents.insert(file.name.clone(), found);
             material.bytes.extend(bytes.map(|bytes| (file.name.clone(), bytes)));
         }
     }
@@ -54,7 +58,10 @@ pub(super) async fn observe(context: &Context, upload: &FileUpload, memory: &Mem
 }
 
 /// The Secret: a shared look decides whether anything is to be sent, and what is sent with is fetched anew.
-async fn credentials(context: &Context, upload: &FileUpload) -> kube::Result<(Fetched, std::collections::BTreeSet<String>)> {
+async fn credentials(
+    context: &Context,
+    upload: &FileUpload,
+) -> kube::Result<(Fetched, std::collections::BTreeSet<String>)> {
     let (namespace, name) = (upload.namespace().unwrap_or_default(), upload.spec.secret_name());
     let shared = context.secrets.shared(&namespace, name).await?;
     let wanted = plan::wanted(upload, &shared.view, clock::now());
@@ -77,8 +84,10 @@ async fn config_map(context: &Context, upload: &FileUpload, name: &str) -> kube:
 /// What `key` of a ConfigMap holds: for the plan, and the bytes themselves.
 pub(crate) fn content_of(config_map: Option<&ConfigMap>, key: &str) -> (Content, Option<Bytes>) {
     let Some(config_map) = config_map else { return (Content::NoConfigMap, None) };
-    let text = config_map.data.as_ref().and_then(|data| data.get(key)).map(|text| Bytes::copy_from_slice(text.as_bytes()));
-    let binary = || config_map.binary_data.as_ref().and_then(|data| data.get(key)).map(|bytes| Bytes::copy_from_slice(&bytes.0));
+    let text =
+        config_map.data.as_ref().and_then(|data| data.get(key)).map(|text| Bytes::copy_from_slice(text.as_bytes()));
+    let binary =
+        || config_map.binary_data.as_ref().and_then(|data| data.get(key)).map(|bytes| Bytes::copy_from_slice(&bytes.0));
     match text.or_else(binary) {
         None => (Content::NoKey, None),
         Some(bytes) => {

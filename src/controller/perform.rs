@@ -20,7 +20,13 @@ use crate::resource::{FileUpload, SECRET_API_KEY};
 use crate::transfer::Source;
 
 /// Performs `plan`; the output is written before any status can say that it is.
-pub(super) async fn perform(context: &Context, upload: &FileUpload, plan: &Plan, view: &OutputView, material: &Material) -> Outcome {
+pub(super) async fn perform(
+    context: &Context,
+    upload: &FileUpload,
+    plan: &Plan,
+    view: &OutputView,
+    material: &Material,
+) -> Outcome {
     let mut outcome = Outcome { sent: send(context, upload, plan, material).await, ..Outcome::default() };
     let files = plan::status(upload, plan, &outcome, clock::now()).files;
     let written = output(context, upload, plan::output(upload, &files, view)).await;
@@ -28,7 +34,9 @@ pub(super) async fn perform(context: &Context, upload: &FileUpload, plan: &Plan,
     if let Err(error) = withdraw_old(context, upload).await {
         warn!(%error, "cannot delete the output that is no longer asked for");
         outcome.output_name = former(upload).map(str::to_owned);
-    } else if !(outcome.output.is_some() || *view == OutputView::Absent && files.iter().all(|file| file.file_key.is_none())) {
+    } else if !(outcome.output.is_some()
+        || *view == OutputView::Absent && files.iter().all(|file| file.file_key.is_none()))
+    {
         outcome.output_name = upload.spec.output_name().map(str::to_owned);
     }
     outcome
@@ -81,7 +89,9 @@ fn failed(upload: &FileUpload, failure: Failure) -> Sent {
     let secret = upload.spec.secret_name();
     let message = match reason {
         Reason::CredentialsRejected => format!("Secret {secret}: {message}: put a valid key into its {SECRET_API_KEY}"),
-        Reason::FeatureNotLicensed => format!("{message}: have the deployment's license extended, or use a credential of another team in Secret {secret}"),
+        Reason::FeatureNotLicensed => format!(
+            "{message}: have the deployment's license extended, or use a credential of another team in Secret {secret}"
+        ),
         _ => message,
     };
     Sent::Failed { reason, message, retry_after }
@@ -109,8 +119,13 @@ async fn output(context: &Context, upload: &FileUpload, act: OutputAct) -> Resul
 /// A refusal is told; what passes by itself is only work that is not done yet.
 fn refused(name: &str, error: &kube::Error) -> (Reason, String) {
     match error {
-        kube::Error::Api(refusal) if (400..500).contains(&refusal.code) && !refusal.is_conflict() && refusal.code != 429 => {
-            (Reason::AdmissionDenied, format!("ConfigMap {name} (spec.output.configMap) cannot be written: {}", quote(&refusal.message)))
+        kube::Error::Api(refusal)
+            if (400..500).contains(&refusal.code) && !refusal.is_conflict() && refusal.code != 429 =>
+        {
+            (
+                Reason::AdmissionDenied,
+                format!("ConfigMap {name} (spec.output.configMap) cannot be written: {}", quote(&refusal.message)),
+            )
         }
         _ => (Reason::Uploading, format!("ConfigMap {name} is being written")),
     }

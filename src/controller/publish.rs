@@ -16,7 +16,12 @@ use crate::reason::{Class, Reason};
 use crate::resource::{Condition, FIELD_MANAGER, FileUpload, FileUploadStatus};
 
 /// Publishes what came of `plan`; returns the status that stands now, `None` if the object is gone.
-pub(super) async fn publish(context: &Context, upload: &FileUpload, plan: &Plan, outcome: &Outcome) -> kube::Result<Option<FileUploadStatus>> {
+pub(super) async fn publish(
+    context: &Context,
+    upload: &FileUpload,
+    plan: &Plan,
+    outcome: &Outcome,
+) -> kube::Result<Option<FileUploadStatus>> {
     let api = Api::<FileUpload>::namespaced(context.client.clone(), &upload.namespace().unwrap_or_default());
     let mut current = upload.clone();
     loop {
@@ -30,7 +35,9 @@ pub(super) async fn publish(context: &Context, upload: &FileUpload, plan: &Plan,
                 announce(context, &current, &status).await;
                 return Ok(Some(status));
             }
-            Err(kube::Error::Api(refusal)) if refusal.is_conflict() => debug!("the object changed meanwhile: reading it again"),
+            Err(kube::Error::Api(refusal)) if refusal.is_conflict() => {
+                debug!("the object changed meanwhile: reading it again");
+            }
             Err(kube::Error::Api(refusal)) if refusal.is_not_found() => return Ok(None),
             Err(error) if outcome.sent.is_empty() => return Err(error),
             // What was sent must not be forgotten with the reconcile: it stays here until it is written.

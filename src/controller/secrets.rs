@@ -41,7 +41,13 @@ impl Secrets {
     /// What the Secret holds, not older than a few seconds.
     pub(super) async fn shared(&self, namespace: &str, name: &str) -> kube::Result<Fetched> {
         let key = (namespace.to_owned(), name.to_owned());
-        let recent = self.recent.lock().await.get(&key).filter(|(at, _)| at.elapsed() < SHARED).map(|(_, fetched)| fetched.clone());
+        let recent = self
+            .recent
+            .lock()
+            .await
+            .get(&key)
+            .filter(|(at, _)| at.elapsed() < SHARED)
+            .map(|(_, fetched)| fetched.clone());
         match recent {
             Some(fetched) => Ok(fetched),
             None => self.fresh(namespace, name).await,
@@ -77,7 +83,9 @@ fn read(secret: Option<&SecretObject>, name: &str) -> Fetched {
 }
 
 fn credential(secret: &SecretObject) -> Result<Credential, String> {
-    let value = |key: &str| secret.data.as_ref().and_then(|data| data.get(key)).map(|value| String::from_utf8_lossy(&value.0).into_owned());
+    let value = |key: &str| {
+        secret.data.as_ref().and_then(|data| data.get(key)).map(|value| String::from_utf8_lossy(&value.0).into_owned())
+    };
     let Some(token) = value(SECRET_API_KEY) else {
         return Err(format!("it has no key {SECRET_API_KEY}: put the team's sk- or dk- key there"));
     };

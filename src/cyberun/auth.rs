@@ -31,7 +31,9 @@ pub enum Invalid {
     #[error("an ak- agent key cannot upload files; use an sk- integration key or a dk- device key")]
     AgentKey,
     /// A token that Kubernetes issued.
-    #[error("this is a Kubernetes service-account token, not a Cyberun credential, and is never sent; use an sk- or dk- key")]
+    #[error(
+        "this is a Kubernetes service-account token, not a Cyberun credential, and is never sent; use an sk- or dk- key"
+    )]
     ServiceAccountToken,
     /// Begins like a JWT, but cannot be read as one.
     #[error("the credential begins like a JWT but cannot be read as one; paste it again, or use an sk- or dk- key")]

@@ -57,11 +57,16 @@ impl Error {
             401 => (Reason::CredentialsRejected, "does not accept the credential".to_owned()),
             403 if said.names_feature => (Reason::FeatureNotLicensed, "lacks a licensed feature for this".to_owned()),
             403 => (Reason::CredentialsRejected, "does not permit uploads with this credential".to_owned()),
-            404 => (Reason::RequestRejected, "has nothing at this address: does the API URL end in /api/v1?".to_owned()),
+            404 => {
+                (Reason::RequestRejected, "has nothing at this address: does the API URL end in /api/v1?".to_owned())
+            }
             408 => (Reason::ApiUnavailable, "gave up waiting for the request".to_owned()),
             413 => (Reason::TooLarge, "does not take a file of this size".to_owned()),
             429 => (Reason::RateLimited, "asks to slow down".to_owned()),
-            300..=399 => (Reason::InvalidResponse, "redirects, which is not followed with a credential: set the API URL to the final address".to_owned()),
+            300..=399 => (
+                Reason::InvalidResponse,
+                "redirects, which is not followed with a credential: set the API URL to the final address".to_owned(),
+            ),
             500..=599 => (Reason::ApiUnavailable, "is unavailable".to_owned()),
             _ => (Reason::RequestRejected, "rejects the request".to_owned()),
         };
@@ -121,7 +126,9 @@ fn names_feature(json: &Value) -> bool {
 
 fn speaks_of_license(text: &str) -> bool {
     let text = text.to_ascii_lowercase();
-    text.contains("licens") || (text.contains("feature") && ["not enabled", "not available", "disabled"].iter().any(|state| text.contains(state)))
+    text.contains("licens")
+        || (text.contains("feature")
+            && ["not enabled", "not available", "disabled"].iter().any(|state| text.contains(state)))
 }
 
 #[cfg(test)]
@@ -164,7 +171,10 @@ mod tests {
             r#"{"detail":"key revoked"}"#,
             "  key revoked\n",
         ] {
-            assert_eq!(error(401, body).to_string(), "the Cyberun API does not accept the credential (401: key revoked)");
+            assert_eq!(
+                error(401, body).to_string(),
+                "the Cyberun API does not accept the credential (401: key revoked)"
+            );
         }
         assert_eq!(error(401, "{}").to_string(), "the Cyberun API does not accept the credential (401)");
     }
@@ -181,7 +191,9 @@ mod tests {
         ] {
             assert_eq!(error(403, body).reason(), Reason::FeatureNotLicensed, "{body}");
         }
-        for body in [r#"{"error":"forbidden"}"#, r#"{"message":"missing scope files:write"}"#, "<html>blocked</html>", ""] {
+        for body in
+            [r#"{"error":"forbidden"}"#, r#"{"message":"missing scope files:write"}"#, "<html>blocked</html>", ""]
+        {
             assert_eq!(error(403, body).reason(), Reason::CredentialsRejected, "{body}");
         }
         assert!(error(403, r#"{"message":"nope","feature":"files.presign"}"#).to_string().contains("files.presign"));

@@ -102,7 +102,9 @@ mod tests {
 
     #[test]
     fn upload_headers_keep_their_values_and_numbers_become_text() {
-        let ticket = ticket(answer(r#","upload_headers":{"Content-Length":12,"If-None-Match":"*","X":null}"#).as_bytes()).unwrap();
+        let ticket =
+            ticket(answer(r#","upload_headers":{"Content-Length":12,"If-None-Match":"*","X":null}"#).as_bytes())
+                .unwrap();
         assert_eq!(ticket.headers["content-length"], "12");
         assert_eq!(ticket.headers["if-none-match"], "*");
         assert_eq!(ticket.headers.len(), 2);

@@ -58,7 +58,9 @@ pub fn output(upload: &FileUpload, files: &[FileStatus], view: &OutputView) -> O
 /// What is said of an output that is in the way.
 pub fn conflict(upload: &FileUpload) -> (Reason, String) {
     let name = upload.spec.output_name().unwrap_or_default();
-    let message = format!("ConfigMap {name} (spec.output.configMap) exists and was not made for this FileUpload: delete it, or choose another name");
+    let message = format!(
+        "ConfigMap {name} (spec.output.configMap) exists and was not made for this FileUpload: delete it, or choose another name"
+    );
     (Reason::OutputConflict, message)
 }
 

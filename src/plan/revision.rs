@@ -10,7 +10,8 @@ use crate::resource::{File, FileUpload};
 /// The revision of `file` when it is sent with the credentials in the Secret `secret`: 16 hex digits.
 pub(super) fn revision(file: &File, secret: &str) -> String {
     let mut hasher = Sha256::new();
-    let source = file.source.config_map_key_ref.as_ref().map_or(["", ""], |reference| [&reference.name, &reference.key]);
+    let source =
+        file.source.config_map_key_ref.as_ref().map_or(["", ""], |reference| [&reference.name, &reference.key]);
     let content_type = file.content_type.as_deref();
     // The length before each part keeps two different files from running together into the same text.
     for part in ["configMapKeyRef", source[0], source[1], file.effective_name(), content_type.unwrap_or("-"), secret] {
@@ -44,14 +45,21 @@ mod tests {
             *json.pointer_mut("").unwrap() = base.clone();
             match path {
                 "" => {}
-                "/source/configMapKeyRef/name" | "/source/configMapKeyRef/key" | "/name" => *json.pointer_mut(path).unwrap() = value.into(),
+                "/source/configMapKeyRef/name" | "/source/configMapKeyRef/key" | "/name" => {
+                    *json.pointer_mut(path).unwrap() = value.into()
+                }
                 _ => json[&path[1..]] = value.into(),
             }
             revision(&file(json), "cyberun")
         };
         let plain = of("", "");
         assert_eq!(plain.len(), 16);
-        for (path, value) in [("/source/configMapKeyRef/name", "n"), ("/source/configMapKeyRef/key", "l"), ("/fileName", "x"), ("/contentType", "a/b")] {
+        for (path, value) in [
+            ("/source/configMapKeyRef/name", "n"),
+            ("/source/configMapKeyRef/key", "l"),
+            ("/fileName", "x"),
+            ("/contentType", "a/b"),
+        ] {
             assert_ne!(of(path, value), plain, "{path}");
         }
         assert_ne!(revision(&file(base.clone()), "other"), plain, "another Secret");

@@ -46,7 +46,10 @@ pub fn status(upload: &FileUpload, plan: &Plan, outcome: &Outcome, now: Timestam
 /// The planned entries, but for keys that the status got since: those were paid for.
 fn merge(planned: &[FileStatus], known: &[FileStatus]) -> Vec<FileStatus> {
     let newer = |entry: &FileStatus| {
-        known.iter().find(|other| other.name == entry.name && other.revision == entry.revision && other.file_key.is_some()).cloned()
+        known
+            .iter()
+            .find(|other| other.name == entry.name && other.revision == entry.revision && other.file_key.is_some())
+            .cloned()
     };
     planned.iter().map(|entry| newer(entry).unwrap_or_else(|| entry.clone())).collect()
 }
@@ -56,15 +59,19 @@ fn absorb(spec: &[File], files: &mut [FileStatus], plan: &Plan, outcome: &Outcom
     let mut wait = None;
     for (name, sent) in &outcome.sent {
         let planned = plan.files.iter().find(|entry| entry.name == *name);
-        let same = |entry: &&mut FileStatus| entry.name == *name && planned.is_some_and(|planned| planned.revision == entry.revision);
+        let same = |entry: &&mut FileStatus| {
+            entry.name == *name && planned.is_some_and(|planned| planned.revision == entry.revision)
+        };
         let Some(entry) = files.iter_mut().find(same) else { continue };
         match sent {
             Sent::Uploaded { file_key, content_type, at } => {
                 entry.state = FileState::Uploaded;
                 (entry.reason, entry.message) = (None, None);
-                (entry.size, entry.sha256) = planned.map_or((None, None), |planned| (planned.size, planned.sha256.clone()));
+                (entry.size, entry.sha256) =
+                    planned.map_or((None, None), |planned| (planned.size, planned.sha256.clone()));
                 entry.file_key = Some(file_key.clone());
-                entry.file_name = spec.iter().find(|file| file.name == *name).map(|file| file.effective_name().to_owned());
+                entry.file_name =
+                    spec.iter().find(|file| file.name == *name).map(|file| file.effective_name().to_owned());
                 entry.content_type = Some(content_type.clone());
                 entry.uploaded_at = Some(Time(*at));
             }
@@ -105,9 +112,11 @@ struct Verdict {
 }
 
 fn verdict(upload: &FileUpload, files: &[FileStatus], plan: &Plan, outcome: &Outcome) -> Verdict {
-    let keyed = !files.is_empty() && files.len() == upload.spec.files.len() && files.iter().all(|file| file.file_key.is_some());
+    let keyed =
+        !files.is_empty() && files.len() == upload.spec.files.len() && files.iter().all(|file| file.file_key.is_some());
     let available = keyed && plan.rejection.is_none() && outcome.output.is_none();
-    let verdict = |phase, ready, reason, message: String, also| Verdict { phase, ready, available, reason, message, also };
+    let verdict =
+        |phase, ready, reason, message: String, also| Verdict { phase, ready, available, reason, message, also };
     if let Some(problem) = &plan.rejection {
         return verdict(Phase::Failed, false, Reason::InvalidSpec, problem.clone(), Some("Stalled"));
     }
@@ -129,7 +138,8 @@ fn verdict(upload: &FileUpload, files: &[FileStatus], plan: &Plan, outcome: &Out
         let reason = reason(file).unwrap_or(Reason::Uploading);
         return verdict(Phase::Failed, false, reason, describe(file, reason), Some("Stalled"));
     }
-    let (reason, message) = outcome.output.clone().unwrap_or((Reason::Uploading, "the files are being looked at".to_owned()));
+    let (reason, message) =
+        outcome.output.clone().unwrap_or((Reason::Uploading, "the files are being looked at".to_owned()));
     match reason.class() {
         Class::Stalled => verdict(Phase::Failed, false, reason, message, Some("Stalled")),
         _ => verdict(Phase::Pending, false, reason, message, Some("Reconciling")),
@@ -163,7 +173,10 @@ fn conditions(old: &[Condition], verdict: &Verdict, generation: i64, now: Timest
         true => (Reason::Uploaded, "every file has a live key"),
         false => (*reason, message.as_str()),
     };
-    let mut conditions = vec![condition("Ready", truth(*ready), *reason, message), condition("Available", truth(*available), availability, why)];
+    let mut conditions = vec![
+        condition("Ready", truth(*ready), *reason, message),
+        condition("Available", truth(*available), availability, why),
+    ];
     conditions.extend(also.map(|kind| condition(kind, "True", *reason, message)));
     conditions
 }

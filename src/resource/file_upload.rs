@@ -87,7 +87,10 @@ pub struct File {
 
     /// Its MIME type. Defaults to what the file name, then the bytes suggest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 3, max = 127), regex(pattern = r"^[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+( *; *[A-Za-z0-9_-]+=[A-Za-z0-9_.+-]+)*$"))]
+    #[schemars(
+        length(min = 3, max = 127),
+        regex(pattern = r"^[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+( *; *[A-Za-z0-9_-]+=[A-Za-z0-9_.+-]+)*$")
+    )]
     pub content_type: Option<String>,
 }
 

@@ -3,8 +3,8 @@
 //! Conditions follow the Kubernetes API conventions and kstatus; `phase` is for people. Optional fields are
 //! left out rather than written as null.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

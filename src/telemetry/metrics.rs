@@ -28,7 +28,12 @@ impl Default for Metrics {
         let sent = Counter::default();
         registry.register_with_unit("uploaded", "Size of the files uploaded", Unit::Bytes, sent.clone());
         let duration = Histogram::new(exponential_buckets(0.01, 4.0, 9));
-        registry.register_with_unit("attempt_duration", "How long upload attempts took", Unit::Seconds, duration.clone());
+        registry.register_with_unit(
+            "attempt_duration",
+            "How long upload attempts took",
+            Unit::Seconds,
+            duration.clone(),
+        );
         Self { registry: Arc::new(registry), attempts, sent, duration }
     }
 }

@@ -33,7 +33,8 @@ pub(super) fn pool(tls: rustls::ClientConfig) -> Pool {
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(CONNECT));
     let connector = Connector { tcp, proxies: Arc::new(Matcher::from_env()) };
-    let https = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(connector);
+    let https =
+        HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(connector);
     hyper_util::client::legacy::Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE)

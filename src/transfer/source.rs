@@ -157,7 +157,11 @@ impl Opened {
     pub fn check_unchanged(&self) -> Result<(), SourceError> {
         let Reader::File { file, path, stamp } = &self.reader else { return Ok(()) };
         let same = |metadata: io::Result<Metadata>| metadata.is_ok_and(|metadata| Stamp::of(&metadata) == *stamp);
-        if same(file.metadata()) && same(std::fs::metadata(path)) { Ok(()) } else { Err(SourceError::Changed(show(path))) }
+        if same(file.metadata()) && same(std::fs::metadata(path)) {
+            Ok(())
+        } else {
+            Err(SourceError::Changed(show(path)))
+        }
     }
 }
 

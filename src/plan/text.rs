@@ -1,0 +1,44 @@
+//! What a plan says of a spec that cannot be carried out, and of things that are missing.
+//!
+//! Each text names the object, the field and the fix, and never varies: it is written to the status.
+
+use std::collections::BTreeSet;
+
+use crate::resource::{DEFAULT_SECRET, File, FileUpload, KEYS_JSON, SECRET_API_KEY};
+
+/// What an API server with an older schema, or `render`, may let through.
+pub(super) fn rejection(upload: &FileUpload) -> Option<String> {
+    let mut names = BTreeSet::new();
+    for file in &upload.spec.files {
+        if file.source.config_map_key_ref.is_none() {
+            return Some(format!("spec.files[{}].source names no place: give it a configMapKeyRef", file.name));
+        }
+        if !names.insert(&file.name) {
+            return Some(format!("spec.files has two files called {}: give each its own name", file.name));
+        }
+        if KEYS_JSON == file.name {
+            return Some(format!("spec.files has a file called {}, which the output needs: rename it", file.name));
+        }
+    }
+    upload.spec.files.is_empty().then(|| "spec.files is empty: name at least one file".to_owned())
+}
+
+pub(super) fn secret_missing(upload: &FileUpload) -> String {
+    let name = upload.spec.secret_name();
+    let how = if name == DEFAULT_SECRET { "" } else { " (spec.credentials.secretRef)" };
+    format!("Secret {name}{how} does not exist in this namespace: create it with the key {SECRET_API_KEY}")
+}
+
+pub(super) fn config_map_missing(file: &File) -> String {
+    let name = file.source.config_map_key_ref.as_ref().map_or("", |reference| &reference.name);
+    format!("ConfigMap {name} does not exist in this namespace: create it, or correct spec.files[{}].source", file.name)
+}
+
+pub(super) fn key_missing(file: &File) -> String {
+    let (name, key) =
+        file.source.config_map_key_ref.as_ref().map_or(("", ""), |reference| (&reference.name, &reference.key));
+    format!(
+        "ConfigMap {name} has no key {key} in data or binaryData: add it, or correct spec.files[{}].source",
+        file.name
+    )
+}
