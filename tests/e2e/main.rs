@@ -1,1 +1,9 @@
-fn main(){}
+//! The operator in a real Kubernetes, as users see it: one file a subject, a namespace each.
+//!
+//! `make test` runs these, or `tests/cluster/run cargo test --test e2e`. The harness is `tests/support`: it starts the
+//! program as a process under the chart's account and reads what it does as plain JSON, from the outside.
+
+mod happy;
+
+/// The program under test.
+const OPERATOR: &str = env!("CARGO_BIN_EXE_fileupload");

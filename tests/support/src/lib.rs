@@ -1,1 +1,35 @@
-//! x
+//! The harness of the tests in a real Kubernetes.
+//!
+//! [`scenario`] gives a test a [`World`]: a namespace of its own, a double of Cyberun, and the operator as a process
+//! under the chart's account. Everything is told by condition and deadline; a failure shows what the cluster, the
+//! operator and the double had to say. Never depends on the crate under test, whose types could be wrong with it.
+//!
+//! ```no_run
+//! use serde_json::json;
+//! test_support::scenario("target/debug/fileupload", async |world| {
+//!     world.operator().await?;
+//!     world.credential().await?;
+//!     world.config_map("prompts", &[("prompt.txt", "hello")]).await?;
+//!     world.file_upload("one", json!({"files": [test_support::file("prompt", "prompts", "prompt.txt")]})).await?;
+//!     world.available("one").await?;
+//!     Ok(())
+//! });
+//! ```
+
+mod audit;
+mod cluster;
+mod evidence;
+mod http;
+mod objects;
+mod operator;
+mod scenario;
+mod view;
+mod world;
+
+pub use audit::Request;
+pub use cluster::{Cluster, kubectl, nodes};
+pub use objects::{DEADLINE, file};
+pub use operator::Operator;
+pub use scenario::{scenario, scenario_with};
+pub use view::{condition, files, key_of, message, reason, sha256, state};
+pub use world::World;

@@ -1,0 +1,151 @@
+//! The cluster of this run: who made it, and the chart that is installed into it once.
+//!
+//! It is found through `TEST_KUBECONFIG` and its companions, which `tests/cluster/run` sets. A plain `KUBECONFIG` is
+//! never used: it may be somebody's production.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use anyhow::{Context as _, bail, ensure};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+
+/// Where the chart's objects are.
+pub(crate) const SYSTEM: &str = "fileupload-system";
+/// The chart's release, and so its `ServiceAccount`.
+pub(crate) const RELEASE: &str = "fileupload-operator";
+
+/// What the environment says of the cluster.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// Its admin's kubeconfig.
+    pub kubeconfig: PathBuf,
+    /// Requests of service accounts, a JSON object a line; none where the cluster is somebody else's.
+    pub audit_log: Option<PathBuf>,
+    /// The cluster script, which loads images; none where the cluster is somebody else's.
+    pub script: Option<PathBuf>,
+    kubectl: PathBuf,
+    helm: PathBuf,
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place of the tests that reads the environment")]
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// How many nodes can run a pod.
+pub fn nodes() -> usize {
+    environment("TEST_NODES").and_then(|nodes| nodes.parse().ok()).unwrap_or_default()
+}
+
+/// Whether what cannot be tried is a failure.
+pub(crate) fn in_ci() -> bool {
+    environment("CI").as_deref() == Some("true")
+}
+
+/// The variable by which the cluster script finds what it has to take down.
+pub(crate) fn member() -> Option<(&'static str, String)> {
+    environment("CLUSTER_MEMBER").map(|folder| ("CLUSTER_MEMBER", folder))
+}
+
+impl Cluster {
+    /// The cluster with the chart in it; the first caller installs it, the others wait.
+    pub(crate) fn with_chart() -> anyhow::Result<&'static Self> {
+        static READY: OnceLock<Result<Cluster, String>> = OnceLock::new();
+        let prepare = || {
+            let cluster = Self::find()?;
+            cluster.install_chart()?;
+            anyhow::Ok(cluster)
+        };
+        let ready = READY.get_or_init(|| prepare().map_err(|error| format!("{error:#}")));
+        ready.as_ref().map_err(|error| anyhow::anyhow!("{error}"))
+    }
+
+    fn find() -> anyhow::Result<Self> {
+        let path = |name| environment(name).map(PathBuf::from);
+        let kubeconfig =
+            path("TEST_KUBECONFIG").context("no cluster (TEST_KUBECONFIG is not set): run me by make test")?;
+        Ok(Self {
+            kubeconfig,
+            audit_log: path("TEST_AUDIT_LOG"),
+            script: path("TEST_CLUSTER"),
+            kubectl: path("TEST_KUBECTL").unwrap_or_else(|| "kubectl".into()),
+            helm: path("TEST_HELM").unwrap_or_else(|| "helm".into()),
+        })
+    }
+
+    /// The admin's client: the hands of a test, never the operator's.
+    pub(crate) async fn client(&self) -> anyhow::Result<kube::Client> {
+        let file = Kubeconfig::read_from(&self.kubeconfig)?;
+        let mut config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
+        // A proxy of the environment is for the way out, not for this cluster.
+        config.proxy_url = None;
+        Ok(kube::Client::try_from(config)?)
+    }
+
+    /// A kubeconfig of the operator's own: this cluster, that token.
+    pub(crate) fn kubeconfig_for(&self, token: &str) -> anyhow::Result<String> {
+        let admin = std::fs::read_to_string(&self.kubeconfig)?;
+        let mut command = self.kubectl(["config", "view", "--raw", "--minify", "--flatten", "--output", "json"]);
+        let view: serde_json::Value = serde_json::from_str(&output(&mut command, &admin)?)?;
+        let cluster = &view["clusters"][0]["cluster"];
+        let config = serde_json::json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "operator",
+            "clusters": [{"name": "test", "cluster": cluster}],
+            "users": [{"name": "operator", "user": {"token": token}}],
+            "contexts": [{"name": "operator", "context": {"cluster": "test", "user": "operator"}}],
+        });
+        Ok(config.to_string())
+    }
+
+    /// The chart's manifests with these values.
+    pub fn chart(&self, values: &[&str]) -> anyhow::Result<String> {
+        let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../../charts/fileupload-operator");
+        let mut command = Command::new(&self.helm);
+        command.args(["template", RELEASE, chart, "--namespace", SYSTEM]);
+        command.args(values.iter().flat_map(|value| ["--set-json", value]));
+        output(&mut command, "")
+    }
+
+    fn install_chart(&self) -> anyhow::Result<()> {
+        let namespace = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {SYSTEM}}}\n");
+        kubectl(self, ["apply", "--filename", "-"], &namespace)?;
+        kubectl(self, ["apply", "--namespace", SYSTEM, "--filename", "-"], &self.chart(&[])?)?;
+        kubectl(self, ["wait", "--for=condition=Established", "crd/fileuploads.cyberun.cloud", "--timeout=60s"], "")?;
+        Ok(())
+    }
+
+    fn kubectl<const N: usize>(&self, arguments: [&str; N]) -> Command {
+        let mut command = Command::new(&self.kubectl);
+        command.arg("--kubeconfig").arg(&self.kubeconfig).args(arguments);
+        command
+    }
+
+    /// Packs a folder as an image and loads it into the nodes, which can pull nothing.
+    pub fn load_image(&self, tag: &str, folder: &Path, archive: &Path) -> anyhow::Result<()> {
+        let script =
+            self.script.as_ref().context("TEST_CLUSTER is not set: images cannot be loaded into this cluster")?;
+        output(Command::new(script).args(["image", tag]).arg(folder).arg(archive), "")?;
+        output(Command::new(script).arg("load").arg(archive), "")?;
+        Ok(())
+    }
+}
+
+/// What kubectl prints as the cluster's admin; its complaint is the error.
+pub fn kubectl<const N: usize>(cluster: &Cluster, arguments: [&str; N], input: &str) -> anyhow::Result<String> {
+    output(&mut cluster.kubectl(arguments), input)
+}
+
+fn output(command: &mut Command, input: &str) -> anyhow::Result<String> {
+    let what = format!("{:?}", command.get_program());
+    let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().with_context(|| format!("cannot run {what}"))?;
+    let Some(mut stdin) = child.stdin.take() else { bail!("{what} has no standard input") };
+    // Whoever does not read its input is judged by its answer.
+    let _ = stdin.write_all(input.as_bytes());
+    drop(stdin);
+    let output = child.wait_with_output()?;
+    ensure!(output.status.success(), "{what}: {}", String::from_utf8_lossy(&output.stderr).trim());
+    Ok(String::from_utf8(output.stdout)?)
+}

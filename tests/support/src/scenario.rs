@@ -1,0 +1,66 @@
+//! The frame of a test: a world before it, a judgement after it, and everything shown if it fails.
+//!
+//! Each test has a runtime of its own; only so many operators run at a time.
+
+use std::panic::AssertUnwindSafe;
+
+use cyberun_stub::Options;
+use futures::FutureExt as _;
+use tokio::runtime::Builder;
+use tokio::sync::Semaphore;
+
+use crate::world::World;
+
+/// More would take the time from each other on a small machine.
+static OPERATORS: Semaphore = Semaphore::const_new(6);
+
+/// Runs a test's body in a world of its own, with the program under test.
+///
+/// # Panics
+/// If the body fails or panics, or if it leaves a secret or a refused request behind.
+pub fn scenario(binary: &str, body: impl AsyncFnOnce(&mut World) -> anyhow::Result<()>) {
+    scenario_with(binary, Options::default(), body);
+}
+
+/// As [`scenario`], with a double that starts with these options.
+///
+/// # Panics
+/// As [`scenario`].
+#[expect(clippy::panic, reason = "this is how a test fails")]
+pub fn scenario_with(binary: &str, options: Options, body: impl AsyncFnOnce(&mut World) -> anyhow::Result<()>) {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let name = std::thread::current().name().unwrap_or("test").to_owned();
+    let result = Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(anyhow::Error::from);
+    let result = result.and_then(|runtime| runtime.block_on(run(binary, &name, options, body)));
+    if let Err(error) = result {
+        panic!("{error:#}");
+    }
+}
+
+async fn run(
+    binary: &str,
+    name: &str,
+    options: Options,
+    body: impl AsyncFnOnce(&mut World) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let _slot = OPERATORS.acquire().await?;
+    let mut world = World::new(binary, name, options).await?;
+    let outcome = AssertUnwindSafe(body(&mut world)).catch_unwind().await;
+    let outcome = match outcome {
+        Ok(Ok(())) => AssertUnwindSafe(world.finish()).catch_unwind().await,
+        other => other,
+    };
+    match outcome {
+        Ok(Ok(())) => world.end().await,
+        Ok(Err(error)) => Err(error.context(world.show().await)),
+        Err(panic) => {
+            eprint_evidence(&world.show().await);
+            std::panic::resume_unwind(panic)
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the test runner shows it with the failure")]
+fn eprint_evidence(text: &str) {
+    eprintln!("{text}");
+}
