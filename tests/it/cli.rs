@@ -114,6 +114,6 @@ async fn a_rate_limit_is_waited_for_and_told() {
 async fn a_reader_that_goes_away_is_no_failure() {
     let (stub, files) = (stub().await, Files::new());
     let run = Run::upload(&stub).argument(files.with("a.png", b"a"));
-    run.through(&["/bin/bash", "-o", "pipefail", "-c"], "| /bin/true").run().await.succeeded();
+    run.through(&["/bin/bash", "-o", "pipefail", "-c"], " | /bin/true").run().await.succeeded();
     assert_eq!(stub.objects().len(), 1);
 }

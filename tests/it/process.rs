@@ -80,8 +80,9 @@ impl Run {
     pub(crate) async fn run(self) -> Ended {
         let mut command = self.command();
         let child = command.env_clear().envs(self.environment).stdin(Stdio::null()).kill_on_drop(true).output();
-        let output = tokio::time::timeout(DEADLINE, child).await.expect("the process ends in time").unwrap();
-        let text = |bytes| String::from_utf8(bytes).expect("the program prints UTF-8");
+        let output =
+            tokio::time::timeout(DEADLINE, child).await.unwrap_or_else(|_| panic!("the process does not end")).unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
         let ended = Ended { status: output.status, stdout: text(output.stdout), stderr: text(output.stderr) };
         ended.check_secrets(&self.secrets);
         ended
@@ -95,16 +96,16 @@ impl Run {
             command.args(&words[1..]);
             return command;
         };
-        let line: String = words.iter().map(|word| format!("'{}' ", word.to_str().unwrap())).collect();
+        let quoted: Vec<String> = words.iter().map(|word| format!("'{}'", word.to_str().unwrap())).collect();
         let mut command = Command::new(&shell[0]);
         // The last is where `script` keeps its copy, and `$0` to a shell.
-        command.args(&shell[1..]).arg(line + tail).arg("/dev/null");
+        command.args(&shell[1..]).arg(quoted.join(" ") + tail).arg("/dev/null");
         command
     }
 }
 
 impl Ended {
-    /// The text at which the exit code is 0, else the whole story.
+    /// Asserts that the exit code is 0.
     pub(crate) fn succeeded(self) -> Self {
         assert!(self.status.success(), "{}\n{}", self.status, self.stderr);
         self
@@ -123,7 +124,7 @@ impl Ended {
     }
 
     pub(crate) fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout).expect("stdout is one JSON value")
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("stdout is not one JSON value: {error}"))
     }
 
     fn check_secrets(&self, secrets: &[String]) {

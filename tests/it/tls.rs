@@ -25,6 +25,7 @@ async fn an_unknown_authority_is_told_with_its_cure() {
     let ended = Run::upload(&stub).file("photo", &files.with("a.png", b"a")).run().await.failed(1);
     let last = ended.stderr.lines().last().unwrap();
     assert!(last.starts_with("error: photo: ApiUnavailable: ") && last.contains("certificate"), "{last}");
+    assert!(last.contains("SSL_CERT_FILE"), "the cure is named: {last}");
 }
 
 #[tokio::test]

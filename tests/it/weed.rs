@@ -96,7 +96,8 @@ fn spawn(folder: &TempDir) -> (Child, u16) {
         command.arg(format!("-{flag}={port}"));
     }
     let server = command.env_clear().env("HOME", folder.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-    (server.kill_on_drop(true).spawn().expect("TEST_WEED names a program that runs"), ports[0])
+    let child = server.kill_on_drop(true).spawn();
+    (child.unwrap_or_else(|error| panic!("TEST_WEED names no program that runs: {error}")), ports[0])
 }
 
 const PORTS: [&str; 8] = [
