@@ -1,4 +1,16 @@
-//! x
+//! `fileupload-operator` uploads files to Cyberun and keeps each one's `file_key`.
+//!
+//! ```text
+//! FileUpload ─observe▶ Observed ─plan▶ Plan ─perform▶ Outcome ─plan::status▶ Status ─publish▶ API server
+//! ```
+//!
+//! What to do is decided in [`plan`], which is pure. How a file becomes a key is the matter of [`delivery`],
+//! the same for the operator and the command line: [`cyberun`] gets a presigned URL, [`transfer`] puts the
+//! bytes there. [`reason`] holds the one vocabulary of states and failures.
+//!
+//! To read on: [`resource`] → [`plan`] → [`controller`] → [`delivery`] → [`transfer`]. A test keeps the
+//! modules to the layers that CONTRIBUTING.md names.
+
 pub mod backoff;
 pub mod cli;
 pub mod clock;
