@@ -52,7 +52,10 @@ async fn run(
     };
     match outcome {
         Ok(Ok(())) => world.end().await,
-        Ok(Err(error)) => Err(error.context(world.show().await)),
+        Ok(Err(error)) => {
+            eprint_evidence(&world.show().await);
+            Err(error)
+        }
         Err(panic) => {
             eprint_evidence(&world.show().await);
             std::panic::resume_unwind(panic)

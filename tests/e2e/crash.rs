@@ -1,0 +1,94 @@
+//! Kill -9 at each step of a send: the resource becomes Ready all the same, and what it cost is counted.
+//!
+//! The double holds a call at the step, the operator is killed there and started again.
+
+use cyberun_stub::{Fault, Hold, Moment, Step};
+use serde_json::json;
+use test_support::{DEADLINE, World, file, scenario};
+
+use crate::OPERATOR;
+
+/// More than one read of a body, so that there is a middle to be killed in.
+const SIZE: usize = 600 * 1024;
+
+/// Kills the operator when the second of three files stands at this moment; `surplus` objects may be left over.
+async fn killed_at(world: &mut World, step: Step, moment: Moment, surplus: usize) -> anyhow::Result<()> {
+    world.credential().await?;
+    let large = "x".repeat(SIZE);
+    world.config_map("texts", &[("a.txt", "first"), ("b.txt", &large), ("c.txt", "third")]).await?;
+    let hold = Hold::new("kill here");
+    let rule = cyberun_stub::Rule::once(step, Fault::hold(&hold).at(moment));
+    world.stub.arm(rule.for_file("b.txt"));
+    world.operator().await?;
+    let list = json!([file("a", "texts", "a.txt"), file("b", "texts", "b.txt"), file("c", "texts", "c.txt")]);
+    let spec = json!({"files": list, "output": {"configMap": {"name": "keys"}}});
+    world.file_upload("three", spec).await?;
+
+    hold.reached(DEADLINE).await?;
+    let before = world.stub.objects().len();
+    world.operator().await?.kill_9().await?;
+    hold.release();
+    world.operator().await?.restart().await?;
+    all_there(world, before + surplus).await
+}
+
+/// Every file has one key, which the store and the output have too; no more objects are left over than these.
+async fn all_there(world: &World, surplus: usize) -> anyhow::Result<()> {
+    let upload = world.available("three").await?;
+    let mut keys = world.stored_keys(&upload)?;
+    for (name, key) in ["a", "b", "c"].iter().zip(&keys) {
+        assert_eq!(world.entry("keys", name).await?.as_ref(), Some(key));
+    }
+    let objects = world.stub.objects();
+    assert_eq!(objects[&keys[1]].size, SIZE as u64, "a whole file, not the beginning of one");
+    keys.sort();
+    keys.dedup();
+    assert_eq!(keys.len(), 3, "each file has a key of its own");
+    assert!(objects.len() <= 3 + surplus, "{} objects for 3 files, {surplus} may be left over", objects.len());
+    Ok(())
+}
+
+#[test]
+fn killed_before_the_presign_answers() {
+    scenario(OPERATOR, async |world| killed_at(world, Step::Presign, Moment::Start, 0).await);
+}
+
+#[test]
+fn killed_when_the_ticket_is_written_but_not_answered() {
+    scenario(OPERATOR, async |world| killed_at(world, Step::Presign, Moment::Committed, 0).await);
+}
+
+#[test]
+fn killed_before_the_put_is_accepted() {
+    scenario(OPERATOR, async |world| killed_at(world, Step::Put, Moment::Accepted, 0).await);
+}
+
+#[test]
+fn killed_in_the_middle_of_the_body() {
+    scenario(OPERATOR, async |world| killed_at(world, Step::Put, Moment::Body(200 * 1024), 0).await);
+}
+
+#[test]
+fn killed_when_the_file_is_stored_but_not_answered() {
+    // The one in flight is stored already, so it is among those counted before the kill.
+    scenario(OPERATOR, async |world| killed_at(world, Step::Put, Moment::Committed, 0).await);
+}
+
+#[test]
+fn killed_right_after_the_answer() {
+    scenario(OPERATOR, async |world| {
+        world.credential().await?;
+        let large = "x".repeat(SIZE);
+        world.config_map("texts", &[("a.txt", "first"), ("b.txt", &large), ("c.txt", "third")]).await?;
+        world.operator().await?;
+        let list = json!([file("a", "texts", "a.txt"), file("b", "texts", "b.txt"), file("c", "texts", "c.txt")]);
+        let spec = json!({"files": list, "output": {"configMap": {"name": "keys"}}});
+        world.file_upload("three", spec).await?;
+        let answered =
+            |seen: &cyberun_stub::Snapshot| seen.of(Step::Put).filter(|call| call.status().is_some()).count();
+        world.stub.wait_for(|seen| answered(seen) == 3, DEADLINE).await?;
+        world.operator().await?.kill_9().await?;
+        world.operator().await?.restart().await?;
+        all_there(world, 3).await
+    });
+}
