@@ -22,6 +22,7 @@ mod process;
 mod proxy;
 mod refusal;
 mod seaweedfs;
+mod secrets;
 mod sender;
 mod terminal;
 mod tls;

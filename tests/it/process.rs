@@ -132,7 +132,7 @@ impl Ended {
             for secret in secrets.iter().map(String::as_str).filter(|secret| !secret.is_empty()) {
                 assert!(!text.contains(secret), "the credential was printed");
             }
-            for part in ["X-Amz-Signature", "X-Amz-Credential", "Bearer "] {
+            for part in ["X-Amz-Signature", "X-Amz-Credential"] {
                 assert!(!text.contains(part), "{part:?} was printed");
             }
         }
