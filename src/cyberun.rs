@@ -13,7 +13,7 @@ pub use self::auth::{Credential, Invalid};
 pub use self::error::{Error, Retry};
 pub use self::wire::File;
 use crate::reason::Reason;
-use crate::redact::{PresignedUrl, quote};
+use crate::redact::{PresignedUrl, cause};
 
 mod auth;
 mod error;
@@ -148,15 +148,6 @@ impl Client {
 
 fn unusable(status: StatusCode, what: &str) -> Error {
     Error::new(Reason::InvalidResponse, format!("the Cyberun API answered {} with {what}", status.as_u16()))
-}
-
-/// The innermost cause, which names what happened; the outer ones repeat the URL.
-fn cause(error: &dyn std::error::Error) -> String {
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    quote(&innermost.to_string())
 }
 
 /// At most `limit` bytes of the body, and whether that was all of it.

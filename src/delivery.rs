@@ -16,9 +16,11 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use crate::backoff;
-use crate::cyberun::{self, Credential, Retry, Ticket};
+pub use crate::cyberun::Credential;
+use crate::cyberun::{self, Retry, Ticket};
 use crate::reason::{Class, Reason};
-use crate::transfer::{self, Opened, Source, SourceError};
+pub use crate::transfer::Source;
+use crate::transfer::{self, Opened, SourceError};
 
 mod media_type;
 

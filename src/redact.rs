@@ -90,6 +90,20 @@ impl fmt::Display for PresignedUrl {
     }
 }
 
+/// The innermost cause of an error, which names what happened; the outer ones repeat the URL.
+pub fn cause(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    let cause = quote(&innermost.to_string());
+    if cause.contains("UnknownIssuer") {
+        format!("{cause}: name its authority's PEM file in SSL_CERT_FILE")
+    } else {
+        cause
+    }
+}
+
 /// The longest quotation, in characters.
 const QUOTE: usize = 200;
 

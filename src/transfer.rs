@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 use self::body::{Body, Gate, Meter, with};
 pub use self::source::{Opened, Source, SourceError};
 use crate::backoff;
-use crate::redact::{PresignedUrl, quote};
+use crate::redact::{PresignedUrl, cause, quote};
 
 mod body;
 mod connect;
@@ -184,8 +184,8 @@ fn request(
     meter: &Arc<Meter>,
     ask: bool,
 ) -> Request<Body> {
-    let (open, opened_gate) = oneshot::channel();
-    let gate = ask.then(|| Gate { opened: opened_gate, patience: Box::pin(tokio::time::sleep(PATIENCE)) });
+    let (open, asked) = oneshot::channel();
+    let gate = ask.then(|| Gate::new(asked, PATIENCE));
     let mut request = Request::new(Body::new(Arc::clone(opened), Arc::clone(meter), gate));
     *request.method_mut() = Method::PUT;
     *request.uri_mut() = url.expose_signed().clone();
@@ -227,18 +227,14 @@ async fn stalled(sent: &AtomicU64) {
     }
 }
 
-/// What a failed exchange is told as: the innermost cause, as the outer ones repeat the URL.
+/// What a failed exchange is told as.
 fn lost(url: &PresignedUrl, error: &hyper_util::client::legacy::Error) -> String {
-    let mut innermost: &dyn std::error::Error = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
     let what = if error.is_connect() {
         "cannot connect to the storage at"
     } else {
         "the connection broke off to the storage at"
     };
-    format!("{what} {}: {}", url.host(), quote(&innermost.to_string()))
+    format!("{what} {}: {}", url.host(), cause(error))
 }
 
 /// The beginning of the body. Reading it to its end lets the connection be used again.

@@ -10,8 +10,7 @@ use sha2::{Digest, Sha256};
 use super::secrets::Fetched;
 use super::{Context, Memory};
 use crate::clock;
-use crate::cyberun::Credential;
-use crate::delivery::hex;
+use crate::delivery::{Credential, hex};
 use crate::plan::{self, Content, CredentialsView, Observed, OutputView};
 use crate::resource::FileUpload;
 

@@ -11,13 +11,11 @@ use tracing::{info, warn};
 use super::Context;
 use super::observe::Material;
 use crate::clock;
-use crate::cyberun::Credential;
-use crate::delivery::{Failure, Parcel};
+use crate::delivery::{Credential, Failure, Parcel, Source};
 use crate::plan::{self, Outcome, OutputAct, OutputView, Plan, Sent};
 use crate::reason::{Reason, Scope};
 use crate::redact::quote;
 use crate::resource::{FileUpload, SECRET_API_KEY};
-use crate::transfer::Source;
 
 /// Performs `plan`; the output is written before any status can say that it is.
 pub(super) async fn perform(

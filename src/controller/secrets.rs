@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::Secret as SecretObject;
 use kube::{Api, Client, ResourceExt};
 use tokio::sync::Mutex;
 
-use crate::cyberun::Credential;
+use crate::delivery::Credential;
 use crate::plan::CredentialsView;
 use crate::redact::Secret;
 use crate::resource::{SECRET_API_KEY, SECRET_TEAM_ID};

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Frame, SizeHint};
@@ -47,17 +48,24 @@ pub(super) fn with<T, R>(mutex: &Mutex<T>, act: impl FnOnce(&mut T) -> R) -> R {
 
 /// Holds a body back until the storage asks for it, or the patience ends.
 pub(super) struct Gate {
-    pub(super) opened: oneshot::Receiver<Infallible>,
-    pub(super) patience: Pin<Box<Sleep>>,
+    opened: oneshot::Receiver<Infallible>,
+    /// Runs from the first poll on, which is when the request is on its way.
+    patience: Option<Pin<Box<Sleep>>>,
+    limit: Duration,
 }
 
 impl Gate {
+    pub(super) fn new(opened: oneshot::Receiver<Infallible>, limit: Duration) -> Self {
+        Self { opened, patience: None, limit }
+    }
+
     /// Ready once open; true if only because the patience ended.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<bool> {
         if Pin::new(&mut self.opened).poll(context).is_ready() {
             return Poll::Ready(false);
         }
-        self.patience.as_mut().poll(context).map(|()| true)
+        let patience = self.patience.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.limit)));
+        patience.as_mut().poll(context).map(|()| true)
     }
 }
 
