@@ -3,9 +3,11 @@
 //! `make test` runs these, or `tests/cluster/run cargo test --test e2e`. The harness is `tests/support`: it starts the
 //! program as a process under the chart's account and reads what it does as plain JSON, from the outside.
 
+mod change;
 mod conflict;
 mod crash;
 mod happy;
+mod output;
 mod reasons;
 
 /// The program under test.

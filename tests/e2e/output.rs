@@ -1,0 +1,167 @@
+//! The output `ConfigMap`: the operator's own, kept as it should be, never somebody else's.
+
+use serde_json::{Value, json};
+use test_support::{World, condition, file, key_of, message, reason, scenario, state};
+
+use crate::OPERATOR;
+
+fn spec(output: &str) -> Value {
+    json!({"files": [file("a", "texts", "a.txt")], "output": {"configMap": {"name": output}}})
+}
+
+async fn prepared(world: &mut World) -> anyhow::Result<()> {
+    world.credential().await?;
+    world.config_map("texts", &[("a.txt", "first")]).await?;
+    world.operator().await?;
+    Ok(())
+}
+
+/// Uploaded, with the output called `keys`.
+async fn uploaded(world: &mut World) -> anyhow::Result<String> {
+    prepared(world).await?;
+    world.file_upload("one", spec("keys")).await?;
+    let upload = world.available("one").await?;
+    Ok(key_of(&upload, "a").unwrap_or_default().to_owned())
+}
+
+async fn holds_the_key(world: &World, output: &str, key: &str) -> anyhow::Result<Value> {
+    let right = |object: &Value| object["data"]["a"] == key && object["data"]["keys.json"].is_string();
+    world.wait("ConfigMap", output, &format!("the key in {output}"), right).await
+}
+
+#[test]
+fn a_foreign_config_map_is_never_touched_and_its_deletion_heals() {
+    scenario(OPERATOR, async |world| {
+        prepared(world).await?;
+        world.config_map("keys", &[("a", "of somebody else")]).await?;
+        let foreign = world.read("ConfigMap", "keys").await?;
+        world.file_upload("one", spec("keys")).await?;
+        let conflict = world.upload("one", "OutputConflict", |upload| reason(upload) == "OutputConflict").await?;
+        assert_eq!((state(&conflict, "Stalled"), state(&conflict, "Available")), ("True", "False"));
+        assert_eq!(condition(&conflict, "Available")["reason"], "OutputConflict");
+        assert!(message(&conflict).contains("ConfigMap keys (spec.output.configMap)"), "{}", message(&conflict));
+        assert_eq!(world.read("ConfigMap", "keys").await?, foreign, "untouched, to the last field");
+
+        world.delete("ConfigMap", "keys").await?;
+        let upload = world.available("one").await?;
+        holds_the_key(world, "keys", key_of(&upload, "a").unwrap_or_default()).await?;
+        assert_eq!(world.stub.objects().len(), 1, "the key was there already");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_config_map_of_another_file_upload_is_a_conflict_too() {
+    scenario(OPERATOR, async |world| {
+        let key = uploaded(world).await?;
+        world.file_upload("two", spec("keys")).await?;
+        world.upload("two", "OutputConflict", |upload| reason(upload) == "OutputConflict").await?;
+        assert_eq!(world.entry("keys", "a").await?, Some(key));
+        let first = world.available("one").await?;
+        assert_eq!(state(&first, "Ready"), "True");
+        Ok(())
+    });
+}
+
+#[test]
+fn the_output_says_whose_it_is() {
+    scenario(OPERATOR, async |world| {
+        let key = uploaded(world).await?;
+        let output = holds_the_key(world, "keys", &key).await?;
+        let metadata = &output["metadata"];
+        assert_eq!(metadata["labels"]["app.kubernetes.io/managed-by"], "fileupload-operator");
+        assert_eq!(metadata["labels"]["cyberun.cloud/fileupload"], "one");
+        let owner = &metadata["ownerReferences"][0];
+        assert_eq!((&owner["kind"], &owner["name"]), (&json!("FileUpload"), &json!("one")));
+        assert!(owner["blockOwnerDeletion"].is_null());
+        Ok(())
+    });
+}
+
+#[test]
+fn an_edited_output_is_restored() {
+    scenario(OPERATOR, async |world| {
+        let key = uploaded(world).await?;
+        let edit = json!({"data": {"a": "edited", "added": "by hand", "keys.json": null}});
+        world.patch("ConfigMap", "keys", edit).await?;
+        let output = holds_the_key(world, "keys", &key).await?;
+        assert!(output["data"]["added"].is_null());
+        assert_eq!(world.stub.objects().len(), 1);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_deleted_output_is_made_again() {
+    scenario(OPERATOR, async |world| {
+        let key = uploaded(world).await?;
+        world.delete("ConfigMap", "keys").await?;
+        holds_the_key(world, "keys", &key).await?;
+        assert_eq!(world.stub.objects().len(), 1);
+        Ok(())
+    });
+}
+
+#[test]
+fn an_output_edited_while_the_operator_was_away_is_restored() {
+    scenario(OPERATOR, async |world| {
+        let key = uploaded(world).await?;
+        world.operator().await?.terminate().await?;
+        world.patch("ConfigMap", "keys", json!({"data": {"a": "edited"}})).await?;
+        world.operator().await?.restart().await?;
+        holds_the_key(world, "keys", &key).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_renamed_output_moves() {
+    scenario(OPERATOR, async |world| {
+        let key = uploaded(world).await?;
+        world.patch("FileUpload", "one", json!({"spec": {"output": {"configMap": {"name": "others"}}}})).await?;
+        holds_the_key(world, "others", &key).await?;
+        world.wait("ConfigMap", "keys", "the old output is gone", Value::is_null).await?;
+        let upload = world.available("one").await?;
+        assert_eq!(upload["status"]["output"]["name"], "others");
+        assert_eq!(key_of(&upload, "a"), Some(key.as_str()));
+        Ok(())
+    });
+}
+
+#[test]
+fn an_output_that_is_no_longer_asked_for_is_deleted() {
+    scenario(OPERATOR, async |world| {
+        let key = uploaded(world).await?;
+        world.patch("FileUpload", "one", json!({"spec": {"output": null}})).await?;
+        world.wait("ConfigMap", "keys", "the output is gone", Value::is_null).await?;
+        let without = |upload: &Value| upload["status"]["output"].is_null();
+        let upload = world.upload("one", "no output in the status", without).await?;
+        assert_eq!((state(&upload, "Available"), key_of(&upload, "a")), ("True", Some(key.as_str())));
+        Ok(())
+    });
+}
+
+#[test]
+fn a_foreign_config_map_survives_a_rename_of_the_output() {
+    scenario(OPERATOR, async |world| {
+        prepared(world).await?;
+        world.config_map("keys", &[("a", "of somebody else")]).await?;
+        world.file_upload("one", spec("keys")).await?;
+        world.upload("one", "OutputConflict", |upload| reason(upload) == "OutputConflict").await?;
+        world.patch("FileUpload", "one", json!({"spec": {"output": {"configMap": {"name": "others"}}}})).await?;
+        world.available("one").await?;
+        assert_eq!(world.entry("keys", "a").await?.as_deref(), Some("of somebody else"));
+        Ok(())
+    });
+}
+
+#[test]
+fn the_output_goes_with_its_file_upload() {
+    scenario(OPERATOR, async |world| {
+        uploaded(world).await?;
+        world.delete("FileUpload", "one").await?;
+        world.wait("FileUpload", "one", "the FileUpload is gone: nothing holds it", Value::is_null).await?;
+        world.wait("ConfigMap", "keys", "the output is collected", Value::is_null).await?;
+        Ok(())
+    });
+}
