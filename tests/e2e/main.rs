@@ -3,10 +3,12 @@
 //! `make test` runs these, or `tests/cluster/run cargo test --test e2e`. The harness is `tests/support`: it starts the
 //! program as a process under the chart's account and reads what it does as plain JSON, from the outside.
 
+mod admission;
 mod change;
 mod conflict;
 mod crash;
 mod happy;
+mod lifecycle;
 mod output;
 mod reasons;
 

@@ -6,8 +6,6 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::cluster::{RELEASE, SYSTEM};
-
 /// One request of the operator's account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
@@ -21,9 +19,8 @@ pub struct Request {
     pub code: u64,
 }
 
-/// Every request of the operator's account in a namespace.
-pub(crate) fn read(log: &Path, namespace: &str) -> anyhow::Result<Vec<Request>> {
-    let account = format!("system:serviceaccount:{SYSTEM}:{RELEASE}");
+/// Every request of an account in a namespace.
+pub(crate) fn read(log: &Path, account: &str, namespace: &str) -> anyhow::Result<Vec<Request>> {
     let text = std::fs::read_to_string(log)?;
     // The last line may be half written.
     let complete = text.rsplit_once('\n').map_or("", |(complete, _)| complete);
@@ -31,7 +28,7 @@ pub(crate) fn read(log: &Path, namespace: &str) -> anyhow::Result<Vec<Request>> 
     let mut requests = Vec::new();
     for entry in of_account {
         let entry = entry?;
-        if entry["user"]["username"] == account.as_str() && entry["objectRef"]["namespace"] == namespace {
+        if entry["user"]["username"] == account && entry["objectRef"]["namespace"] == namespace {
             requests.push(request(&entry));
         }
     }

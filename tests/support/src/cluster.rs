@@ -99,11 +99,11 @@ impl Cluster {
         Ok(config.to_string())
     }
 
-    /// The chart's manifests with these values.
-    pub fn chart(&self, values: &[&str]) -> anyhow::Result<String> {
+    /// The chart's manifests for a namespace, with these values (`PATH=JSON`).
+    pub fn chart_in(&self, namespace: &str, values: &[&str]) -> anyhow::Result<String> {
         let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../../charts/fileupload-operator");
         let mut command = Command::new(&self.helm);
-        command.args(["template", RELEASE, chart, "--namespace", SYSTEM]);
+        command.args(["template", RELEASE, chart, "--namespace", namespace]);
         command.args(values.iter().flat_map(|value| ["--set-json", value]));
         output(&mut command, "")
     }
@@ -111,7 +111,7 @@ impl Cluster {
     fn install_chart(&self) -> anyhow::Result<()> {
         let namespace = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {SYSTEM}}}\n");
         kubectl(self, ["apply", "--filename", "-"], &namespace)?;
-        kubectl(self, ["apply", "--namespace", SYSTEM, "--filename", "-"], &self.chart(&[])?)?;
+        kubectl(self, ["apply", "--namespace", SYSTEM, "--filename", "-"], &self.chart_in(SYSTEM, &[])?)?;
         kubectl(self, ["wait", "--for=condition=Established", "crd/fileuploads.cyberun.cloud", "--timeout=60s"], "")?;
         Ok(())
     }

@@ -28,7 +28,10 @@ pub struct World {
     /// A folder for the test's files.
     pub folder: TempDir,
     pub(crate) binary: PathBuf,
-    pub(crate) operator: Option<Operator>,
+    /// The operator, once it was started.
+    pub operator: Option<Operator>,
+    /// Who the operator is to the API server.
+    account: String,
     /// What must never be seen anywhere.
     pub(crate) secrets: Vec<String>,
 }
@@ -44,13 +47,19 @@ impl World {
         let stub = Stub::start(options).await?;
         let secrets = Kind::ALL.iter().map(|kind| stub.credential(*kind).token().to_owned()).collect();
         let (folder, binary) = (TempDir::new()?, binary.into());
-        Ok(Self { namespace, stub, cluster, client, folder, binary, operator: None, secrets })
+        Ok(Self { namespace, stub, cluster, client, folder, binary, operator: None, account: String::new(), secrets })
     }
 
     /// Starts the operator under the chart's account, for this namespace alone.
     pub async fn operator(&mut self) -> anyhow::Result<&mut Operator> {
+        self.operator_as(SYSTEM, RELEASE).await
+    }
+
+    /// As [`World::operator`], under another account, unless one runs already.
+    pub async fn operator_as(&mut self, namespace: &str, account: &str) -> anyhow::Result<&mut Operator> {
         if self.operator.is_none() {
-            let token = self.service_account_token(SYSTEM, RELEASE).await?;
+            let token = self.service_account_token(namespace, account).await?;
+            self.account = format!("system:serviceaccount:{namespace}:{account}");
             std::fs::write(self.folder.path().join("kubeconfig"), self.cluster.kubeconfig_for(&token)?)?;
             let arguments = ["--api-url", self.stub.api_url().as_str(), "--allow-http", "--namespace", &self.namespace];
             let arguments = arguments.map(str::to_owned);
@@ -97,7 +106,7 @@ impl World {
     /// Without it a test says so, and with CI=true it fails.
     pub fn requests(&self) -> anyhow::Result<Option<Vec<Request>>> {
         if let Some(log) = &self.cluster.audit_log {
-            return Ok(Some(audit::read(log, &self.namespace)?));
+            return Ok(Some(audit::read(log, &self.account, &self.namespace)?));
         }
         anyhow::ensure!(!in_ci(), "TEST_AUDIT_LOG is not set: the operator's requests cannot be counted");
         Ok(None)

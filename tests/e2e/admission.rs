@@ -1,0 +1,192 @@
+//! What the API server refuses, in words that name the field; and what it must let through.
+//!
+//! Through kubectl, as it is what users read.
+
+use serde_json::{Value, json};
+use test_support::{World, file, kubectl, scenario};
+
+use crate::OPERATOR;
+
+/// What kubectl says to a `FileUpload` with this spec: what it printed, or its complaint.
+fn apply(world: &World, name: &str, spec: &Value) -> anyhow::Result<String> {
+    let manifest = json!({
+        "apiVersion": "cyberun.cloud/v1alpha1", "kind": "FileUpload",
+        "metadata": {"name": name, "namespace": world.namespace}, "spec": spec,
+    });
+    kubectl(world.cluster, ["apply", "--filename", "-"], &manifest.to_string())
+}
+
+/// Each of these specs is refused, with all of these words.
+fn refused(world: &World, cases: &[(&str, Value, &[&str])]) {
+    for (what, spec, words) in cases {
+        let Err(complaint) = apply(world, "refused", spec) else { unreachable!("{what} was accepted") };
+        let complaint = format!("{complaint:#}");
+        for word in *words {
+            assert!(complaint.contains(word), "{what}: {word:?} is not in: {complaint}");
+        }
+    }
+}
+
+fn one(change: impl FnOnce(&mut Value)) -> Value {
+    let mut only = file("a", "texts", "a.txt");
+    change(&mut only);
+    json!({"files": [only]})
+}
+
+fn many(count: usize) -> Value {
+    let list: Vec<_> = (0..count).map(|number| file(&format!("f{number}"), "texts", "a.txt")).collect();
+    json!({"files": list})
+}
+
+#[test]
+fn unknown_fields_are_refused() {
+    scenario(OPERATOR, async |world| {
+        let mut top = one(|_| ());
+        top["refreshPolicy"] = "Never".into();
+        let deep = one(|file| file["source"]["secretKeyRef"] = json!({"name": "x", "key": "y"}));
+        refused(
+            world,
+            &[
+                ("an unknown field of spec", top, &["unknown field", "spec.refreshPolicy"]),
+                ("an unknown source", deep, &["unknown field", "spec.files[0].source.secretKeyRef"]),
+                ("a misspelt field", one(|file| file["filename"] = "x".into()), &["spec.files[0].filename"]),
+            ],
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn names_that_cannot_be_keys_are_refused() {
+    scenario(OPERATOR, async |world| {
+        let named = |name: String| one(|file| file["name"] = name.into());
+        let rule: &[&str] = &["spec.files[0]", "name must be lower-case letters, digits and '-'"];
+        let twice = json!({"files": [file("a", "texts", "a.txt"), file("a", "texts", "b.txt")]});
+        refused(
+            world,
+            &[
+                ("upper case", named("Photo".into()), rule),
+                ("a dot", named("keys.json".into()), rule),
+                ("a leading dash", named("-a".into()), rule),
+                ("a trailing newline", named("a\n".into()), rule),
+                ("64 characters", named("a".repeat(64)), &["spec.files[0].name", "63"]),
+                ("an empty name", named(String::new()), &["spec.files[0].name"]),
+                ("a name twice", twice, &["spec.files[1]", "Duplicate value"]),
+            ],
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn too_many_or_no_files_are_refused() {
+    scenario(OPERATOR, async |world| {
+        refused(
+            world,
+            &[
+                ("101 files", many(101), &["spec.files", "at most 100"]),
+                ("an empty list", json!({"files": []}), &["spec.files", "at least 1"]),
+                ("no list", json!({}), &["spec.files", "Required"]),
+            ],
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn incomplete_sources_and_references_are_refused() {
+    scenario(OPERATOR, async |world| {
+        let source = |source: Value| one(|file| file["source"] = source);
+        let mut secret = one(|_| ());
+        secret["credentials"] = json!({"secretRef": {"name": "../other"}});
+        let mut output = one(|_| ());
+        output["output"] = json!({"configMap": {"name": ""}});
+        refused(
+            world,
+            &[
+                ("no place", source(json!({})), &["spec.files[0].source", "configMapKeyRef"]),
+                ("no source", one(|file| drop(file["source"].take())), &["spec.files[0].source"]),
+                ("no key", source(json!({"configMapKeyRef": {"name": "x"}})), &["configMapKeyRef.key", "Required"]),
+                (
+                    "a path as a name",
+                    source(json!({"configMapKeyRef": {"name": "a/b", "key": "c"}})),
+                    &["configMapKeyRef.name"],
+                ),
+                (
+                    "a path as a key",
+                    source(json!({"configMapKeyRef": {"name": "a", "key": "b/c"}})),
+                    &["configMapKeyRef.key"],
+                ),
+                ("a bad Secret", secret, &["spec.credentials.secretRef.name"]),
+                ("an empty output", output, &["spec.output.configMap.name"]),
+            ],
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn file_names_that_are_paths_or_break_lines_are_refused() {
+    scenario(OPERATOR, async |world| {
+        let named = |name: String| one(|file| file["fileName"] = name.into());
+        let rule: &[&str] = &["spec.files[0]", "fileName must not hold slashes, backslashes or control characters"];
+        refused(
+            world,
+            &[
+                ("a slash", named("a/b.txt".into()), rule),
+                ("a backslash", named("a\\b.txt".into()), rule),
+                ("a newline", named("a\nb.txt".into()), rule),
+                ("a trailing newline", named("a.txt\n".into()), rule),
+                ("a tab", named("a\tb.txt".into()), rule),
+                ("DEL", named("a\u{7f}.txt".into()), rule),
+                ("256 characters", named("a".repeat(256)), &["spec.files[0].fileName", "255"]),
+                ("an empty name", named(String::new()), &["spec.files[0].fileName"]),
+                ("a bad MIME type", one(|file| file["contentType"] = "text".into()), &["spec.files[0].contentType"]),
+            ],
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn a_name_that_cannot_be_a_label_is_refused() {
+    scenario(OPERATOR, async |world| {
+        let Err(complaint) = apply(world, &"a".repeat(64), &one(|_| ())) else {
+            unreachable!("64 characters were accepted")
+        };
+        assert!(format!("{complaint:#}").contains("metadata.name must be at most 63 characters"), "{complaint:#}");
+        apply(world, &"a".repeat(63), &one(|_| ()))?;
+        Ok(())
+    });
+}
+
+#[test]
+fn unusual_but_sound_specs_are_accepted_and_work() {
+    scenario(OPERATOR, async |world| {
+        world.credential().await?;
+        world.config_map("texts", &[("a.txt", "first")]).await?;
+        world.operator().await?;
+        apply(world, "spaces", &one(|file| file["fileName"] = " ein schönes Bild – 写真 (1).png".into()))?;
+        apply(world, "long", &one(|file| file["name"] = "a".repeat(63).into()))?;
+        apply(world, "digits", &one(|file| file["name"] = "0".into()))?;
+        apply(world, "type", &one(|file| file["contentType"] = "text/plain; charset=utf-8".into()))?;
+        apply(world, "hundred", &many(100))?;
+        for name in ["spaces", "long", "digits", "type", "hundred"] {
+            let upload = world.available(name).await?;
+            world.stored_keys(&upload)?;
+        }
+        assert_eq!(world.stub.objects().len(), 104);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_fresh_file_upload_is_not_taken_for_a_finished_one() {
+    scenario(OPERATOR, async |world| {
+        apply(world, "fresh", &one(|_| ()))?;
+        let fresh = world.read("FileUpload", "fresh").await?;
+        assert_eq!(fresh["status"]["observedGeneration"], -1, "nobody has looked at it");
+        assert_eq!(fresh["spec"], one(|_| ()), "no default is written into the spec");
+        Ok(())
+    });
+}
