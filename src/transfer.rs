@@ -17,9 +17,9 @@ use http::header::{CONTENT_LENGTH, EXPECT, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 
-use self::body::{Body, Gate, Meter, with};
+use self::body::{Body, Gate, Meter, Word, with};
 pub use self::source::{Opened, Source, SourceError};
 use crate::backoff;
 use crate::redact::{PresignedUrl, cause, quote};
@@ -146,11 +146,12 @@ impl Client {
         ask: bool,
     ) -> Result<[u8; 32], Error> {
         let meter = Meter::new(Arc::clone(sent));
+        let (request, teller) = request(url, headers, opened, &meter, ask);
         let answer = tokio::select! {
-            answer = self.pool.request(request(url, headers, opened, &meter, ask)) => answer.map_err(|error| lost(url, &error)),
+            answer = self.pool.request(request) => answer.map_err(|error| lost(url, &error)),
             () = stalled(sent) => Err(format!("the storage at {} took no byte and gave no answer for {} s", url.host(), STALL.as_secs())),
         };
-        if with(&meter.impatient, |impatient| *impatient) {
+        if with(&meter.unasked, |unasked| *unasked) {
             self.never_ask_again(url);
         }
         if let Some(error) = with(&meter.failure, Option::take) {
@@ -160,6 +161,8 @@ impl Client {
         let answer = answer.map_err(|what| Error::Unavailable { what, whole, retry_after: None })?;
         let (status, retry_after) = (answer.status(), backoff::retry_after(answer.headers()));
         let body = read(answer).await;
+        // Told only now: the connection ends with it, and the answer was still on its way.
+        teller.send_replace(Word::Stop);
         if status.is_success() {
             opened.check_unchanged()?;
             let early = || Error::Unavailable {
@@ -183,24 +186,23 @@ fn request(
     opened: &Arc<Opened>,
     meter: &Arc<Meter>,
     ask: bool,
-) -> Request<Body> {
-    let (open, asked) = oneshot::channel();
-    let gate = ask.then(|| Gate::new(asked, PATIENCE));
-    let mut request = Request::new(Body::new(Arc::clone(opened), Arc::clone(meter), gate));
+) -> (Request<Body>, Arc<watch::Sender<Word>>) {
+    let mut request = Request::new(());
     *request.method_mut() = Method::PUT;
     *request.uri_mut() = url.expose_signed().clone();
     *request.headers_mut() = signed(url, headers, opened.size());
+    let (gate, teller) = Gate::new(PATIENCE);
     if ask {
         request.headers_mut().insert(EXPECT, HeaderValue::from_static("100-continue"));
-        // Dropping the sender opens the gate.
-        let open = Mutex::new(Some(open));
+        let tell = Arc::clone(&teller);
         hyper::ext::on_informational(&mut request, move |answer| {
             if answer.status() == StatusCode::CONTINUE {
-                with(&open, |open| drop(open.take()));
+                tell.send_replace(Word::Go);
             }
         });
     }
-    request
+    let body = Body::new(Arc::clone(opened), Arc::clone(meter), ask.then_some(gate));
+    (request.map(|()| body), teller)
 }
 
 /// The headers as they were given, and those that were signed but not given.

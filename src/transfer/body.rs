@@ -3,7 +3,6 @@
 //! With `Expect: 100-continue` nothing is read from the source until the storage has said that it wants the
 //! body, or a second has passed. One buffer is reused for the whole body.
 
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,8 +12,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http_body::{Frame, SizeHint};
 use sha2::{Digest, Sha256};
-use tokio::sync::oneshot;
-use tokio::time::Sleep;
+use tokio::sync::watch;
 
 use super::source::{Opened, SourceError};
 
@@ -31,13 +29,13 @@ pub(super) struct Meter {
     /// Why the source could not be read to its end.
     pub(super) failure: Mutex<Option<SourceError>>,
     /// Whether the gate opened only because nobody answered in time.
-    pub(super) impatient: Mutex<bool>,
+    pub(super) unasked: Mutex<bool>,
 }
 
 impl Meter {
     pub(super) fn new(sent: Arc<AtomicU64>) -> Arc<Self> {
         sent.store(0, Ordering::Relaxed);
-        Arc::new(Self { sent, digest: Mutex::default(), failure: Mutex::default(), impatient: Mutex::default() })
+        Arc::new(Self { sent, digest: Mutex::default(), failure: Mutex::default(), unasked: Mutex::default() })
     }
 }
 
@@ -46,26 +44,35 @@ pub(super) fn with<T, R>(mutex: &Mutex<T>, act: impl FnOnce(&mut T) -> R) -> R {
     act(&mut mutex.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Holds a body back until the storage asks for it, or the patience ends.
-pub(super) struct Gate {
-    opened: oneshot::Receiver<Infallible>,
-    /// Runs from the first poll on, which is when the request is on its way.
-    patience: Option<Pin<Box<Sleep>>>,
-    limit: Duration,
+/// What a held-back body is told.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Word {
+    /// Nothing yet.
+    Wait,
+    /// The storage asks for the body.
+    Go,
+    /// Nobody answered in time, so it is sent unasked.
+    GoUnasked,
+    /// The storage has answered for good: nothing is to be sent any more.
+    Stop,
 }
 
-impl Gate {
-    pub(super) fn new(opened: oneshot::Receiver<Infallible>, limit: Duration) -> Self {
-        Self { opened, patience: None, limit }
-    }
+/// Holds a body back until it is told, or the patience ends.
+pub(super) struct Gate(Pin<Box<dyn Future<Output = Word> + Send>>);
 
-    /// Ready once open; true if only because the patience ended.
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<bool> {
-        if Pin::new(&mut self.opened).poll(context).is_ready() {
-            return Poll::Ready(false);
-        }
-        let patience = self.patience.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.limit)));
-        patience.as_mut().poll(context).map(|()| true)
+impl Gate {
+    /// A gate and the means to open or shut it. The patience begins when the body is first asked for, which is
+    /// when the request is on its way.
+    pub(super) fn new(patience: Duration) -> (Self, Arc<watch::Sender<Word>>) {
+        let (teller, mut word) = watch::channel(Word::Wait);
+        let told = async move {
+            let told = word.wait_for(|word| *word != Word::Wait);
+            match tokio::time::timeout(patience, told).await {
+                Err(_) => Word::GoUnasked,
+                Ok(told) => told.map_or(Word::Stop, |word| *word),
+            }
+        };
+        (Self(Box::pin(told)), Arc::new(teller))
     }
 }
 
@@ -115,9 +122,9 @@ impl Body {
     }
 }
 
-/// The source failed; what happened is in the meter.
+/// The body ends here: the source failed, as the meter tells, or the storage wants no more.
 #[derive(Debug, thiserror::Error)]
-#[error("the source could not be read to its end")]
+#[error("the body was not sent to its end")]
 pub(super) struct Broken;
 
 impl http_body::Body for Body {
@@ -127,9 +134,10 @@ impl http_body::Body for Body {
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let body = self.get_mut();
         if let Some(gate) = &mut body.gate {
-            match gate.poll(context) {
+            match gate.0.as_mut().poll(context) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(impatient) => with(&body.meter.impatient, |slot| *slot = impatient),
+                Poll::Ready(Word::Stop) => return Poll::Ready(Some(Err(Broken))),
+                Poll::Ready(word) => with(&body.meter.unasked, |slot| *slot = word == Word::GoUnasked),
             }
             body.gate = None;
         }
