@@ -2,9 +2,9 @@
 //!
 //! The double holds a call at the step, the operator is killed there and started again.
 
-use cyberun_stub::{Fault, Hold, Moment, Step};
+use cyberun_stub::{Fault, Hold, Moment, Rule, Step};
 use serde_json::json;
-use test_support::{DEADLINE, World, file, scenario};
+use test_support::{DEADLINE, World, file, files, scenario};
 
 use crate::OPERATOR;
 
@@ -17,7 +17,7 @@ async fn killed_at(world: &mut World, step: Step, moment: Moment, surplus: usize
     let large = "x".repeat(SIZE);
     world.config_map("texts", &[("a.txt", "first"), ("b.txt", &large), ("c.txt", "third")]).await?;
     let hold = Hold::new("kill here");
-    let rule = cyberun_stub::Rule::once(step, Fault::hold(&hold).at(moment));
+    let rule = Rule::once(step, Fault::hold(&hold).at(moment));
     world.stub.arm(rule.for_file("b.txt"));
     world.operator().await?;
     let list = json!([file("a", "texts", "a.txt"), file("b", "texts", "b.txt"), file("c", "texts", "c.txt")]);
@@ -30,6 +30,14 @@ async fn killed_at(world: &mut World, step: Step, moment: Moment, surplus: usize
     hold.release();
     world.operator().await?.restart().await?;
     all_there(world, before + surplus).await
+}
+
+async fn twenty(world: &World) -> anyhow::Result<()> {
+    let names: Vec<_> = (1..=20).map(|number| format!("f{number:02}")).collect();
+    let data: Vec<_> = names.iter().map(|name| (name.as_str(), "text")).collect();
+    world.config_map("many", &data).await?;
+    let list: Vec<_> = names.iter().map(|name| file(name, "many", name)).collect();
+    world.file_upload("twenty", json!({"files": list})).await
 }
 
 /// Every file has one key, which the store and the output have too; no more objects are left over than these.
@@ -90,5 +98,31 @@ fn killed_right_after_the_answer() {
         world.operator().await?.kill_9().await?;
         world.operator().await?.restart().await?;
         all_there(world, 3).await
+    });
+}
+
+#[test]
+fn killed_in_the_second_round_keeps_the_keys_of_the_first() {
+    scenario(OPERATOR, async |world| {
+        world.credential().await?;
+        let hold = Hold::new("kill here");
+        world.stub.arm(Rule::once(Step::Put, Fault::hold(&hold)).for_file("f13"));
+        world.operator().await?;
+        twenty(world).await?;
+        hold.reached(DEADLINE).await?;
+        let before = world.read("FileUpload", "twenty").await?;
+        let kept: Vec<_> = files(&before).iter().filter(|file| file["fileKey"].is_string()).cloned().collect();
+        let stored = world.stub.objects().len();
+        assert_eq!((kept.len(), stored), (8, 12), "a round is eight files, then the status is written");
+        world.operator().await?.kill_9().await?;
+        hold.release();
+        world.operator().await?.restart().await?;
+
+        let after = world.available("twenty").await?;
+        assert_eq!(world.stored_keys(&after)?.len(), 20);
+        assert!(kept.iter().all(|file| files(&after).contains(file)), "what was in the status stays");
+        let surplus = world.stub.objects().len() - 20;
+        assert!(surplus <= stored - kept.len(), "{surplus} surplus objects");
+        Ok(())
     });
 }

@@ -8,7 +8,9 @@ mod change;
 mod conflict;
 mod crash;
 mod happy;
+mod judgement;
 mod lifecycle;
+mod node;
 mod output;
 mod reasons;
 

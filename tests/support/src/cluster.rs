@@ -138,7 +138,7 @@ pub fn kubectl<const N: usize>(cluster: &Cluster, arguments: [&str; N], input: &
 }
 
 fn output(command: &mut Command, input: &str) -> anyhow::Result<String> {
-    let what = format!("{:?}", command.get_program());
+    let what = command.get_program().display().to_string();
     let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().with_context(|| format!("cannot run {what}"))?;
     let Some(mut stdin) = child.stdin.take() else { bail!("{what} has no standard input") };

@@ -23,6 +23,7 @@ mod http;
 mod objects;
 mod operator;
 mod scenario;
+mod untried;
 mod view;
 mod world;
 
@@ -31,5 +32,6 @@ pub use cluster::{Cluster, kubectl, nodes};
 pub use objects::{DEADLINE, file};
 pub use operator::Operator;
 pub use scenario::{scenario, scenario_with};
+pub use untried::not_tried;
 pub use view::{condition, files, key_of, message, reason, sha256, state};
 pub use world::World;

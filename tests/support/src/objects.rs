@@ -85,10 +85,7 @@ impl World {
         what: &str,
         holds: impl Fn(&Value) -> bool,
     ) -> anyhow::Result<Value> {
-        self.wait_for(DEADLINE, what, async || {
-            Ok(self.read(kind, name).await.map(|object| (holds(&object), object))?)
-        })
-        .await
+        self.wait_for(DEADLINE, what, async || self.read(kind, name).await.map(|object| (holds(&object), object))).await
     }
 
     /// Waits until `look` says that it holds; returns what it saw then.

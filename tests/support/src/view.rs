@@ -36,5 +36,5 @@ pub fn key_of<'a>(object: &'a Value, file: &str) -> Option<&'a str> {
 
 /// In lower-case hex, as the double has it.
 pub fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(bytes).iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
