@@ -90,7 +90,7 @@ mod tests {
     fn retry_after_is_read_as_seconds_or_as_a_date() {
         let date = "Sun, 06 Nov 1994 08:49:37 GMT";
         let later = "Sun, 06 Nov 1994 08:50:07 GMT";
-        let cases: [(&[(&str, &str)], Option<u64>); 6] = [
+        let cases: [(&[_], Option<u64>); 6] = [
             (&[("retry-after", "120")], Some(120)),
             (&[("retry-after", later), ("date", date)], Some(30)),
             (&[("retry-after", date), ("date", later)], Some(0)),

@@ -10,7 +10,7 @@ use super::{AFTER_ERROR, Context, warn_once};
 use crate::backoff::fraction;
 use crate::plan::{Outcome, Sent};
 use crate::reason::{Class, Reason};
-use crate::resource::{Condition, FileUpload, FileUploadStatus};
+use crate::resource::{Condition, FileStatus, FileUpload, FileUploadStatus};
 
 /// Secrets are not watched but fetched anew: within 15 s, of which the cache takes its part.
 const POLL: (f64, f64) = (7.0, 10.0);
@@ -19,43 +19,53 @@ const POLL_LATER: (f64, f64) = (200.0, 280.0);
 const PATIENT_AFTER: i64 = 3600;
 /// The status write wakes us; this is in case it changed nothing.
 const AT_ONCE: Duration = Duration::from_millis(200);
-const OUTPUT_RETRY: Duration = Duration::from_secs(15);
+/// An output that cannot be written is tried again after this.
+const OUTPUT_RETRY: Duration = Duration::from_secs(5);
 
 /// When to look again, given the status that stands now.
 pub(super) fn next(upload: &FileUpload, status: Option<&FileUploadStatus>, now: Timestamp) -> Action {
     let Some(status) = status.or(upload.status.as_ref()) else { return Action::await_change() };
-    let classes: Vec<Class> = reasons(status).map(Reason::class).collect();
-    let has = |class| classes.contains(&class);
-    if upload.spec.is_suspended() {
+    if Some(status.observed_generation) != upload.metadata.generation {
+        return Action::requeue(AT_ONCE);
+    }
+    let whole = reason_of_ready(status);
+    if matches!(whole, Some(Reason::Suspended | Reason::InvalidSpec)) {
         return Action::await_change();
     }
-    let jitter = fraction(seed(upload, now));
-    let mut waits = Vec::new();
-    if has(Class::Working) || Some(status.observed_generation) != upload.metadata.generation {
-        waits.push(AT_ONCE);
-    }
-    if has(Class::Backoff) {
-        let until = status.next_attempt_at.as_ref().map(|time| time.0.duration_since(now).unsigned_abs());
-        let due = status.next_attempt_at.as_ref().is_some_and(|time| time.0 <= now);
-        waits.push(if due { AT_ONCE } else { until.unwrap_or(OUTPUT_RETRY) });
-    }
-    if has(Class::Waiting) || has(Class::Stalled) {
-        let (low, high) = if is_patient(&status.conditions, now) { POLL_LATER } else { POLL };
-        waits.push(Duration::from_secs_f64(low + (high - low) * jitter));
-    }
-    waits.into_iter().min().map_or_else(Action::await_change, Action::requeue)
+    let open = status.files.iter().filter(|file| file.file_key.is_none());
+    let of_file = |file: &FileStatus| file.reason.as_deref().and_then(Reason::parse).unwrap_or(Reason::Uploading);
+    let files = open.map(|file| wait(of_file(file).class(), AT_ONCE, upload, status, now));
+    // Where every file has its key, it is the output that is not done.
+    let output = whole.filter(|_| status.files_uploaded == status.files_total);
+    let output = output.map(|reason| wait(reason.class(), OUTPUT_RETRY, upload, status, now));
+    files.chain(output).flatten().min().map_or_else(Action::await_change, Action::requeue)
 }
 
-/// The reasons that ask for something: of files without a key, and of the whole.
-fn reasons(status: &FileUploadStatus) -> impl Iterator<Item = Reason> {
-    let open = status.files.iter().filter(|file| file.file_key.is_none());
-    let files = open.map(|file| file.reason.as_deref().and_then(Reason::parse).unwrap_or(Reason::Uploading));
-    let whole = status
-        .conditions
-        .iter()
-        .filter(|condition| condition.type_ == "Ready")
-        .filter_map(|condition| Reason::parse(&condition.reason));
-    files.chain(whole)
+fn reason_of_ready(status: &FileUploadStatus) -> Option<Reason> {
+    status.conditions.iter().find(|condition| condition.type_ == "Ready").and_then(|ready| Reason::parse(&ready.reason))
+}
+
+/// How long a class waits; `work` is for what goes on by itself.
+fn wait(
+    class: Class,
+    work: Duration,
+    upload: &FileUpload,
+    status: &FileUploadStatus,
+    now: Timestamp,
+) -> Option<Duration> {
+    match class {
+        Class::Done => None,
+        Class::Working => Some(work),
+        Class::Backoff => Some(match &status.next_attempt_at {
+            Some(time) if time.0 > now => time.0.duration_since(now).unsigned_abs(),
+            Some(_) => work,
+            None => OUTPUT_RETRY,
+        }),
+        Class::Waiting | Class::Stalled => {
+            let (low, high) = if is_patient(&status.conditions, now) { POLL_LATER } else { POLL };
+            Some(Duration::from_secs_f64(low + (high - low) * fraction(seed(upload, now))))
+        }
+    }
 }
 
 fn is_patient(conditions: &[Condition], now: Timestamp) -> bool {

@@ -42,11 +42,10 @@ mod tests {
         let base = serde_json::json!({"name": "a", "source": {"configMapKeyRef": {"name": "m", "key": "k.txt"}}});
         let of = |path: &str, value: &str| {
             let mut json = base.clone();
-            *json.pointer_mut("").unwrap() = base.clone();
             match path {
                 "" => {}
                 "/source/configMapKeyRef/name" | "/source/configMapKeyRef/key" | "/name" => {
-                    *json.pointer_mut(path).unwrap() = value.into()
+                    *json.pointer_mut(path).unwrap() = value.into();
                 }
                 _ => json[&path[1..]] = value.into(),
             }

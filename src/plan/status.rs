@@ -194,3 +194,114 @@ fn later(now: Timestamp, wait: Duration) -> Timestamp {
 fn count(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{CredentialsView, Observed, next};
+
+    fn upload(generation: i64, names: &[&str]) -> FileUpload {
+        let files: Vec<_> = names
+            .iter()
+            .map(|name| serde_json::json!({"name": name, "source": {"configMapKeyRef": {"name": "m", "key": name}}}))
+            .collect();
+        let json = serde_json::json!({
+            "apiVersion": "cyberun.cloud/v1alpha1", "kind": "FileUpload",
+            "metadata": {"name": "x", "uid": "u", "generation": generation}, "spec": {"files": files},
+        });
+        serde_json::from_value(json).unwrap()
+    }
+
+    fn now() -> Timestamp {
+        "2026-11-23T10:00:00Z".parse().unwrap()
+    }
+
+    /// The resource once its spec is written down, and the plan to send every file of it.
+    fn accepted(generation: i64, names: &[&str]) -> (FileUpload, Plan) {
+        let mut upload = upload(generation, names);
+        let first = next(&upload, &Observed::default(), now());
+        upload.status = Some(status(&upload, &first, &Outcome::default(), now()));
+        let contents = names
+            .iter()
+            .map(|name| ((*name).to_owned(), crate::plan::Content::Found { size: 1, sha256: format!("sum-{name}") }));
+        let credentials = CredentialsView::Usable { version: "7".into() };
+        let plan = next(&upload, &Observed { credentials, contents: contents.collect(), ..Observed::default() }, now());
+        assert_eq!(plan.send, names);
+        (upload, plan)
+    }
+
+    fn outcome(sent: &[(&str, Sent)]) -> Outcome {
+        let sent = sent.iter().map(|(name, sent)| ((*name).to_owned(), sent.clone())).collect();
+        Outcome { sent, ..Outcome::default() }
+    }
+
+    fn stored(key: &str) -> Sent {
+        Sent::Uploaded { file_key: key.into(), content_type: "text/plain".into(), at: now() }
+    }
+
+    fn failed(reason: Reason, retry_after: Option<u64>) -> Sent {
+        Sent::Failed { reason, message: "so it was".into(), retry_after: retry_after.map(Duration::from_secs) }
+    }
+
+    fn reasons(status: &FileUploadStatus) -> Vec<Option<&str>> {
+        status.files.iter().map(|file| file.reason.as_deref()).collect()
+    }
+
+    #[test]
+    fn a_failure_of_the_credential_is_every_open_files_and_of_a_file_its_own() {
+        let (upload, plan) = accepted(1, &["a", "b", "c"]);
+        let rejected = outcome(&[("a", stored("k")), ("b", failed(Reason::CredentialsRejected, None))]);
+        let shared = status(&upload, &plan, &rejected, now());
+        assert_eq!(reasons(&shared), [None, Some("CredentialsRejected"), Some("CredentialsRejected")]);
+        assert_eq!((shared.phase, shared.summary.as_deref()), (Some(Phase::Failed), Some("1/3")));
+        let large = outcome(&[("a", stored("k")), ("b", failed(Reason::TooLarge, None)), ("c", stored("l"))]);
+        let own = status(&upload, &plan, &large, now());
+        assert_eq!(reasons(&own), [None, Some("TooLarge"), None]);
+        assert!(own.conditions.iter().any(|condition| condition.type_ == "Stalled"));
+    }
+
+    #[test]
+    fn a_retry_waits_as_long_as_was_asked_and_is_forgotten_on_success() {
+        let (mut upload, plan) = accepted(1, &["a"]);
+        let limited = status(&upload, &plan, &outcome(&[("a", failed(Reason::RateLimited, Some(30)))]), now());
+        assert_eq!(limited.next_attempt_at.clone().unwrap().0.as_second() - now().as_second(), 30);
+        upload.status = Some(limited);
+        let done = status(&upload, &plan, &outcome(&[("a", stored("k"))]), now());
+        assert_eq!((done.next_attempt_at, done.attempts, done.file_key.as_deref()), (None, 2, Some("k")));
+    }
+
+    #[test]
+    fn a_key_survives_a_status_that_changed_meanwhile() {
+        let (upload, plan) = accepted(1, &["a", "b"]);
+        let mut fresh = upload.clone();
+        fresh.status = Some(status(&upload, &plan, &outcome(&[("b", stored("theirs"))]), now()));
+        let merged = status(&fresh, &plan, &outcome(&[("a", stored("ours"))]), now());
+        let keys: Vec<_> = merged.files.iter().map(|file| file.file_key.as_deref()).collect();
+        assert_eq!(keys, [Some("ours"), Some("theirs")]);
+    }
+
+    #[test]
+    fn a_key_for_a_spec_that_changed_meanwhile_counts_only_for_what_stayed() {
+        let (accepted, plan) = accepted(1, &["a", "b"]);
+        let mut fresh = upload(2, &["a", "c"]);
+        fresh.status = accepted.status;
+        let merged = status(&fresh, &plan, &outcome(&[("a", stored("k")), ("b", stored("unwanted"))]), now());
+        assert_eq!(merged.observed_generation, 1, "the new spec is yet to be planned");
+        fresh.status = Some(merged);
+        let replanned = next(&fresh, &Observed::default(), now());
+        let keys: Vec<_> = replanned.files.iter().map(|file| (file.name.as_str(), file.file_key.as_deref())).collect();
+        assert_eq!(keys, [("a", Some("k")), ("c", None)]);
+    }
+
+    #[test]
+    fn available_needs_the_output_too() {
+        let (upload, plan) = accepted(1, &["a"]);
+        let conflict = Some((Reason::OutputConflict, "in the way".to_owned()));
+        let status = status(&upload, &plan, &Outcome { output: conflict, ..outcome(&[("a", stored("k"))]) }, now());
+        let said: Vec<_> =
+            status.conditions.iter().map(|c| (c.type_.as_str(), c.status.as_str(), c.reason.as_str())).collect();
+        let expected = ["Ready", "Available", "Stalled"]
+            .map(|kind| (kind, if kind == "Stalled" { "True" } else { "False" }, "OutputConflict"));
+        assert_eq!(said, expected);
+    }
+}

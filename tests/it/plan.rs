@@ -23,6 +23,7 @@ fn every_golden_case_is_planned_as_it_is_written_down() {
             Command::new(env!("CARGO_BIN_EXE_fileupload")).arg("render").arg("-f").arg(&case).output().unwrap();
         assert!(output.status.success(), "{}: {}", case.display(), String::from_utf8_lossy(&output.stderr));
         let golden = case.with_extension("plan");
+        #[expect(clippy::disallowed_methods, reason = "a switch for people, as golden tests have it")]
         if std::env::var_os("UPDATE_PLANS").is_some() {
             std::fs::write(&golden, &output.stdout).unwrap();
         }
