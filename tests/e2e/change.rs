@@ -214,3 +214,69 @@ fn toggling_the_output_disturbs_no_key() {
         Ok(())
     });
 }
+
+#[test]
+fn a_change_while_suspended_withdraws_the_old_key_and_sends_nothing() {
+    scenario(OPERATOR, async |world| {
+        world.credential().await?;
+        texts(world).await?;
+        world.operator().await?;
+        world.file_upload("three", three("b.txt")).await?;
+        world.available("three").await?;
+        world.patch("FileUpload", "three", json!({"spec": {"suspend": true}})).await?;
+        let rests = world.upload("three", "Suspended", |upload| reason(upload) == "Suspended").await?;
+        assert_eq!(state(&rests, "Available"), "True", "what is there is there");
+
+        world.patch("FileUpload", "three", json!({"spec": three("d.txt")})).await?;
+        let changed = world.upload("three", "not Available", |upload| state(upload, "Available") == "False").await?;
+        assert_eq!((state(&changed, "Ready"), reason(&changed)), ("True", "Suspended"));
+        assert_eq!((key_of(&changed, "b"), world.entry("keys", "b").await?), (None, None));
+        assert!(world.entry("keys", "a").await?.is_some());
+        assert_eq!(puts(world), once(&["a.txt", "b.txt", "c.txt"]));
+        world.patch("FileUpload", "three", json!({"spec": {"suspend": false}})).await?;
+        world.available("three").await?;
+        assert_eq!(puts(world), once(&["a.txt", "b.txt", "c.txt", "d.txt"]));
+        Ok(())
+    });
+}
+
+#[test]
+fn new_content_of_an_uploaded_file_and_a_lost_secret_change_nothing() {
+    scenario(OPERATOR, async |world| {
+        world.credential().await?;
+        texts(world).await?;
+        world.operator().await?;
+        world.file_upload("three", three("b.txt")).await?;
+        let before = world.available("three").await?;
+        world.patch("ConfigMap", "texts", json!({"data": {"a.txt": "new content"}})).await?;
+        world.delete("Secret", "cyberun").await?;
+        // Another resource is looked at after the change.
+        world.file_upload("behind", json!({"files": [file("d", "texts", "d.txt")]})).await?;
+        world.upload("behind", "SecretNotFound", |upload| reason(upload) == "SecretNotFound").await?;
+        let after = world.read("FileUpload", "three").await?;
+        assert_eq!(after["status"], before["status"]);
+        assert_eq!(world.calls(Step::Presign).len(), 3);
+        Ok(())
+    });
+}
+
+#[test]
+fn forty_resources_at_once_upload_each_file_once() {
+    scenario(OPERATOR, async |world| {
+        world.credential().await?;
+        texts(world).await?;
+        world.operator().await?;
+        let names: Vec<_> = (1..=40).map(|number| format!("r{number}")).collect();
+        for name in &names {
+            let list = json!([file("a", "texts", "a.txt")]);
+            let spec = json!({"files": list, "output": {"configMap": {"name": format!("{name}-keys")}}});
+            world.file_upload(name, spec).await?;
+        }
+        for name in &names {
+            let upload = world.available(name).await?;
+            assert_eq!(world.entry(&format!("{name}-keys"), "a").await?.as_deref(), key_of(&upload, "a"));
+        }
+        assert_eq!((world.calls(Step::Presign).len(), world.stub.objects().len()), (40, 40));
+        Ok(())
+    });
+}

@@ -1,7 +1,8 @@
 //! The output `ConfigMap`: the operator's own, kept as it should be, never somebody else's.
 
+use cyberun_stub::{Fault, Hold, Step};
 use serde_json::{Value, json};
-use test_support::{World, condition, file, key_of, message, reason, scenario, state};
+use test_support::{DEADLINE, World, condition, file, key_of, message, reason, scenario, state};
 
 use crate::OPERATOR;
 
@@ -53,10 +54,11 @@ fn a_foreign_config_map_is_never_touched_and_its_deletion_heals() {
 #[test]
 fn a_config_map_of_another_file_upload_is_a_conflict_too() {
     scenario(OPERATOR, async |world| {
-        let key = uploaded(world).await?;
+        uploaded(world).await?;
+        let output = world.read("ConfigMap", "keys").await?;
         world.file_upload("two", spec("keys")).await?;
         world.upload("two", "OutputConflict", |upload| reason(upload) == "OutputConflict").await?;
-        assert_eq!(world.entry("keys", "a").await?, Some(key));
+        assert_eq!(world.read("ConfigMap", "keys").await?, output, "untouched, to the last field");
         let first = world.available("one").await?;
         assert_eq!(state(&first, "Ready"), "True");
         Ok(())
@@ -162,6 +164,63 @@ fn the_output_goes_with_its_file_upload() {
         world.delete("FileUpload", "one").await?;
         world.wait("FileUpload", "one", "the FileUpload is gone: nothing holds it", Value::is_null).await?;
         world.wait("ConfigMap", "keys", "the output is collected", Value::is_null).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_file_upload_that_is_made_anew_gets_an_output_of_its_own() {
+    scenario(OPERATOR, async |world| {
+        let old = uploaded(world).await?;
+        world.delete("FileUpload", "one").await?;
+        world.wait("FileUpload", "one", "the FileUpload is gone", Value::is_null).await?;
+        world.file_upload("one", spec("keys")).await?;
+        let upload = world.available("one").await?;
+        let key = key_of(&upload, "a").unwrap_or_default().to_owned();
+        assert_ne!(key, old);
+        let output = holds_the_key(world, "keys", &key).await?;
+        assert_eq!(output["metadata"]["ownerReferences"][0]["uid"], upload["metadata"]["uid"]);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_file_upload_deleted_while_its_file_is_sent_leaves_no_output() {
+    scenario(OPERATOR, async |world| {
+        prepared(world).await?;
+        let hold = Hold::new("on its way");
+        world.stub.fault(Step::Put, Fault::hold(&hold));
+        world.file_upload("one", spec("keys")).await?;
+        hold.reached(DEADLINE).await?;
+        world.delete("FileUpload", "one").await?;
+        world.wait("FileUpload", "one", "the FileUpload is gone", Value::is_null).await?;
+        hold.release();
+        // Another resource goes the whole road behind it.
+        world.file_upload("behind", spec("others")).await?;
+        world.available("behind").await?;
+        world.wait("ConfigMap", "keys", "no output", Value::is_null).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn an_output_that_the_cluster_does_not_admit_is_told_and_tried_again() {
+    scenario(OPERATOR, async |world| {
+        prepared(world).await?;
+        world.expect_refusals();
+        // Already used up: one by the cluster itself, one by the file.
+        world.wait("ConfigMap", "kube-root-ca.crt", "the cluster's own ConfigMap", Value::is_object).await?;
+        world.create("ResourceQuota", "quota", json!({"spec": {"hard": {"configmaps": "2"}}})).await?;
+        let counted = |quota: &Value| quota["status"]["used"]["configmaps"] == "2";
+        world.wait("ResourceQuota", "quota", "the quota to be counted", counted).await?;
+        world.file_upload("one", spec("keys")).await?;
+        let denied = world.upload("one", "AdmissionDenied", |upload| reason(upload) == "AdmissionDenied").await?;
+        assert_eq!((state(&denied, "Available"), state(&denied, "Reconciling")), ("False", "True"));
+        assert!(message(&denied).contains("exceeded quota"), "{}", message(&denied));
+        world.delete("ResourceQuota", "quota").await?;
+        let upload = world.available("one").await?;
+        holds_the_key(world, "keys", key_of(&upload, "a").unwrap_or_default()).await?;
+        assert_eq!(world.stub.objects().len(), 1, "nothing is uploaded again for the output's sake");
         Ok(())
     });
 }
