@@ -49,6 +49,8 @@ pub enum CredentialsView {
     Unseen,
     /// There is none of that name.
     Missing,
+    /// The operator has no right to read it.
+    Forbidden,
     /// It exists but holds nothing that may be sent to Cyberun.
     Invalid {
         /// Its resourceVersion.
@@ -187,6 +189,7 @@ pub fn next(upload: &FileUpload, observed: &Observed, now: Timestamp) -> Plan {
     match &observed.credentials {
         CredentialsView::Unseen => {}
         CredentialsView::Missing => fail_open(&mut plan, Reason::SecretNotFound, &text::secret_missing(upload)),
+        CredentialsView::Forbidden => fail_open(&mut plan, Reason::SecretNotFound, &text::secret_forbidden(upload)),
         CredentialsView::Invalid { version, problem } => {
             plan.credentials_version = Some(version.clone());
             fail_open(&mut plan, Reason::CredentialsInvalid, problem);

@@ -24,8 +24,16 @@ use crate::resource::{FIELD_MANAGER, FileUpload, LABEL_FILE_UPLOAD, LABEL_MANAGE
 type Meta = PartialObjectMeta<ConfigMap>;
 type Data = BTreeMap<String, String>;
 
-/// What was last written to, or read from, an output: its resourceVersion and content.
-type Written = Arc<Mutex<HashMap<(String, String), (String, Data)>>>;
+/// An output as it was last written or read.
+#[derive(Clone)]
+struct Known {
+    version: String,
+    /// The uid of the `FileUpload` that it belongs to: another one may name the same ConfigMap.
+    owner: Option<String>,
+    data: Data,
+}
+
+type Written = Arc<Mutex<HashMap<(String, String), Known>>>;
 
 /// The ConfigMaps of the namespaces that are watched.
 pub(super) struct ConfigMaps {
@@ -63,14 +71,12 @@ impl ConfigMaps {
     pub(super) async fn output(&self, client: &Client, upload: &FileUpload, name: &str) -> kube::Result<OutputView> {
         let namespace = upload.namespace().unwrap_or_default();
         let cached = self.store.get(&ObjectRef::new(name).within(&namespace));
-        let written = lock(&self.written).get(&(namespace.clone(), name.to_owned())).cloned();
-        match (cached, written) {
+        let known = lock(&self.written).get(&(namespace, name.to_owned())).cloned();
+        match (cached, known.filter(|known| known.owner == upload.metadata.uid)) {
             (None, None) => Ok(OutputView::Absent),
-            (None, Some((_, data))) => Ok(OutputView::Ours { data }),
-            (Some(cached), Some((version, data)))
-                if !is_older(Some(&version), cached.resource_version().as_deref()) =>
-            {
-                Ok(OutputView::Ours { data })
+            (None, Some(known)) => Ok(OutputView::Ours { data: known.data }),
+            (Some(cached), Some(known)) if !is_older(Some(&known.version), cached.resource_version().as_deref()) => {
+                Ok(OutputView::Ours { data: known.data })
             }
             (Some(cached), _) if !is_ours(&cached.metadata, upload) => Ok(OutputView::Foreign),
             (Some(_), _) => self.read(client, upload, name).await,
@@ -82,14 +88,15 @@ impl ConfigMaps {
         let found = Api::<ConfigMap>::namespaced(client.clone(), &namespace).get_opt(name).await?;
         let view = output_of(found.as_ref(), upload);
         if let (OutputView::Ours { .. }, Some(found)) = (&view, &found) {
-            self.remember(found);
+            self.remember(upload, found);
         }
         Ok(view)
     }
 
-    fn remember(&self, config_map: &ConfigMap) {
-        let entry = (config_map.resource_version().unwrap_or_default(), config_map.data.clone().unwrap_or_default());
-        lock(&self.written).insert(key(config_map), entry);
+    fn remember(&self, upload: &FileUpload, config_map: &ConfigMap) {
+        let version = config_map.resource_version().unwrap_or_default();
+        let known = Known { version, owner: upload.uid(), data: config_map.data.clone().unwrap_or_default() };
+        lock(&self.written).insert(key(config_map), known);
     }
 
     /// Creates the output. Should it exist by now, it is looked at: `false` if it is not ours.
@@ -109,7 +116,7 @@ impl ConfigMaps {
             .await
         {
             Ok(created) => {
-                self.remember(&created);
+                self.remember(upload, &created);
                 Ok(true)
             }
             Err(kube::Error::Api(refusal)) if refusal.is_already_exists() => {
@@ -131,8 +138,7 @@ impl ConfigMaps {
         data: &Data,
     ) -> kube::Result<()> {
         let namespace = upload.namespace().unwrap_or_default();
-        let version =
-            lock(&self.written).get(&(namespace.clone(), name.to_owned())).map(|(version, _)| version.clone());
+        let version = lock(&self.written).get(&(namespace.clone(), name.to_owned())).map(|known| known.version.clone());
         let patch = json!([
             { "op": "replace", "path": "/metadata/resourceVersion", "value": version },
             { "op": "add", "path": "/data", "value": data },
@@ -141,7 +147,7 @@ impl ConfigMaps {
         let api = Api::<ConfigMap>::namespaced(client.clone(), &namespace);
         let result = api.patch(name, &PatchParams::apply(FIELD_MANAGER), &Patch::<ConfigMap>::Json(patch)).await;
         match result {
-            Ok(replaced) => self.remember(&replaced),
+            Ok(replaced) => self.remember(upload, &replaced),
             Err(error) => {
                 lock(&self.written).remove(&(namespace, name.to_owned()));
                 return Err(error);

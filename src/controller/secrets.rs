@@ -56,8 +56,12 @@ impl Secrets {
 
     /// What the Secret holds now.
     pub(super) async fn fresh(&self, namespace: &str, name: &str) -> kube::Result<Fetched> {
-        let secret = Api::<SecretObject>::namespaced(self.client.clone(), namespace).get_opt(name).await?;
-        let fetched = read(secret.as_ref(), name);
+        let fetched = match Api::<SecretObject>::namespaced(self.client.clone(), namespace).get_opt(name).await {
+            Ok(secret) => read(secret.as_ref(), name),
+            // A chart may name the Secrets that the operator may read.
+            Err(kube::Error::Api(refusal)) if refusal.is_forbidden() => without(CredentialsView::Forbidden),
+            Err(error) => return Err(error),
+        };
         let mut recent = self.recent.lock().await;
         recent.retain(|_, (at, _)| at.elapsed() < SHARED);
         recent.insert((namespace.to_owned(), name.to_owned()), (Instant::now(), fetched.clone()));
@@ -71,15 +75,19 @@ pub(crate) fn credentials_of(secret: Option<&SecretObject>, name: &str) -> Crede
 }
 
 fn read(secret: Option<&SecretObject>, name: &str) -> Fetched {
-    let Some(secret) = secret else { return Fetched { view: CredentialsView::Missing, credential: None } };
+    let Some(secret) = secret else { return without(CredentialsView::Missing) };
     let version = secret.resource_version().unwrap_or_default();
     match credential(secret) {
         Ok(credential) => Fetched { view: CredentialsView::Usable { version }, credential: Some(credential) },
         Err(problem) => {
             let problem = format!("Secret {name}: {problem}");
-            Fetched { view: CredentialsView::Invalid { version, problem }, credential: None }
+            without(CredentialsView::Invalid { version, problem })
         }
     }
+}
+
+fn without(view: CredentialsView) -> Fetched {
+    Fetched { view, credential: None }
 }
 
 fn credential(secret: &SecretObject) -> Result<Credential, String> {

@@ -29,6 +29,13 @@ pub(super) fn secret_missing(upload: &FileUpload) -> String {
     format!("Secret {name}{how} does not exist in this namespace: create it with the key {SECRET_API_KEY}")
 }
 
+pub(super) fn secret_forbidden(upload: &FileUpload) -> String {
+    let name = upload.spec.secret_name();
+    format!(
+        "the operator may not read Secret {name}: name another in spec.credentials.secretRef, or have it added to the chart's rbac.secretNames"
+    )
+}
+
 pub(super) fn config_map_missing(file: &File) -> String {
     let name = file.source.config_map_key_ref.as_ref().map_or("", |reference| &reference.name);
     format!("ConfigMap {name} does not exist in this namespace: create it, or correct spec.files[{}].source", file.name)
