@@ -1,6 +1,6 @@
 //! The harness of the tests in a real Kubernetes.
 //!
-//! [`scenario`] gives a test a [`World`]: a namespace of its own, a double of Cyberun, and the operator as a process
+//! [`scenario()`] gives a test a [`World`]: a namespace of its own, a double of Cyberun, and the operator as a process
 //! under the chart's account. Everything is told by condition and deadline; a failure shows what the cluster, the
 //! operator and the double had to say. Never depends on the crate under test, whose types could be wrong with it.
 //!
