@@ -31,6 +31,7 @@ const LIMITS: Limits = Limits { attempts: 5 };
 /// Upload files and print their file_keys.
 ///
 /// The credential is read from the environment variable CYBERUN_API_KEY. A key lives for about a day.
+/// A file that was written within the last 10 seconds is first left to settle, for 5 seconds or more.
 #[derive(Parser)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Upload {
