@@ -194,7 +194,7 @@ fn referrers(uploads: &Store<FileUpload>, config_map: &PartialObjectMeta<ConfigM
 }
 
 /// One step for one resource.
-#[tracing::instrument(skip_all, fields(namespace = upload.namespace(), name = upload.name_any(), generation = upload.metadata.generation))]
+#[tracing::instrument(skip_all, fields(namespace = upload.namespace(), fileupload = upload.name_any(), generation = upload.metadata.generation))]
 async fn reconcile(upload: Arc<FileUpload>, context: Arc<Context>) -> Result<Action, kube::Error> {
     let mut synced = context.synced.clone();
     let _ = synced.wait_for(|lists| *lists >= 2).await;
@@ -223,5 +223,5 @@ fn is_older(seen: Option<&str>, written: Option<&str>) -> bool {
 const AFTER_ERROR: Duration = Duration::from_secs(5);
 
 fn warn_once(upload: &FileUpload, error: &kube::Error) {
-    warn!(namespace = upload.namespace(), name = upload.name_any(), error = %error, "the API server refused");
+    warn!(namespace = upload.namespace(), fileupload = upload.name_any(), %error, "the API server refused");
 }

@@ -75,7 +75,7 @@ async fn one(context: &Context, upload: &FileUpload, credential: &Credential, na
             Sent::Uploaded { file_key: delivered.file_key, content_type: delivered.content_type, at: clock::now() }
         }
         Err(failure) => {
-            warn!(file = name, reason = %failure.reason, message = failure.message, "not uploaded");
+            warn!(file = name, reason = %failure.reason, cause = failure.message, "not uploaded");
             failed(upload, failure)
         }
     }
