@@ -27,15 +27,14 @@ pub(super) async fn perform(
 ) -> Outcome {
     let mut outcome = Outcome { sent: send(context, upload, plan, material).await, ..Outcome::default() };
     let files = plan::status(upload, plan, &outcome, clock::now()).files;
-    let written = output(context, upload, plan::output(upload, &files, view)).await;
-    outcome.output = written.err();
+    let act = plan::output(upload, &files, view);
+    let creates = matches!(act, OutputAct::Create(_));
+    outcome.output = output(context, upload, act).await.err();
+    let exists = matches!(view, OutputView::Ours { .. }) || creates && outcome.output.is_none();
+    outcome.output_name = upload.spec.output_name().filter(|_| exists).map(str::to_owned);
     if let Err(error) = withdraw_old(context, upload).await {
         warn!(%error, "cannot delete the output that is no longer asked for");
         outcome.output_name = former(upload).map(str::to_owned);
-    } else if !(outcome.output.is_some()
-        || *view == OutputView::Absent && files.iter().all(|file| file.file_key.is_none()))
-    {
-        outcome.output_name = upload.spec.output_name().map(str::to_owned);
     }
     outcome
 }
