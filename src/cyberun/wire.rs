@@ -10,6 +10,9 @@ use serde_json::{Map, Value};
 use super::Ticket;
 use crate::redact::PresignedUrl;
 
+/// The longest key that the `FileUpload` schema takes.
+const LONGEST_KEY: usize = 2048;
+
 /// What is to be uploaded: the three fields of the request.
 #[derive(Clone, Debug, Serialize)]
 pub struct File<'a> {
@@ -38,6 +41,10 @@ pub(super) fn ticket(body: &[u8]) -> Result<Ticket, String> {
     }
     let answer: Answer = serde_json::from_slice(body).map_err(|_| "a body that is not the documented JSON object")?;
     let file_key = text(answer.file_key.as_ref(), "file_key")?.to_owned();
+    // An S3 key has at most 1024 bytes; a longer one would not fit into a status, and its file be sent for nothing.
+    if file_key.chars().count() > LONGEST_KEY {
+        return Err(format!("a file_key of more than {LONGEST_KEY} characters"));
+    }
     let url = text(answer.upload_url.as_ref(), "upload_url")?;
     let url = PresignedUrl::parse(url).ok_or("an upload_url that is not an absolute http(s) URL")?;
     let headers = match answer.upload_headers {
@@ -108,6 +115,14 @@ mod tests {
         assert_eq!(ticket.headers["content-length"], "12");
         assert_eq!(ticket.headers["if-none-match"], "*");
         assert_eq!(ticket.headers.len(), 2);
+    }
+
+    #[test]
+    fn a_key_that_no_status_could_hold_is_refused_before_anything_is_sent() {
+        let long = answer("").replace("inputs/a/b", &"k".repeat(LONGEST_KEY + 1));
+        assert!(ticket(long.as_bytes()).unwrap_err().contains("more than 2048 characters"));
+        let longest = answer("").replace("inputs/a/b", &"k".repeat(LONGEST_KEY));
+        assert!(ticket(longest.as_bytes()).is_ok());
     }
 
     #[test]
