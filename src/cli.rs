@@ -13,6 +13,7 @@ use crate::redact::Secret;
 
 mod controller;
 mod crd;
+mod operating;
 mod render;
 mod upload;
 

@@ -12,7 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::api::PartialObjectMeta;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::controller::{Action, Config, Controller};
@@ -24,26 +25,35 @@ use tokio::sync::watch;
 use tracing::{debug, warn};
 
 use self::config_maps::ConfigMaps;
+use self::places::Places;
 use self::secrets::Secrets;
+use self::workers::{Apis, Workers};
 use crate::clock;
 use crate::delivery::Courier;
-use crate::plan;
+use crate::plan::{self, Limits, WorkerSettings};
 use crate::resource::{FIELD_MANAGER, FileUpload};
 use crate::telemetry::Metrics;
 
 pub(crate) use self::config_maps::output_of;
 pub(crate) use self::observe::content_of;
 pub(crate) use self::secrets::credentials_of;
+pub(crate) use self::views::{Found, LABEL_JOB, claim_of, job_of};
 
 mod cadence;
 mod config_maps;
+mod launch;
 mod observe;
 mod perform;
+mod places;
 mod publish;
 mod secrets;
+mod views;
+mod workers;
 
 /// Resources that are worked on at the same time.
 const CONCURRENT: u16 = 8;
+/// What is watched: FileUploads, ConfigMaps, Jobs, Pods and claims.
+const LISTS: u8 = 5;
 
 /// Everything a reconcile needs.
 struct Context {
@@ -52,6 +62,9 @@ struct Context {
     metrics: Metrics,
     secrets: Secrets,
     config_maps: ConfigMaps,
+    workers: Arc<Workers>,
+    places: Arc<Places>,
+    settings: Arc<Settings>,
     recorder: Recorder,
     memory: Memories,
     synced: watch::Receiver<u8>,
@@ -83,12 +96,25 @@ impl Context {
     }
 }
 
+/// How the operator was told to work.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Whether it sends files of ConfigMaps itself, rather than by workers.
+    pub direct: bool,
+    /// How workers are made.
+    pub worker: WorkerSettings,
+    /// How many workers there may be.
+    pub limits: Limits,
+}
+
 /// What the operator needs from outside.
 pub struct Operator {
     /// The cluster.
     pub client: Client,
     /// Carries the files.
     pub courier: Arc<Courier>,
+    /// How it was told to work.
+    pub settings: Arc<Settings>,
     /// Where it is counted.
     pub metrics: Metrics,
     /// Stops it, once true, after the acts under way.
@@ -101,8 +127,15 @@ impl Operator {
         let (listed, synced) = watch::channel(0u8);
         let listed = Arc::new(listed);
         let memory = Memories::default();
-        let (uploads, upload_events) = uploads(scoped(&self.client, namespace), &listed, &memory);
+        let places = Arc::new(Places::new(self.settings.limits));
+        let (uploads, upload_events) = uploads(scoped(&self.client, namespace), &listed, &memory, &places);
         let (config_maps, config_map_events) = ConfigMaps::watch(scoped(&self.client, namespace), &listed);
+        let apis = Apis {
+            jobs: scoped(&self.client, namespace),
+            pods: scoped(&self.client, namespace),
+            claims: scoped(&self.client, namespace),
+        };
+        let (workers, events) = Workers::watch(self.client.clone(), apis, &listed);
         let reporter = Reporter { controller: FIELD_MANAGER.into(), instance: None };
         let context = Arc::new(Context {
             recorder: Recorder::new(self.client.clone(), reporter),
@@ -111,14 +144,20 @@ impl Operator {
             courier: self.courier,
             metrics: self.metrics,
             config_maps,
+            workers: Arc::new(workers),
+            places: Arc::clone(&places),
+            settings: self.settings,
             memory,
             synced: synced.clone(),
         });
         let mut stop = self.stop;
-        let store = uploads.clone();
+        let (by_config_map, by_pod, by_claim) = (uploads.clone(), uploads.clone(), uploads.clone());
         let controller = Controller::for_stream(upload_events, uploads)
             .with_config(Config::default().concurrency(CONCURRENT))
-            .watches_stream(config_map_events, move |config_map| referrers(&store, &config_map))
+            .watches_stream(config_map_events, move |config_map| referrers(&by_config_map, &config_map))
+            .watches_stream(events.jobs, move |job| of_job(&places, &job))
+            .watches_stream(events.pods, move |pod| of_pod(&by_pod, &pod))
+            .watches_stream(events.claims, move |claim| on_claim(&by_claim, claim.namespace(), &claim.name_any()))
             .graceful_shutdown_on(async move { drop(stop.wait_for(|stop| *stop).await) })
             .run(reconcile, |upload, error, _| cadence::after_error(&upload, error), context)
             .for_each(|result| async {
@@ -128,7 +167,7 @@ impl Operator {
             });
         let mut synced = synced;
         let announce = async move {
-            if synced.wait_for(|lists| *lists >= 2).await.is_ok() {
+            if synced.wait_for(|lists| *lists >= LISTS).await.is_ok() {
                 on_synced();
             }
         };
@@ -153,12 +192,15 @@ fn uploads(
     api: Api<FileUpload>,
     listed: &Arc<watch::Sender<u8>>,
     memory: &Memories,
+    places: &Arc<Places>,
 ) -> (Store<FileUpload>, impl Stream<Item = watcher::Result<FileUpload>> + use<>) {
     let (store, writer) = reflector::store();
-    let memory = Arc::clone(memory);
+    let (memory, places) = (Arc::clone(memory), Arc::clone(places));
     let forget = move |event: &watcher::Result<Event<FileUpload>>| {
         if let Ok(Event::Delete(gone)) = event {
-            memory.lock().unwrap_or_else(PoisonError::into_inner).remove(&gone.uid().unwrap_or_default());
+            let uid = gone.uid().unwrap_or_default();
+            memory.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
+            places.forget(&uid);
         }
     };
     let events = watcher::watcher(api, watcher::Config::default()).map(|event| event.map(|event| event.modify(strip)));
@@ -193,11 +235,43 @@ fn referrers(uploads: &Store<FileUpload>, config_map: &PartialObjectMeta<ConfigM
     uploads.state().into_iter().filter(same).map(|upload| ObjectRef::from_obj(&*upload)).collect()
 }
 
+/// The `FileUpload` that a Job was made for, and once that is over those who wait for its place.
+fn of_job(places: &Places, job: &Job) -> Vec<ObjectRef<FileUpload>> {
+    let status = job.status.as_ref();
+    let runs =
+        job.metadata.deletion_timestamp.is_none() && status.is_none_or(|status| status.active.unwrap_or_default() > 0);
+    let mut woken: Vec<_> = workers::works_for(job).into_iter().collect();
+    if !runs {
+        woken.extend(places.next_in_line());
+    }
+    woken
+}
+
+/// The `FileUpload` that a Pod works for; of others' Pods those that read the same claims.
+fn of_pod(uploads: &Store<FileUpload>, pod: &Pod) -> Vec<ObjectRef<FileUpload>> {
+    let mut woken: Vec<_> = workers::works_for(pod).into_iter().collect();
+    for claim in views::claims_of(pod) {
+        woken.extend(on_claim(uploads, pod.namespace(), claim));
+    }
+    woken
+}
+
+/// The `FileUpload`s that have yet to read a file of a claim.
+fn on_claim(uploads: &Store<FileUpload>, namespace: Option<String>, claim: &str) -> Vec<ObjectRef<FileUpload>> {
+    let on_it = |upload: &FileUpload| {
+        let is_open = upload.status.as_ref().is_none_or(|status| status.files_uploaded < status.files_total);
+        let mut claims = upload.spec.files.iter().filter_map(|file| file.source.persistent_volume_claim.as_ref());
+        is_open && claims.any(|file| file.claim_name == claim)
+    };
+    let same = |upload: &Arc<FileUpload>| upload.namespace() == namespace && on_it(upload);
+    uploads.state().into_iter().filter(same).map(|upload| ObjectRef::from_obj(&*upload)).collect()
+}
+
 /// One step for one resource.
 #[tracing::instrument(skip_all, fields(namespace = upload.namespace(), fileupload = upload.name_any(), generation = upload.metadata.generation))]
 async fn reconcile(upload: Arc<FileUpload>, context: Arc<Context>) -> Result<Action, kube::Error> {
     let mut synced = context.synced.clone();
-    let _ = synced.wait_for(|lists| *lists >= 2).await;
+    let _ = synced.wait_for(|lists| *lists >= LISTS).await;
     if upload.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
     }
@@ -208,9 +282,9 @@ async fn reconcile(upload: Arc<FileUpload>, context: Arc<Context>) -> Result<Act
     let (observed, material) = observe::observe(&context, &upload, &memory).await?;
     let plan = plan::next(&upload, &observed, clock::now());
     let outcome = perform::perform(&context, &upload, &plan, &observed.output, &material).await;
-    cadence::count(&context, &upload, &outcome);
     let status = publish::publish(&context, &upload, &plan, &outcome).await?;
-    Ok(cadence::next(&upload, status.as_ref(), clock::now()))
+    cadence::count(&context, &upload, &plan, &outcome);
+    Ok(cadence::next(&upload, status.as_ref(), plan.look_again, clock::now()))
 }
 
 /// Whether a resourceVersion is older than another: they compare as numbers (KEP-5504).

@@ -1,86 +1,48 @@
 //! What to do next about a `FileUpload`, decided from what was observed: pure and total.
 //!
 //! Nothing here is async, reads a clock, a file or the environment, or logs. A plan leaves the executor no
-//! choice: it names the files to send, and what every other file's entry says. A bad spec is a planned
-//! rejection, not an error. `fileupload render` prints a plan for manifests on disk with this same code.
+//! choice: it names the files to send, the Jobs to create and delete, and what every other file's entry says. A bad
+//! spec is a planned rejection, not an error. `fileupload render` prints a plan for manifests on disk with this code.
 //!
-//! The road on from here: [`status`](self::status()) makes the new status of a plan and its outcome,
-//! `crate::controller` performs it.
+//! The road on from here: `workers` takes in what Jobs report, `launch` plans new ones, `job` writes their manifest,
+//! [`status`](self::status()) makes the new status of a plan and its outcome, `crate::controller` performs it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
+pub use self::budget::{Asked, Limits, Running, grant};
+pub use self::job::{SOURCE, WorkerSettings, job, settings};
+pub use self::launch::{Launch, job_status};
+pub use self::observed::{
+    ClaimUser, ClaimView, Content, CredentialsView, JobView, Observed, PodView, Said, Terminated,
+};
 pub use self::output::{OutputAct, OutputView, conflict, output};
 pub use self::status::status;
+pub use self::text::of_credentials;
+pub use self::trouble::refused;
+pub use self::volume::{Placement, Volume};
+use self::workers::UnderWay;
+pub use self::workers::{Removal, is_doubtful, may_be_kept};
 use crate::reason::{Class, Reason, Scope};
-use crate::resource::{File, FileState, FileStatus, FileUpload};
+use crate::resource::{File, FileState, FileStatus, FileUpload, JobStatus};
 
+mod budget;
+mod job;
+mod launch;
+mod observed;
 mod output;
 mod revision;
 mod status;
 mod text;
+mod trouble;
+mod volume;
+mod workers;
 
 /// The most files of one Send: between two, the status is written, so a crash costs no more than these.
 const BATCH: usize = 8;
-
-/// What was seen of the world, as far as it was asked for. Holds neither bytes nor credentials.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Observed {
-    /// The credentials Secret.
-    pub credentials: CredentialsView,
-    /// The content of the files that were looked at, by file name.
-    pub contents: BTreeMap<String, Content>,
-    /// The output ConfigMap.
-    pub output: OutputView,
-    /// How many Sends in a row failed in a way that may pass by itself.
-    pub failures: u32,
-}
-
-/// What is known of the credentials Secret.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub enum CredentialsView {
-    /// It was not looked at.
-    #[default]
-    Unseen,
-    /// There is none of that name.
-    Missing,
-    /// The operator has no right to read it.
-    Forbidden,
-    /// It exists but holds nothing that may be sent to Cyberun.
-    Invalid {
-        /// Its resourceVersion.
-        version: String,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// It holds a credential.
-    Usable {
-        /// Its resourceVersion.
-        version: String,
-    },
-}
-
-/// What is known of a file's content.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Content {
-    /// The ConfigMap does not exist.
-    NoConfigMap,
-    /// The ConfigMap does not have the key.
-    NoKey,
-    /// It is there.
-    Found {
-        /// Size in bytes.
-        size: i64,
-        /// SHA-256 in lower-case hex.
-        sha256: String,
-    },
-}
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -88,18 +50,41 @@ pub enum Content {
 pub struct Plan {
     /// The generation of the spec that was planned for.
     pub generation: i64,
-    /// Every file's entry, as the status is to show it unless a Send says otherwise.
+    /// Every file's entry, as the status is to show it unless an act says otherwise.
     pub files: Vec<FileStatus>,
     /// The files to send now, by name; in order.
     pub send: Vec<String>,
+    /// The Jobs to create.
+    pub launch: Vec<Launch>,
+    /// The Jobs to delete.
+    pub remove: Vec<Removal>,
+    /// The Jobs that are under way, those to create not yet among them.
+    pub jobs: Vec<JobStatus>,
+    /// The highest number of an attempt, with the Jobs to create.
+    pub attempts: i64,
+    /// How long to wait before the next attempt, if a Job ended with something that may pass by itself.
+    pub wait: Option<Duration>,
+    /// The Jobs that are over and taken in: the status no longer names them.
+    pub concluded: Vec<JobStatus>,
+    /// Whether one of those was asked to slow down (429).
+    #[serde(skip)]
+    pub limited: bool,
+    /// What came of each file of those, and its size in bytes: for the metrics.
+    #[serde(skip)]
+    pub reported: Vec<(Reason, u64)>,
+    /// When to look again although nothing may have changed.
+    pub look_again: Option<Duration>,
     /// The whole resource rests because the spec cannot be carried out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rejection: Option<String>,
     /// The resourceVersion of the credentials that are used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credentials_version: Option<String>,
-    /// Failed Sends in a row before this one.
+    /// Failed attempts in a row before this one.
     pub failures: u32,
+    /// Whether files of ConfigMaps are sent by workers too.
+    #[serde(skip)]
+    pub by_worker: bool,
     /// Seeds this resource's jitter.
     #[serde(skip)]
     pub seed: u64,
@@ -110,6 +95,8 @@ pub struct Plan {
 pub struct Outcome {
     /// What came of each file that was sent, by file name.
     pub sent: BTreeMap<String, Sent>,
+    /// Of the Jobs to create, those that exist now, and those that the API server refused with the reason.
+    pub launched: BTreeMap<String, Option<(Reason, String)>>,
     /// Why the output could not be written, if it could not.
     pub output: Option<(Reason, String)>,
     /// The output that exists now, by name.
@@ -117,7 +104,7 @@ pub struct Outcome {
 }
 
 /// What came of sending one file.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Sent {
     /// It is stored.
     Uploaded {
@@ -125,6 +112,10 @@ pub enum Sent {
         file_key: String,
         /// The MIME type it was declared with.
         content_type: String,
+        /// Its size in bytes.
+        size: i64,
+        /// Its SHA-256 in lower-case hex.
+        sha256: String,
         /// When.
         at: Timestamp,
     },
@@ -148,18 +139,19 @@ pub struct Wanted {
     pub contents: BTreeSet<String>,
 }
 
-/// What to look at: the credentials if a file is without a key, contents only where they may be sent.
-pub fn wanted(upload: &FileUpload, credentials: &CredentialsView, now: Timestamp) -> Wanted {
-    let entries = entries(upload);
-    if !is_accepted(upload, &entries) || upload.spec.is_suspended() || text::rejection(upload).is_some() {
+/// What to look at, given the Jobs and as much of the credentials as is known: the credentials if a file has neither a
+/// key nor a worker, contents only where they may be sent.
+pub fn wanted(upload: &FileUpload, observed: &Observed, now: Timestamp) -> Wanted {
+    let (plan, under_way) = begin(upload, observed, now);
+    if rests(upload, &plan) {
         return Wanted::default();
     }
-    let open = || entries.iter().filter(|entry| entry.state != FileState::Uploaded);
+    let open = || plan.files.iter().filter(|entry| is_open(entry, &under_way));
     let mut wanted = Wanted { credentials: open().next().is_some(), contents: BTreeSet::new() };
-    if let CredentialsView::Usable { version } = credentials
-        && !held_back(upload, &entries, version, now)
+    if let Some(version) = observed.credentials.usable()
+        && !held_back(upload, &plan, version, now)
     {
-        let may_go = open().filter(|entry| !backs_off(upload, entry, now));
+        let may_go = open().filter(|entry| !backs_off(upload, &plan, entry, now));
         wanted.contents = may_go.map(|entry| entry.name.clone()).collect();
     }
     wanted
@@ -167,66 +159,109 @@ pub fn wanted(upload: &FileUpload, credentials: &CredentialsView, now: Timestamp
 
 /// The next step: the pure heart of the operator.
 pub fn next(upload: &FileUpload, observed: &Observed, now: Timestamp) -> Plan {
+    let (mut plan, under_way) = begin(upload, observed, now);
+    // First the status says what is wanted now, and the output no longer what is not; only then is sent.
+    if rests(upload, &plan) {
+        return plan;
+    }
+    match &observed.credentials {
+        CredentialsView::Unseen => {}
+        CredentialsView::Missing => {
+            fail_open(&mut plan, &under_way, Reason::SecretNotFound, &text::secret_missing(upload))
+        }
+        CredentialsView::Forbidden => {
+            fail_open(&mut plan, &under_way, Reason::SecretNotFound, &text::secret_forbidden(upload))
+        }
+        CredentialsView::Invalid { version, problem } => {
+            plan.credentials_version = Some(version.clone());
+            fail_open(&mut plan, &under_way, Reason::CredentialsInvalid, problem);
+        }
+        CredentialsView::Usable { .. } | CredentialsView::LeftToWorkers => {
+            choose(upload, observed, now, &under_way, &mut plan);
+        }
+    }
+    plan
+}
+
+/// The entries as they stand with what the workers report.
+fn begin(upload: &FileUpload, observed: &Observed, now: Timestamp) -> (Plan, UnderWay) {
+    let status = upload.status.as_ref();
     let mut plan = Plan {
         generation: upload.metadata.generation.unwrap_or_default(),
         files: entries(upload),
         send: Vec::new(),
+        launch: Vec::new(),
+        remove: Vec::new(),
+        jobs: Vec::new(),
+        attempts: status.map_or(0, |status| status.attempts),
+        wait: None,
+        concluded: Vec::new(),
+        limited: false,
+        reported: Vec::new(),
+        look_again: None,
         rejection: text::rejection(upload),
-        credentials_version: upload.status.as_ref().and_then(|status| status.credentials_version.clone()),
+        credentials_version: status.and_then(|status| status.credentials_version.clone()),
         failures: observed.failures,
+        by_worker: observed.by_worker,
         seed: revision::seed(upload),
     };
-    if upload.status.as_ref().is_none_or(|status| status.observed_generation != plan.generation) {
+    if status.is_none_or(|status| status.observed_generation != plan.generation) {
         // A new spec is a new chance for what failed under the old one.
         for entry in plan.files.iter_mut().filter(|entry| entry.file_key.is_none()) {
             *entry = FileStatus::pending(&entry.name, std::mem::take(&mut entry.revision));
         }
     }
-    // First the status says what is wanted now, and the output no longer what is not; only then is sent.
-    if plan.rejection.is_some() || !is_accepted(upload, &plan.files) || upload.spec.is_suspended() {
-        return plan;
-    }
-    match &observed.credentials {
-        CredentialsView::Unseen => {}
-        CredentialsView::Missing => fail_open(&mut plan, Reason::SecretNotFound, &text::secret_missing(upload)),
-        CredentialsView::Forbidden => fail_open(&mut plan, Reason::SecretNotFound, &text::secret_forbidden(upload)),
-        CredentialsView::Invalid { version, problem } => {
-            plan.credentials_version = Some(version.clone());
-            fail_open(&mut plan, Reason::CredentialsInvalid, problem);
-        }
-        CredentialsView::Usable { version } => choose(upload, observed, version, now, &mut plan),
-    }
-    plan
+    let under_way = workers::follow(upload, observed, now, &mut plan);
+    (plan, under_way)
 }
 
-/// Decides for each file without a key whether it is sent now.
-fn choose(upload: &FileUpload, observed: &Observed, version: &str, now: Timestamp, plan: &mut Plan) {
-    if held_back(upload, &plan.files, version, now) {
+/// Whether nothing new is begun: the spec is not to be carried out, or not yet written down.
+fn rests(upload: &FileUpload, plan: &Plan) -> bool {
+    plan.rejection.is_some() || !is_accepted(upload) || upload.spec.is_suspended()
+}
+
+/// Whether a file has neither a key nor a worker.
+fn is_open(entry: &FileStatus, under_way: &UnderWay) -> bool {
+    entry.state != FileState::Uploaded && !under_way.files.contains(&entry.name)
+}
+
+/// Decides for each file without a key whether it is sent or given to a worker now.
+fn choose(upload: &FileUpload, observed: &Observed, now: Timestamp, under_way: &UnderWay, plan: &mut Plan) {
+    let version = observed.credentials.usable().unwrap_or_default();
+    if held_back(upload, plan, version, now) {
         return;
     }
     let known = plan.credentials_version.as_deref() == Some(version);
-    for (file, entry) in upload.spec.files.iter().zip(&mut plan.files) {
-        if entry.state == FileState::Uploaded || backs_off(upload, entry, now) {
+    let mut due = launch::Due::new();
+    let mut send = Vec::new();
+    for (at, file) in upload.spec.files.iter().enumerate() {
+        if !is_open(&plan.files[at], under_way) || backs_off(upload, plan, &plan.files[at], now) {
             continue;
         }
-        match observed.contents.get(&file.name) {
-            None => {}
-            Some(Content::NoConfigMap) => fail(entry, Reason::ConfigMapNotFound, text::config_map_missing(file)),
-            Some(Content::NoKey) => fail(entry, Reason::ConfigMapKeyNotFound, text::key_missing(file)),
-            Some(Content::Found { size, sha256 }) => {
-                let stalled = reason(entry)
-                    .is_some_and(|reason| reason.class() == Class::Stalled && reason.scope() == Scope::File);
+        let entry = &mut plan.files[at];
+        let stalled =
+            reason(entry).is_some_and(|reason| reason.class() == Class::Stalled && reason.scope() == Scope::File);
+        let volume = Volume::of(file, observed.by_worker);
+        match (observed.contents.get(&file.name), volume) {
+            (Some(Content::NoConfigMap), _) => fail(entry, Reason::ConfigMapNotFound, text::config_map_missing(file)),
+            (Some(Content::NoKey), _) => fail(entry, Reason::ConfigMapKeyNotFound, text::key_missing(file)),
+            // Nobody watches a volume's files: what is wrong with one is looked at again when the spec changes.
+            (_, Some(_)) if stalled => {}
+            (_, Some(volume)) => due.entry(volume).or_default().push(file),
+            (Some(Content::Found { size, sha256 }), None) => {
                 if stalled && known && entry.sha256.as_deref() == Some(sha256) {
                     continue;
                 }
-                if plan.send.len() < BATCH {
-                    plan.send.push(entry.name.clone());
-                }
                 (entry.state, entry.reason, entry.message) = (FileState::Uploading, None, None);
                 (entry.size, entry.sha256) = (Some(*size), Some(sha256.clone()));
+                send.push(entry.name.clone());
             }
+            (None | Some(Content::Unread), None) => {}
         }
     }
+    send.truncate(BATCH);
+    plan.send = send;
+    launch::launch(upload, observed, version, due, under_way, plan);
     plan.credentials_version = Some(version.to_owned());
 }
 
@@ -242,11 +277,10 @@ fn entries(upload: &FileUpload) -> Vec<FileStatus> {
 }
 
 /// Whether the status is already about this spec.
-fn is_accepted(upload: &FileUpload, entries: &[FileStatus]) -> bool {
-    upload
-        .status
-        .as_ref()
-        .is_some_and(|status| Some(status.observed_generation) == upload.metadata.generation && status.files == entries)
+fn is_accepted(upload: &FileUpload) -> bool {
+    upload.status.as_ref().is_some_and(|status| {
+        Some(status.observed_generation) == upload.metadata.generation && status.files == entries(upload)
+    })
 }
 
 fn reason(entry: &FileStatus) -> Option<Reason> {
@@ -257,26 +291,34 @@ fn waits_until(upload: &FileUpload) -> Option<Timestamp> {
     upload.status.as_ref()?.next_attempt_at.as_ref().map(|time| time.0)
 }
 
-fn backs_off(upload: &FileUpload, entry: &FileStatus, now: Timestamp) -> bool {
-    let backoff = reason(entry).is_some_and(|reason| reason.class() == Class::Backoff);
-    backoff && waits_until(upload).is_some_and(|until| until > now)
+/// Whether the next attempt has its time. With a Secret and ConfigMaps that only workers read, nobody sees them change.
+fn is_timed(reason: Reason, by_worker: bool) -> bool {
+    use Reason::{ConfigMapKeyNotFound, CredentialsInvalid, CredentialsRejected, FeatureNotLicensed};
+    let unseen = [ConfigMapKeyNotFound, CredentialsInvalid, CredentialsRejected, FeatureNotLicensed];
+    reason.class() == Class::Backoff || by_worker && unseen.contains(&reason)
+}
+
+fn backs_off(upload: &FileUpload, plan: &Plan, entry: &FileStatus, now: Timestamp) -> bool {
+    let timed = reason(entry).is_some_and(|reason| is_timed(reason, plan.by_worker));
+    timed && waits_until(upload).is_some_and(|until| until > now)
 }
 
 /// Whether a failure of one file, that would be every file's, holds all of them back.
-fn held_back(upload: &FileUpload, entries: &[FileStatus], version: &str, now: Timestamp) -> bool {
+fn held_back(upload: &FileUpload, plan: &Plan, version: &str, now: Timestamp) -> bool {
     let known = upload.status.as_ref().and_then(|status| status.credentials_version.as_deref()) == Some(version);
-    entries.iter().any(|entry| match reason(entry) {
+    plan.files.iter().any(|entry| match reason(entry) {
         Some(reason) if reason.scope() == Scope::Resource => match reason.class() {
+            Class::Stalled if plan.by_worker => backs_off(upload, plan, entry, now),
             Class::Stalled => known,
-            Class::Backoff => backs_off(upload, entry, now),
+            Class::Backoff => backs_off(upload, plan, entry, now),
             _ => false,
         },
         _ => false,
     })
 }
 
-fn fail_open(plan: &mut Plan, reason: Reason, message: &str) {
-    for entry in plan.files.iter_mut().filter(|entry| entry.state != FileState::Uploaded) {
+fn fail_open(plan: &mut Plan, under_way: &UnderWay, reason: Reason, message: &str) {
+    for entry in plan.files.iter_mut().filter(|entry| is_open(entry, under_way)) {
         fail(entry, reason, message.to_owned());
     }
 }

@@ -74,6 +74,16 @@ reasons! {
     ConfigMapNotFound: Waiting, File;
     /// The ConfigMap exists but not the key in it.
     ConfigMapKeyNotFound: Waiting, File;
+    /// The claim does not exist, or is being deleted.
+    ClaimNotFound: Waiting, File;
+    /// The claim has no volume.
+    ClaimNotBound: Waiting, File;
+    /// Another Pod holds the claim, and only one may.
+    ClaimInUse: Waiting, File;
+    /// As many workers run as may at the same time.
+    Queued: Waiting, File;
+    /// The worker's Pod does not run yet.
+    WorkerPending: Waiting, File;
     /// `spec.suspend` is true.
     Suspended: Waiting, Resource;
 
@@ -93,6 +103,10 @@ reasons! {
     PermissionDenied: Stalled, File;
     /// The path names something that is not a regular file.
     NotAFile: Stalled, File;
+    /// The file was not there for a day.
+    FileNeverAppeared: Stalled, File;
+    /// The worker wrote a report that this version of the operator does not know.
+    ReportUnsupported: Stalled, File;
     /// The output ConfigMap exists and is not ours to write.
     OutputConflict: Stalled, Resource;
 
@@ -107,11 +121,21 @@ reasons! {
     /// The storage refused the upload, also with a second presigned URL.
     StorageRefused: Backoff, File;
     /// The cluster does not admit what the operator has to write.
-    AdmissionDenied: Backoff, Resource;
+    AdmissionDenied: Backoff, File;
     /// The file does not exist.
     FileNotFound: Backoff, File;
     /// The file changed while it was read.
     SourceChanged: Backoff, File;
+    /// A quota of the namespace leaves no room for the worker.
+    QuotaExceeded: Backoff, File;
+    /// The worker's image cannot be pulled.
+    ImagePullFailed: Backoff, File;
+    /// The worker was killed, evicted, lost with its node, or failed.
+    WorkerFailed: Backoff, File;
+    /// The worker did not end in the time that a Job has.
+    WorkerTimedOut: Backoff, File;
+    /// The worker ended without a report that can be read.
+    ReportMissing: Backoff, File;
 }
 
 impl Reason {

@@ -4,13 +4,15 @@
 
 pub use self::file_upload::{
     ConfigMapKeyReference, Credentials, File, FileUpload, FileUploadSpec, Output, OutputConfigMap, SecretReference,
-    Source,
+    Source, VolumeFile,
 };
-pub use self::status::{Condition, FileState, FileStatus, FileUploadStatus, OutputStatus, Phase};
+pub use self::status::{Condition, FileState, FileStatus, FileUploadStatus, JobStatus, OutputStatus, Phase};
+pub use self::worker::{Worker, WorkerResources};
 
 mod file_upload;
 mod schema;
 mod status;
+mod worker;
 
 pub use self::schema::crd;
 
@@ -28,3 +30,11 @@ pub const SECRET_API_KEY: &str = "CYBERUN_API_KEY";
 pub const SECRET_TEAM_ID: &str = "CYBERUN_TEAM_ID";
 /// The output's entry that lists all keys as JSON.
 pub const KEYS_JSON: &str = "keys.json";
+/// The uid of the `FileUpload` that a worker's Job and its Pods were made for.
+pub const LABEL_UID: &str = "cyberun.cloud/fileupload-uid";
+/// Which of the resource's attempts a Job is.
+pub const ANNOTATION_ATTEMPT: &str = "cyberun.cloud/attempt";
+/// The resourceVersion of the Secret that a Job was launched with.
+pub const ANNOTATION_CREDENTIALS_VERSION: &str = "cyberun.cloud/credentials-version";
+/// A hash of the settings that a Job was made with.
+pub const ANNOTATION_SETTINGS: &str = "cyberun.cloud/settings";

@@ -11,8 +11,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::info;
 
+use super::operating::Operating;
 use super::{Api, Usage, install_tls_provider};
-use crate::controller::Operator;
+use crate::controller::{Operator, Settings};
 use crate::delivery::Courier;
 use crate::telemetry::{self, LogFormat, Metrics, Readiness};
 
@@ -24,6 +25,8 @@ pub(super) struct Controller {
     /// The Cyberun API, with its /api/v1
     #[arg(long, env = "CYBERUN_API_URL")]
     api_url: String,
+    #[command(flatten)]
+    operating: Operating,
     /// A namespace to watch (repeatable); all if none is given
     #[arg(long, value_name = "NAMESPACE")]
     namespace: Vec<String>,
@@ -54,14 +57,15 @@ impl Controller {
             Format::Text => LogFormat::Text,
         };
         telemetry::log(format, &self.log_level).map_err(|error| Usage(format!("--log-level: {error}")))?;
+        let settings = self.operating.settings(&self.api_url, self.api.allow_http)?;
         let courier =
             Courier::new(&self.api_url, self.api.allow_http).map_err(|error| Usage(format!("--api-url: {error}")))?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        runtime.block_on(self.operate(Arc::new(courier)))?;
+        runtime.block_on(self.operate(Arc::new(courier), Arc::new(settings)))?;
         Ok(ExitCode::SUCCESS)
     }
 
-    async fn operate(self, courier: Arc<Courier>) -> anyhow::Result<()> {
+    async fn operate(self, courier: Arc<Courier>, settings: Arc<Settings>) -> anyhow::Result<()> {
         let client = kube::Client::try_default()
             .await
             .context("cannot reach a cluster: no usable kubeconfig or service account")?;
@@ -79,6 +83,7 @@ impl Controller {
             let operator = Operator {
                 client: client.clone(),
                 courier: Arc::clone(&courier),
+                settings: Arc::clone(&settings),
                 metrics: metrics.clone(),
                 stop: stop.clone(),
             };

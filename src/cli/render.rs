@@ -1,47 +1,49 @@
 //! `fileupload render -f …`: what the operator would do about manifests on disk, by the production planner.
 //!
-//! It reads `FileUpload`s and the Secrets and ConfigMaps beside them, and touches nothing. A manifest without a
-//! status is one that was just applied, so the first step (writing down what is wanted) is taken for it.
+//! It reads `FileUpload`s and the objects beside them, and touches nothing. A manifest without a status is one that
+//! was just applied, so the first step (writing down what is wanted) is taken for it. Of a Job that is under way the
+//! manifest is printed too: the plan that made it is made again.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::Parser;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::ResourceExt;
-use serde::de::DeserializeOwned;
+use serde::Serialize;
 use serde_json::{Value, json};
 
+use self::manifests::Manifests;
+use super::operating::Operating;
 use super::print;
 use crate::clock;
-use crate::controller::{content_of, credentials_of, output_of};
-use crate::plan::{self, CredentialsView, Observed, Outcome, OutputAct, Plan};
-use crate::resource::{FileUpload, FileUploadStatus};
+use crate::controller::Settings;
+use crate::cyberun;
+use crate::plan::{self, ClaimView, Launch, Observed, Outcome, OutputAct, Plan};
+use crate::resource::{FileState, FileUpload, FileUploadStatus};
 
-/// Print what would be done about FileUploads in manifests; touches nothing.
+mod manifests;
+
+/// Print what would be done about FileUploads in manifests, Jobs included; touches nothing.
 ///
-/// Secrets and ConfigMaps are taken from the same manifests.
+/// Secrets, ConfigMaps, PersistentVolumeClaims, Jobs, Pods and Events are taken from the same manifests.
 #[derive(Parser)]
 pub(super) struct Render {
     /// A manifest, a folder of them, or - for standard input (repeatable)
     #[arg(short, long = "filename", value_name = "FILE", required = true)]
     filename: Vec<PathBuf>,
-}
-
-/// The manifests, by what they are.
-#[derive(Default)]
-struct Manifests {
-    uploads: Vec<FileUpload>,
-    secrets: Vec<Secret>,
-    config_maps: Vec<ConfigMap>,
+    /// The Cyberun API that the operator calls, with its /api/v1
+    #[arg(long, env = "CYBERUN_API_URL", default_value = cyberun::HOSTED)]
+    api_url: String,
+    #[command(flatten)]
+    api: super::Api,
+    #[command(flatten)]
+    operating: Operating,
 }
 
 impl Render {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let settings = self.operating.settings(&self.api_url, self.api.allow_http)?;
         let mut manifests = Manifests::default();
         for path in &self.filename {
             manifests.read(path)?;
@@ -53,98 +55,55 @@ impl Render {
             );
         }
         for upload in &manifests.uploads {
-            print(&format!("---\n{}", serde_yaml::to_string(&manifests.render(upload))?))?;
+            render(&manifests, upload, &settings)?;
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-impl Manifests {
-    fn read(&mut self, path: &Path) -> anyhow::Result<()> {
-        if path.is_dir() {
-            let mut inside: Vec<PathBuf> =
-                fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
-            inside.retain(|path| {
-                path.extension()
-                    .is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|known| extension == *known))
-            });
-            inside.sort();
-            return inside.iter().try_for_each(|path| self.read(path));
-        }
-        let mut text = String::new();
-        if path == Path::new("-") {
-            std::io::stdin().read_to_string(&mut text).context("standard input")?;
-        } else {
-            text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        }
-        let documents: Vec<Value> =
-            serde_yaml::from_multiple(&text).with_context(|| format!("{} is not YAML", path.display()))?;
-        documents.iter().try_for_each(|document| self.add(document).with_context(|| path.display().to_string()))
+/// Prints the plan of one resource, then its Jobs.
+fn render(manifests: &Manifests, upload: &FileUpload, settings: &Settings) -> anyhow::Result<()> {
+    let now = clock::now();
+    let mut upload = upload.clone();
+    if upload.status.as_ref().map(|status| status.observed_generation) != upload.metadata.generation {
+        let plan = plan::next(&upload, &Observed::default(), now);
+        upload.status = Some(plan::status(&upload, &plan, &Outcome::default(), now));
     }
-
-    fn add(&mut self, document: &Value) -> anyhow::Result<()> {
-        match (document["apiVersion"].as_str(), document["kind"].as_str()) {
-            (_, Some("List")) => {
-                return document["items"].as_array().into_iter().flatten().try_for_each(|item| self.add(item));
-            }
-            (Some("cyberun.cloud/v1alpha1"), Some("FileUpload")) => {
-                let mut upload: FileUpload = parse(document)?;
-                known_only(&document["spec"], &json!(upload.spec), "spec")?;
-                upload.metadata.generation.get_or_insert(1);
-                self.uploads.push(upload);
-            }
-            (Some("v1"), Some("Secret")) => self.secrets.push(with_string_data(parse(document)?)),
-            (Some("v1"), Some("ConfigMap")) => self.config_maps.push(parse(document)?),
-            _ => {}
-        }
-        Ok(())
+    let observed = manifests.observe(&upload, settings);
+    let plan = plan::next(&upload, &observed, now);
+    let act = plan::output(&upload, &plan.files, &observed.output);
+    let output = (act == OutputAct::Conflict).then(|| plan::conflict(&upload));
+    let launched = plan.launch.iter().map(|launch| (launch.name.clone(), None)).collect();
+    let status = plan::status(&upload, &plan, &Outcome { output, launched, ..Outcome::default() }, now);
+    document(&describe(&upload, &plan, &act, &status))?;
+    for launch in plan.launch.iter().chain(&under_way(manifests, &upload, settings)) {
+        document(&plan::job(&upload, launch, &settings.worker)?)?;
     }
-
-    fn render(&self, upload: &FileUpload) -> Value {
-        let now = clock::now();
-        let mut upload = upload.clone();
-        let mut plan = plan::next(&upload, &self.observe(&upload, &CredentialsView::Unseen), now);
-        let accepted = plan::status(&upload, &plan, &Outcome::default(), now);
-        if upload.status.as_ref().map(|status| status.observed_generation) != upload.metadata.generation {
-            upload.status = Some(accepted);
-        }
-        let credentials = self.credentials(&upload);
-        let observed = self.observe(&upload, &credentials);
-        plan = plan::next(&upload, &observed, now);
-        let act = plan::output(&upload, &plan.files, &observed.output);
-        let output = (act == OutputAct::Conflict).then(|| plan::conflict(&upload));
-        let status = plan::status(&upload, &plan, &Outcome { output, ..Outcome::default() }, now);
-        describe(&upload, &plan, &act, &status)
-    }
-
-    fn credentials(&self, upload: &FileUpload) -> CredentialsView {
-        let name = upload.spec.secret_name();
-        let found = self.secrets.iter().find(|secret| secret.name_any() == name && is_beside(*secret, upload));
-        credentials_of(found, name)
-    }
-
-    fn observe(&self, upload: &FileUpload, credentials: &CredentialsView) -> Observed {
-        let wanted = plan::wanted(upload, credentials, clock::now()).contents;
-        let beside =
-            |name: &str| self.config_maps.iter().find(|found| found.name_any() == name && is_beside(*found, upload));
-        let files = upload.spec.files.iter().filter(|file| wanted.contains(&file.name));
-        let content = |file: &crate::resource::File| {
-            let reference = file.source.config_map_key_ref.as_ref()?;
-            Some((file.name.clone(), content_of(beside(&reference.name), &reference.key).0))
-        };
-        Observed {
-            credentials: credentials.clone(),
-            contents: files.filter_map(content).collect::<BTreeMap<_, _>>(),
-            output: upload.spec.output_name().map(|name| output_of(beside(name), upload)).unwrap_or_default(),
-            failures: 0,
-        }
-    }
+    Ok(())
 }
 
-/// In the same namespace, as far as the manifests name one.
-fn is_beside(object: &impl ResourceExt, upload: &FileUpload) -> bool {
-    let (theirs, ours) = (object.namespace(), upload.metadata.namespace.clone());
-    theirs.is_none() || ours.is_none() || theirs == ours
+fn document(value: &impl Serialize) -> anyhow::Result<()> {
+    print(&format!("---\n{}", serde_yaml::to_string(value)?))
+}
+
+/// The launches of the Jobs that the status names, from the state before them.
+fn under_way(manifests: &Manifests, upload: &FileUpload, settings: &Settings) -> Vec<Launch> {
+    let mut before = upload.clone();
+    let Some(status) = &mut before.status else { return Vec::new() };
+    let jobs = std::mem::take(&mut status.jobs);
+    status.attempts -= i64::try_from(jobs.len()).unwrap_or_default();
+    status.next_attempt_at = None;
+    for entry in status.files.iter_mut().filter(|entry| entry.file_key.is_none() && entry.state != FileState::Failed) {
+        (entry.state, entry.reason, entry.message) = (FileState::Pending, None, None);
+    }
+    let names_one = |name: &Option<String>| jobs.iter().any(|job| Some(&job.name) == name.as_ref());
+    let mut observed = manifests.observe(&before, settings);
+    observed.jobs.clear();
+    let others = |claim: &mut ClaimView| claim.users.retain(|user| !names_one(&user.worker_of));
+    observed.claims.values_mut().for_each(others);
+    let mut launches = plan::next(&before, &observed, clock::now()).launch;
+    launches.retain(|launch| names_one(&Some(launch.name.clone())));
+    launches
 }
 
 fn describe(upload: &FileUpload, plan: &Plan, act: &OutputAct, status: &FileUploadStatus) -> Value {
@@ -161,47 +120,22 @@ fn describe(upload: &FileUpload, plan: &Plan, act: &OutputAct, status: &FileUplo
         )
     };
     let conditions: serde_json::Map<_, _> = status.conditions.iter().map(condition).collect();
-    json!({
+    let mut described = json!({
         "fileUpload": upload.name_any(),
         "secret": upload.spec.secret_name(),
         "send": plan.send,
         "output": output,
         "files": plan.files,
         "status": { "phase": status.phase, "summary": status.summary, "conditions": conditions },
-    })
-}
-
-fn parse<T: DeserializeOwned>(document: &Value) -> anyhow::Result<T> {
-    let name = document["metadata"]["name"].as_str().unwrap_or("without a name");
-    serde_json::from_value(document.clone())
-        .with_context(|| format!("{} {name}", document["kind"].as_str().unwrap_or("object")))
-}
-
-/// As the API server does when a Secret is applied.
-fn with_string_data(mut secret: Secret) -> Secret {
-    for (key, text) in secret.string_data.take().unwrap_or_default() {
-        secret.data.get_or_insert_default().insert(key, k8s_openapi::ByteString(text.into_bytes()));
+    });
+    if !plan.launch.is_empty() {
+        described["launch"] = json!(plan.launch);
     }
-    secret
-}
-
-/// Refuses a field that no `FileUpload` has: it would be ignored, which is never meant.
-fn known_only(typed: &Value, known: &Value, path: &str) -> anyhow::Result<()> {
-    match (typed, known) {
-        (Value::Object(typed), Value::Object(known)) => {
-            typed.iter().filter(|(_, value)| !value.is_null()).try_for_each(|(name, value)| {
-                let path = format!("{path}.{name}");
-                known
-                    .get(name)
-                    .with_context(|| format!("{path}: no such field"))
-                    .and_then(|known| known_only(value, known, &path))
-            })
-        }
-        (Value::Array(typed), Value::Array(known)) => typed
-            .iter()
-            .zip(known)
-            .enumerate()
-            .try_for_each(|(at, (typed, known))| known_only(typed, known, &format!("{path}[{at}]"))),
-        _ => Ok(()),
+    if !plan.remove.is_empty() {
+        described["remove"] = json!(plan.remove);
     }
+    if !status.jobs.is_empty() {
+        described["status"]["jobs"] = json!(status.jobs);
+    }
+    described
 }

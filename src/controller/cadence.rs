@@ -8,7 +8,7 @@ use kube::runtime::controller::Action;
 
 use super::{AFTER_ERROR, Context, warn_once};
 use crate::backoff::fraction;
-use crate::plan::{Outcome, Sent};
+use crate::plan::{Outcome, Plan, Sent};
 use crate::reason::{Class, Reason};
 use crate::resource::{Condition, FileStatus, FileUpload, FileUploadStatus};
 
@@ -23,14 +23,19 @@ const AT_ONCE: Duration = Duration::from_millis(200);
 const OUTPUT_RETRY: Duration = Duration::from_secs(5);
 
 /// When to look again, given the status that stands now.
-pub(super) fn next(upload: &FileUpload, status: Option<&FileUploadStatus>, now: Timestamp) -> Action {
+pub(super) fn next(
+    upload: &FileUpload,
+    status: Option<&FileUploadStatus>,
+    look_again: Option<Duration>,
+    now: Timestamp,
+) -> Action {
     let Some(status) = status.or(upload.status.as_ref()) else { return Action::await_change() };
     if Some(status.observed_generation) != upload.metadata.generation {
         return Action::requeue(AT_ONCE);
     }
     let whole = reason_of_ready(status);
     if matches!(whole, Some(Reason::Suspended | Reason::InvalidSpec)) {
-        return Action::await_change();
+        return look_again.map_or_else(Action::await_change, Action::requeue);
     }
     let open = status.files.iter().filter(|file| file.file_key.is_none());
     let of_file = |file: &FileStatus| file.reason.as_deref().and_then(Reason::parse).unwrap_or(Reason::Uploading);
@@ -38,7 +43,7 @@ pub(super) fn next(upload: &FileUpload, status: Option<&FileUploadStatus>, now: 
     // Where every file has its key, it is the output that is not done.
     let output = whole.filter(|_| status.files_uploaded == status.files_total);
     let output = output.map(|reason| wait(reason.class(), OUTPUT_RETRY, upload, status, now));
-    files.chain(output).flatten().min().map_or_else(Action::await_change, Action::requeue)
+    files.chain(output).chain([look_again]).flatten().min().map_or_else(Action::await_change, Action::requeue)
 }
 
 fn reason_of_ready(status: &FileUploadStatus) -> Option<Reason> {
@@ -80,13 +85,21 @@ fn seed(upload: &FileUpload, now: Timestamp) -> u64 {
     hasher.finish()
 }
 
-/// Counts failed Sends in a row; a success or a new generation begins anew.
-pub(super) fn count(context: &Context, upload: &FileUpload, outcome: &Outcome) {
-    if outcome.sent.is_empty() {
+/// Counts what came of attempts. Failed ones in a row are remembered; a success or a new generation begins anew.
+pub(super) fn count(context: &Context, upload: &FileUpload, plan: &Plan, outcome: &Outcome) {
+    let refused = outcome.launched.values().flatten().any(|(reason, _)| reason.class() == Class::Backoff);
+    let may_pass = |sent: &Sent| matches!(sent, Sent::Failed { reason, .. } if reason.class() == Class::Backoff);
+    let failed = refused || plan.wait.is_some() || outcome.sent.values().any(may_pass);
+    if !failed && outcome.sent.is_empty() && plan.concluded.is_empty() {
         return;
     }
-    let may_pass = |sent: &Sent| matches!(sent, Sent::Failed { reason, .. } if reason.class() == Class::Backoff);
-    let failed = outcome.sent.values().any(may_pass);
+    for (reason, size) in &plan.reported {
+        context.metrics.reported(reason.as_str(), *size);
+    }
+    if !plan.concluded.is_empty() {
+        let credential = (upload.namespace().unwrap_or_default(), upload.spec.secret_name().to_owned());
+        context.places.paced(credential, plan.limited);
+    }
     let generation = upload.metadata.generation.unwrap_or_default();
     context.remember(upload, |memory| {
         let before = if memory.generation == generation { memory.failures } else { 0 };

@@ -1,17 +1,16 @@
 //! Looks at the world: reads only, and only what the plan may need.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use bytes::Bytes;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, ResourceExt};
 use sha2::{Digest, Sha256};
 
-use super::secrets::Fetched;
-use super::{Context, Memory};
+use super::{Context, Memory, launch};
 use crate::clock;
 use crate::delivery::{Credential, hex};
-use crate::plan::{self, Content, CredentialsView, Observed, OutputView};
+use crate::plan::{self, Content, CredentialsView, Observed};
 use crate::resource::FileUpload;
 
 /// What an attempt needs and a plan must not see.
@@ -28,7 +27,13 @@ pub(super) async fn observe(
     upload: &FileUpload,
     memory: &Memory,
 ) -> kube::Result<(Observed, Material)> {
-    let mut observed = Observed::default();
+    let namespace = upload.namespace().unwrap_or_default();
+    let mut observed = Observed {
+        jobs: context.workers.jobs(upload, clock::now()).await?,
+        settings: plan::settings(upload, &context.settings.worker),
+        by_worker: !context.settings.direct,
+        ..Observed::default()
+    };
     let mut material = Material::default();
     if memory.generation == upload.metadata.generation.unwrap_or_default() {
         observed.failures = memory.failures;
@@ -36,40 +41,67 @@ pub(super) async fn observe(
     if let Some(name) = upload.spec.output_name() {
         observed.output = context.config_maps.output(&context.client, upload, name).await?;
     }
-    if plan::wanted(upload, &CredentialsView::Unseen, clock::now()).credentials {
-        let (fetched, contents) = credentials(context, upload).await?;
-        (observed.credentials, material.credential) = (fetched.view, fetched.credential);
-        let mut read = HashMap::new();
-        for file in upload.spec.files.iter().filter(|file| contents.contains(&file.name)) {
-            let Some(reference) = &file.source.config_map_key_ref else { continue };
-            if !read.contains_key(&reference.name) {
-                read.insert(reference.name.clone(), config_map(context, upload, &reference.name).await?);
-            }
-            let (found, bytes) = content_of(read.get(&reference.name).and_then(Option::as_ref), &reference.key);
-            observed.contents.insert(file.name.clone(), found);
-            material.bytes.extend(bytes.map(|bytes| (file.name.clone(), bytes)));
-        }
+    if upload.status.as_ref().is_none_or(|status| status.files_uploaded < status.files_total) {
+        let claims = upload.spec.files.iter().filter_map(|file| file.source.persistent_volume_claim.as_ref());
+        observed.claims = context.workers.claims(&namespace, claims.map(|file| file.claim_name.clone()));
     }
-    if upload.spec.output.is_none() {
-        observed.output = OutputView::Absent;
+    if plan::wanted(upload, &observed, clock::now()).credentials {
+        let contents = credentials(context, upload, &mut observed, &mut material).await?;
+        contents_of(context, upload, &contents, &mut observed, &mut material).await?;
     }
+    observed.slots = Some(launch::places(context, upload, &observed));
     Ok((observed, material))
 }
 
-/// The Secret: a shared look decides whether anything is to be sent, and what is sent with is fetched anew.
+/// The contents of ConfigMap files; where workers send them, only whether there is such a ConfigMap.
+async fn contents_of(
+    context: &Context,
+    upload: &FileUpload,
+    contents: &BTreeSet<String>,
+    observed: &mut Observed,
+    material: &mut Material,
+) -> kube::Result<()> {
+    let mut read = HashMap::new();
+    for file in upload.spec.files.iter().filter(|file| contents.contains(&file.name)) {
+        let Some(reference) = &file.source.config_map_key_ref else { continue };
+        if observed.by_worker {
+            let exists = context.config_maps.exists(&upload.namespace().unwrap_or_default(), &reference.name);
+            let content = if exists { Content::Unread } else { Content::NoConfigMap };
+            observed.contents.insert(file.name.clone(), content);
+            continue;
+        }
+        if !read.contains_key(&reference.name) {
+            read.insert(reference.name.clone(), config_map(context, upload, &reference.name).await?);
+        }
+        let (found, bytes) = content_of(read.get(&reference.name).and_then(Option::as_ref), &reference.key);
+        observed.contents.insert(file.name.clone(), found);
+        material.bytes.extend(bytes.map(|bytes| (file.name.clone(), bytes)));
+    }
+    Ok(())
+}
+
+/// The Secret: a shared look decides whether anything is to be sent, and what is sent with is fetched anew. Returns
+/// which contents are wanted then.
 async fn credentials(
     context: &Context,
     upload: &FileUpload,
-) -> kube::Result<(Fetched, std::collections::BTreeSet<String>)> {
+    observed: &mut Observed,
+    material: &mut Material,
+) -> kube::Result<BTreeSet<String>> {
     let (namespace, name) = (upload.namespace().unwrap_or_default(), upload.spec.secret_name());
+    if observed.by_worker {
+        observed.credentials = CredentialsView::LeftToWorkers;
+        return Ok(plan::wanted(upload, observed, clock::now()).contents);
+    }
     let shared = context.secrets.shared(&namespace, name).await?;
-    let wanted = plan::wanted(upload, &shared.view, clock::now());
-    if wanted.contents.is_empty() {
-        return Ok((shared, wanted.contents));
+    observed.credentials = shared.view;
+    let wanted = plan::wanted(upload, observed, clock::now()).contents;
+    if wanted.is_empty() {
+        return Ok(wanted);
     }
     let fresh = context.secrets.fresh(&namespace, name).await?;
-    let wanted = plan::wanted(upload, &fresh.view, clock::now());
-    Ok((fresh, wanted.contents))
+    (observed.credentials, material.credential) = (fresh.view, fresh.credential);
+    Ok(plan::wanted(upload, observed, clock::now()).contents)
 }
 
 async fn config_map(context: &Context, upload: &FileUpload, name: &str) -> kube::Result<Option<ConfigMap>> {

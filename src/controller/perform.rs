@@ -1,4 +1,4 @@
-//! Carries out a plan: sends files, then brings the output in line. The only acts besides the status.
+//! Carries out a plan: Jobs, files, then the output. The only acts besides the status.
 //!
 //! Nothing is decided here, and nothing fails: what goes wrong is the outcome.
 
@@ -8,14 +8,14 @@ use std::time::Instant;
 
 use tracing::{info, warn};
 
-use super::Context;
 use super::observe::Material;
+use super::{Context, launch};
 use crate::clock;
-use crate::delivery::{Credential, Failure, Parcel, Source};
+use crate::delivery::{Credential, Delivered, Failure, Parcel, Source};
 use crate::plan::{self, Outcome, OutputAct, OutputView, Plan, Sent};
 use crate::reason::{Reason, Scope};
 use crate::redact::quote;
-use crate::resource::{FileUpload, SECRET_API_KEY};
+use crate::resource::FileUpload;
 
 /// Performs `plan`; the output is written before any status can say that it is.
 pub(super) async fn perform(
@@ -25,7 +25,9 @@ pub(super) async fn perform(
     view: &OutputView,
     material: &Material,
 ) -> Outcome {
-    let mut outcome = Outcome { sent: send(context, upload, plan, material).await, ..Outcome::default() };
+    launch::remove(context, upload, plan).await;
+    let launched = launch::launch(context, upload, plan).await;
+    let mut outcome = Outcome { sent: send(context, upload, plan, material).await, launched, ..Outcome::default() };
     let files = plan::status(upload, plan, &outcome, clock::now()).files;
     let act = plan::output(upload, &files, view);
     let creates = matches!(act, OutputAct::Create(_));
@@ -71,27 +73,21 @@ async fn one(context: &Context, upload: &FileUpload, credential: &Credential, na
     match result {
         Ok(delivered) => {
             info!(file = name, size, "uploaded");
-            Sent::Uploaded { file_key: delivered.file_key, content_type: delivered.content_type, at: clock::now() }
+            let Delivered { file_key, content_type, sha256, .. } = delivered;
+            Sent::Uploaded {
+                file_key,
+                content_type,
+                size: i64::try_from(size).unwrap_or(i64::MAX),
+                sha256,
+                at: clock::now(),
+            }
         }
         Err(failure) => {
             warn!(file = name, reason = %failure.reason, cause = failure.message, "not uploaded");
-            failed(upload, failure)
+            let Failure { reason, message, retry_after } = failure;
+            Sent::Failed { reason, message: plan::of_credentials(upload, reason, message), retry_after }
         }
     }
-}
-
-/// Says which Secret is meant where the credential is at fault.
-fn failed(upload: &FileUpload, failure: Failure) -> Sent {
-    let Failure { reason, message, retry_after } = failure;
-    let secret = upload.spec.secret_name();
-    let message = match reason {
-        Reason::CredentialsRejected => format!("Secret {secret}: {message}: put a valid key into its {SECRET_API_KEY}"),
-        Reason::FeatureNotLicensed => format!(
-            "{message}: have the deployment's license extended, or use a credential of another team in Secret {secret}"
-        ),
-        _ => message,
-    };
-    Sent::Failed { reason, message, retry_after }
 }
 
 async fn output(context: &Context, upload: &FileUpload, act: OutputAct) -> Result<(), (Reason, String)> {

@@ -32,6 +32,7 @@ pub(super) async fn publish(
         match write(&api, &current, &status).await {
             Ok(written) => {
                 context.remember(&current, |memory| memory.written = written.resource_version());
+                context.workers.forget(&current.uid().unwrap_or_default(), &status.jobs);
                 announce(context, &current, &status).await;
                 return Ok(Some(status));
             }
@@ -39,7 +40,7 @@ pub(super) async fn publish(
                 debug!("the object changed meanwhile: reading it again");
             }
             Err(kube::Error::Api(refusal)) if refusal.is_not_found() => return Ok(None),
-            Err(error) if outcome.sent.is_empty() => return Err(error),
+            Err(error) if !owes(outcome) => return Err(error),
             // What was sent must not be forgotten with the reconcile: it stays here until it is written.
             Err(error) => {
                 warn!(%error, "cannot write the status; trying again");
@@ -49,10 +50,15 @@ pub(super) async fn publish(
         match api.get_opt(&upload.name_any()).await {
             Ok(Some(fresh)) if fresh.uid() == upload.uid() => current = fresh,
             Ok(_) => return Ok(None),
-            Err(error) if outcome.sent.is_empty() => return Err(error),
+            Err(error) if !owes(outcome) => return Err(error),
             Err(error) => warn!(%error, "cannot read the object again"),
         }
     }
+}
+
+/// Whether something was done that must not be forgotten with the reconcile. What a Job did, it says again.
+fn owes(outcome: &Outcome) -> bool {
+    !outcome.sent.is_empty()
 }
 
 async fn write(api: &Api<FileUpload>, upload: &FileUpload, status: &FileUploadStatus) -> kube::Result<FileUpload> {

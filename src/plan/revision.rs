@@ -10,15 +10,25 @@ use crate::resource::{File, FileUpload};
 /// The revision of `file` when it is sent with the credentials in the Secret `secret`: 16 hex digits.
 pub(super) fn revision(file: &File, secret: &str) -> String {
     let mut hasher = Sha256::new();
-    let source =
-        file.source.config_map_key_ref.as_ref().map_or(["", ""], |reference| [&reference.name, &reference.key]);
+    let config_map = file.source.config_map_key_ref.as_ref();
+    let source = match (&file.source.persistent_volume_claim, config_map) {
+        (Some(file), _) => ["persistentVolumeClaim", &file.claim_name, &file.path],
+        (None, Some(reference)) => ["configMapKeyRef", &reference.name, &reference.key],
+        (None, None) => [""; 3],
+    };
     let content_type = file.content_type.as_deref();
     // The length before each part keeps two different files from running together into the same text.
-    for part in ["configMapKeyRef", source[0], source[1], file.effective_name(), content_type.unwrap_or("-"), secret] {
+    let rest = [file.effective_name(), content_type.unwrap_or("-"), secret];
+    for part in source.into_iter().chain(rest) {
         hasher.update((part.len() as u64).to_be_bytes());
         hasher.update(part.as_bytes());
     }
-    hasher.finalize().iter().take(8).fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+    hex(&hasher.finalize()[..8])
+}
+
+/// Lower-case hex.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 /// A number of this resource and attempt, for its jitter.

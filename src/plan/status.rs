@@ -8,10 +8,13 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{Outcome, Plan, Sent, fail, reason};
+use super::workers::take;
+use super::{Outcome, Plan, Sent, fail, is_timed, job_status, reason};
 use crate::backoff;
 use crate::reason::{Class, Reason, Scope};
-use crate::resource::{Condition, File, FileState, FileStatus, FileUpload, FileUploadStatus, OutputStatus, Phase};
+use crate::resource::{
+    Condition, File, FileState, FileStatus, FileUpload, FileUploadStatus, JobStatus, OutputStatus, Phase,
+};
 
 /// The status of `upload` after `plan` came to `outcome`.
 pub fn status(upload: &FileUpload, plan: &Plan, outcome: &Outcome, now: Timestamp) -> FileUploadStatus {
@@ -19,12 +22,14 @@ pub fn status(upload: &FileUpload, plan: &Plan, outcome: &Outcome, now: Timestam
     let current = upload.metadata.generation == Some(plan.generation);
     // A spec that changed meanwhile is planned anew; until then only keys are added to what the status says.
     let mut files = if current { merge(&plan.files, &old.files) } else { old.files.clone() };
-    let waits = absorb(&upload.spec.files, &mut files, plan, outcome);
+    let sends = absorb(&upload.spec.files, &mut files, plan, outcome, now);
+    let launches = launched(&mut files, plan, outcome);
+    let waits = [sends, launches, plan.wait.filter(|_| current)].into_iter().flatten().max();
     let verdict = verdict(upload, &files, plan, outcome);
     let uploaded = files.iter().filter(|file| file.file_key.is_some()).count();
     let next_attempt_at = match waits {
         Some(wait) => Some(Time(later(now, wait))),
-        None => old.next_attempt_at.clone().filter(|_| files.iter().any(backing_off)),
+        None => old.next_attempt_at.clone().filter(|_| files.iter().any(|file| is_awaited(file, plan.by_worker))),
     };
     let total = upload.spec.files.len();
     FileUploadStatus {
@@ -34,9 +39,10 @@ pub fn status(upload: &FileUpload, plan: &Plan, outcome: &Outcome, now: Timestam
         files_uploaded: count(uploaded),
         files_total: count(total),
         file_key: (total == 1).then(|| files.first().and_then(|file| file.file_key.clone())).flatten(),
-        attempts: old.attempts + i64::from(!outcome.sent.is_empty()),
+        attempts: attempts(&old, plan, outcome),
         next_attempt_at,
         credentials_version: plan.credentials_version.clone(),
+        jobs: jobs(if current { Vec::new() } else { old.jobs }, current, plan, outcome),
         output: outcome.output_name.clone().map(|name| OutputStatus { name }),
         conditions: conditions(&old.conditions, &verdict, plan.generation, now),
         files,
@@ -55,37 +61,64 @@ fn merge(planned: &[FileStatus], known: &[FileStatus]) -> Vec<FileStatus> {
 }
 
 /// Writes what came of a Send into the entries; says how long to wait, if something may pass by itself.
-fn absorb(spec: &[File], files: &mut [FileStatus], plan: &Plan, outcome: &Outcome) -> Option<Duration> {
+fn absorb(spec: &[File], files: &mut [FileStatus], plan: &Plan, outcome: &Outcome, now: Timestamp) -> Option<Duration> {
     let mut wait = None;
     for (name, sent) in &outcome.sent {
-        let planned = plan.files.iter().find(|entry| entry.name == *name);
-        let same = |entry: &&mut FileStatus| {
-            entry.name == *name && planned.is_some_and(|planned| planned.revision == entry.revision)
-        };
-        let Some(entry) = files.iter_mut().find(same) else { continue };
-        match sent {
-            Sent::Uploaded { file_key, content_type, at } => {
-                entry.state = FileState::Uploaded;
-                (entry.reason, entry.message) = (None, None);
-                (entry.size, entry.sha256) =
-                    planned.map_or((None, None), |planned| (planned.size, planned.sha256.clone()));
-                entry.file_key = Some(file_key.clone());
-                entry.file_name =
-                    spec.iter().find(|file| file.name == *name).map(|file| file.effective_name().to_owned());
-                entry.content_type = Some(content_type.clone());
-                entry.uploaded_at = Some(Time(*at));
-            }
-            Sent::Failed { .. } if entry.file_key.is_some() => {}
-            Sent::Failed { reason, message, retry_after } => {
-                fail(entry, *reason, message.clone());
-                if reason.class() == Class::Backoff {
-                    wait = wait.max(Some(backoff::delay_asked(plan.failures + 1, plan.seed, *retry_after)));
-                }
-            }
+        let Some(entry) = planned(files, plan, name) else { continue };
+        let file_name = spec.iter().find(|file| file.name == *name).map(File::effective_name);
+        take(entry, file_name, sent, now);
+        if let Sent::Failed { reason, retry_after, .. } = sent
+            && reason.class() == Class::Backoff
+        {
+            wait = wait.max(Some(backoff::delay_asked(plan.failures + 1, plan.seed, *retry_after)));
         }
     }
     share(files, outcome);
     wait
+}
+
+/// The entry of a file, if it still is about the revision that was planned.
+fn planned<'a>(files: &'a mut [FileStatus], plan: &Plan, name: &str) -> Option<&'a mut FileStatus> {
+    let revision = &plan.files.iter().find(|entry| entry.name == *name)?.revision;
+    files.iter_mut().find(|entry| entry.name == *name && entry.revision == *revision)
+}
+
+/// Writes into the entries which Jobs the API server did not take; says how long to wait.
+fn launched(files: &mut [FileStatus], plan: &Plan, outcome: &Outcome) -> Option<Duration> {
+    let mut wait = None;
+    for launch in &plan.launch {
+        let Some(Some((reason, message))) = outcome.launched.get(&launch.name) else { continue };
+        for file in &launch.files {
+            if let Some(entry) = planned(files, plan, &file.name).filter(|entry| entry.file_key.is_none()) {
+                fail(entry, *reason, message.clone());
+            }
+        }
+        if reason.class() == Class::Backoff {
+            wait = Some(backoff::delay(plan.failures + 1, plan.seed));
+        }
+    }
+    wait
+}
+
+/// The Jobs that are under way now. Under a spec that changed meanwhile those count that were taken in, too: what they
+/// reported is not in the status.
+fn jobs(mut jobs: Vec<JobStatus>, current: bool, plan: &Plan, outcome: &Outcome) -> Vec<JobStatus> {
+    let exist = plan.launch.iter().filter(|launch| outcome.launched.get(&launch.name) == Some(&None));
+    let known = plan.jobs.iter().chain(plan.concluded.iter().filter(|_| !current)).cloned();
+    for job in known.chain(exist.map(|launch| job_status(&launch.name, &launch.volume))) {
+        if !jobs.iter().any(|other| other.name == job.name) {
+            jobs.push(job);
+        }
+    }
+    jobs
+}
+
+/// The highest number of an attempt so far: it never decreases.
+fn attempts(old: &FileUploadStatus, plan: &Plan, outcome: &Outcome) -> i64 {
+    let exist = plan.launch.iter().filter(|launch| outcome.launched.get(&launch.name) == Some(&None));
+    let before = plan.attempts - count(plan.launch.len());
+    let highest = exist.map(|launch| launch.attempt).max().unwrap_or_default();
+    old.attempts.max(before).max(highest) + i64::from(!outcome.sent.is_empty())
 }
 
 /// A failure that would be every file's is every file's, without trying each.
@@ -181,8 +214,8 @@ fn conditions(old: &[Condition], verdict: &Verdict, generation: i64, now: Timest
     conditions
 }
 
-fn backing_off(file: &FileStatus) -> bool {
-    reason(file).is_some_and(|reason| reason.class() == Class::Backoff)
+fn is_awaited(file: &FileStatus, by_worker: bool) -> bool {
+    reason(file).is_some_and(|reason| is_timed(reason, by_worker))
 }
 
 fn later(now: Timestamp, wait: Duration) -> Timestamp {
@@ -236,7 +269,13 @@ mod tests {
     }
 
     fn stored(key: &str) -> Sent {
-        Sent::Uploaded { file_key: key.into(), content_type: "text/plain".into(), at: now() }
+        Sent::Uploaded {
+            file_key: key.into(),
+            content_type: "text/plain".into(),
+            size: 1,
+            sha256: "sum".into(),
+            at: now(),
+        }
     }
 
     fn failed(reason: Reason, retry_after: Option<u64>) -> Sent {

@@ -4,14 +4,25 @@
 
 use std::collections::BTreeSet;
 
+use super::volume::Volume;
+use crate::reason::Reason;
 use crate::resource::{DEFAULT_SECRET, File, FileUpload, KEYS_JSON, SECRET_API_KEY};
 
 /// What an API server with an older schema, or `render`, may let through.
 pub(super) fn rejection(upload: &FileUpload) -> Option<String> {
     let mut names = BTreeSet::new();
     for file in &upload.spec.files {
-        if file.source.config_map_key_ref.is_none() {
-            return Some(format!("spec.files[{}].source names no place: give it a configMapKeyRef", file.name));
+        let name = &file.name;
+        match (&file.source.config_map_key_ref, &file.source.persistent_volume_claim) {
+            (None, None) | (Some(_), Some(_)) => {
+                let fix = "give it either a configMapKeyRef or a persistentVolumeClaim";
+                return Some(format!("spec.files[{name}].source must name exactly one place: {fix}"));
+            }
+            (None, Some(volume)) if !is_beneath(&volume.path) => {
+                let fix = "a path is relative to the volume's root, without '..' and ending in a file's name";
+                return Some(format!("spec.files[{name}].source.persistentVolumeClaim.path cannot be used: {fix}"));
+            }
+            _ => {}
         }
         if !names.insert(&file.name) {
             return Some(format!("spec.files has two files called {}: give each its own name", file.name));
@@ -21,6 +32,23 @@ pub(super) fn rejection(upload: &FileUpload) -> Option<String> {
         }
     }
     upload.spec.files.is_empty().then(|| "spec.files is empty: name at least one file".to_owned())
+}
+
+fn is_beneath(path: &str) -> bool {
+    !path.starts_with('/') && !path.ends_with('/') && !path.is_empty() && path.split('/').all(|part| part != "..")
+}
+
+/// Says which Secret is meant where the credential is at fault.
+pub fn of_credentials(upload: &FileUpload, reason: Reason, message: String) -> String {
+    let secret = upload.spec.secret_name();
+    match reason {
+        Reason::CredentialsInvalid => format!("Secret {secret}: {message}"),
+        Reason::CredentialsRejected => format!("Secret {secret}: {message}: put a valid key into its {SECRET_API_KEY}"),
+        Reason::FeatureNotLicensed => format!(
+            "{message}: have the deployment's license extended, or use a credential of another team in Secret {secret}"
+        ),
+        _ => message,
+    }
 }
 
 pub(super) fn secret_missing(upload: &FileUpload) -> String {
@@ -48,4 +76,8 @@ pub(super) fn key_missing(file: &File) -> String {
         "ConfigMap {name} has no key {key} in data or binaryData: add it, or correct spec.files[{}].source",
         file.name
     )
+}
+
+pub(super) fn queued(volume: &Volume) -> String {
+    format!("it waits for a worker on {}: only so many run at the same time", volume.describe())
 }

@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::status::FileUploadStatus;
+use super::worker::Worker;
 
 /// Uploads files to Cyberun and keeps each one's `file_key` in the status.
 #[derive(Clone, CustomResource, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
@@ -49,6 +50,10 @@ pub struct FileUploadSpec {
     /// Stops before the next act; what is uploaded stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
+
+    /// How the Pods run that read volumes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<Worker>,
 }
 
 /// Where the team's Cyberun credential is.
@@ -71,6 +76,7 @@ pub struct SecretReference {
 #[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[x_kube(validation = Rule::new("self.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')").message("name must be lower-case letters, digits and '-', beginning and ending with a letter or digit"))]
 #[x_kube(validation = Rule::new(r"!has(self.fileName) || self.fileName.matches(r'^[^/\\\x00-\x1f\x7f]+$')").message("fileName must not hold slashes, backslashes or control characters"))]
+#[x_kube(validation = Rule::new(r"has(self.fileName) || !has(self.source.persistentVolumeClaim) || self.source.persistentVolumeClaim.path.matches(r'(^|/)[^/\\\x00-\x1f\x7f]+$')").message("the last part of path cannot be a file's name: set fileName, or correct source.persistentVolumeClaim.path"))]
 #[serde(rename_all = "camelCase")]
 pub struct File {
     /// What the file is called in the status and in the output: a DNS label.
@@ -80,7 +86,7 @@ pub struct File {
     /// Where the bytes come from.
     pub source: Source,
 
-    /// The name it is uploaded under. Defaults to the key of the ConfigMap.
+    /// The name it is uploaded under. Defaults to the last part of the path, or to the key of the ConfigMap.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255))]
     pub file_name: Option<String>,
@@ -96,12 +102,30 @@ pub struct File {
 
 /// Where the bytes come from: exactly one of its fields.
 #[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
-#[x_kube(validation = Rule::new("has(self.configMapKeyRef)").message("source must name one place: configMapKeyRef"))]
+#[x_kube(validation = Rule::new("has(self.configMapKeyRef) != has(self.persistentVolumeClaim)").message("source must name exactly one place: configMapKeyRef or persistentVolumeClaim"))]
 #[serde(rename_all = "camelCase")]
 pub struct Source {
     /// A key of a ConfigMap in the same namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_map_key_ref: Option<ConfigMapKeyReference>,
+    /// A file on the volume of a PersistentVolumeClaim in the same namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub persistent_volume_claim: Option<VolumeFile>,
+}
+
+/// A file on the volume of a PersistentVolumeClaim in the same namespace.
+#[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[x_kube(validation = Rule::new("!self.path.startsWith('/')").message("path is relative to the volume's root: leave out the leading '/'"))]
+#[x_kube(validation = Rule::new("!self.path.endsWith('/')").message("path must name a file: leave out the '/' at its end"))]
+#[x_kube(validation = Rule::new(r"!self.path.matches(r'(^|/)\.\.(/|$)')").message("path must not hold '..': name the file from the volume's root"))]
+#[serde(rename_all = "camelCase")]
+pub struct VolumeFile {
+    /// The name of the PersistentVolumeClaim.
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
+    pub claim_name: String,
+    /// The file, relative to the volume's root.
+    #[schemars(length(min = 1, max = 4096))]
+    pub path: String,
 }
 
 /// A key of a ConfigMap in the same namespace, in `data` or `binaryData`.
@@ -152,10 +176,12 @@ impl FileUploadSpec {
 impl File {
     /// The name it is uploaded under.
     pub fn effective_name(&self) -> &str {
-        match (&self.file_name, &self.source.config_map_key_ref) {
-            (Some(name), _) => name,
-            (None, Some(reference)) => &reference.key,
-            (None, None) => &self.name,
+        let Source { config_map_key_ref, persistent_volume_claim } = &self.source;
+        match (&self.file_name, config_map_key_ref, persistent_volume_claim) {
+            (Some(name), ..) => name,
+            (None, Some(reference), _) => &reference.key,
+            (None, None, Some(file)) => file.path.rsplit('/').next().unwrap_or_default(),
+            (None, None, None) => &self.name,
         }
     }
 }

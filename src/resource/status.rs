@@ -45,6 +45,10 @@ pub struct FileUploadStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub credentials_version: Option<String>,
+    /// The Jobs under way that read volumes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub jobs: Vec<JobStatus>,
     /// The output ConfigMap that was written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<OutputStatus>,
@@ -71,6 +75,23 @@ pub struct OutputStatus {
     /// Its name.
     #[schemars(length(max = 253))]
     pub name: String,
+}
+
+/// A Job under way.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct JobStatus {
+    /// Its name.
+    #[schemars(length(max = 63))]
+    pub name: String,
+    /// The claim whose volume it reads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub claim_name: Option<String>,
+    /// The ConfigMap that it reads, where the operator does not send ConfigMaps itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub config_map_name: Option<String>,
 }
 
 /// What is known of one file.
@@ -108,6 +129,9 @@ pub struct FileStatus {
     /// When its upload ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uploaded_at: Option<Time>,
+    /// Since when it has been looked for and not been there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub missing_since: Option<Time>,
     /// Why it is not uploaded, in one word.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
@@ -141,6 +165,7 @@ impl FileStatus {
             size: None,
             sha256: None,
             uploaded_at: None,
+            missing_since: None,
             reason: None,
             message: None,
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
@@ -18,6 +19,7 @@ pub struct Metrics {
     attempts: Family<Labels, Counter>,
     sent: Counter,
     duration: Histogram,
+    workers: Family<Labels, Gauge>,
 }
 
 impl Default for Metrics {
@@ -34,7 +36,9 @@ impl Default for Metrics {
             Unit::Seconds,
             duration.clone(),
         );
-        Self { registry: Arc::new(registry), attempts, sent, duration }
+        let workers = Family::default();
+        registry.register("workers", "Workers that run, and resources' volumes that wait for one", workers.clone());
+        Self { registry: Arc::new(registry), attempts, sent, duration, workers }
     }
 }
 
@@ -44,6 +48,19 @@ impl Metrics {
         self.attempts.get_or_create(&[("reason", reason)]).inc();
         self.sent.inc_by(size);
         self.duration.observe(took.as_secs_f64());
+    }
+
+    /// Counts what a worker reports of a file: `reason`, and its `size` if it was uploaded.
+    pub fn reported(&self, reason: &'static str, size: u64) {
+        self.attempts.get_or_create(&[("reason", reason)]).inc();
+        self.sent.inc_by(size);
+    }
+
+    /// How many workers run now, and how many are waited for.
+    pub fn workers(&self, running: usize, queued: usize) {
+        for (state, number) in [("running", running), ("queued", queued)] {
+            self.workers.get_or_create(&[("state", state)]).set(i64::try_from(number).unwrap_or(i64::MAX));
+        }
     }
 
     /// All metrics as text.

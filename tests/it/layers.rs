@@ -17,7 +17,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("redact", &[]),
     ("resource", &[]),
     ("report", &[]),
-    ("plan", &["resource", "report"]),
+    ("plan", &["resource", "report", "redact"]),
     ("cyberun", &["redact"]),
     ("transfer", &["redact"]),
     ("delivery", &["cyberun", "transfer", "redact"]),

@@ -1,0 +1,124 @@
+//! How the operator works, as it is told on the command line: `controller` obeys it, `render` shows it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args};
+use http::Uri;
+
+use super::Usage;
+use crate::controller::Settings;
+use crate::plan::{Limits, WorkerSettings};
+
+/// The largest bundle that is written into each Job.
+const LARGEST_BUNDLE: usize = 32 * 1024;
+
+/// What workers are made with and how many there may be.
+#[derive(Args)]
+pub(super) struct Operating {
+    /// The image of the Pods that read volumes: the operator's own, best by its digest
+    #[arg(long, value_name = "IMAGE", default_value = concat!("fileupload-operator:", env!("CARGO_PKG_VERSION")))]
+    worker_image: String,
+    /// Send files of ConfigMaps from the operator itself; with false a worker Pod sends them too, and the operator
+    /// needs no right on Secrets
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set, default_value_t = true, num_args = 0..=1, default_missing_value = "true")]
+    direct_uploads: bool,
+    /// The most workers that run at the same time
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
+    max_workers: u16,
+    /// The most workers on one claim
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..))]
+    max_workers_per_claim: u16,
+    /// The most workers with one Secret's credential
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
+    max_workers_per_credential: u16,
+    /// How long a worker's Job may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 86400, value_parser = clap::value_parser!(u32).range(1..))]
+    worker_deadline: u32,
+    /// A Secret to pull the worker image with; it must exist in each namespace (repeatable)
+    #[arg(long, value_name = "NAME")]
+    worker_pull_secret: Vec<String>,
+    /// A label for workers' Jobs and Pods (repeatable)
+    #[arg(long, value_name = "KEY=VALUE")]
+    worker_label: Vec<String>,
+    /// Certificates to trust besides the system's, for the operator and its workers: a PEM file of at most 32 KiB
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    #[command(flatten)]
+    proxies: Proxies,
+}
+
+/// The proxy of the environment, which workers get too.
+#[derive(Args)]
+struct Proxies {
+    #[arg(long = "https-proxy-is-read-from-the-environment", env = "HTTPS_PROXY", hide = true)]
+    https: Option<String>,
+    #[arg(long = "http-proxy-is-read-from-the-environment", env = "HTTP_PROXY", hide = true)]
+    http: Option<String>,
+    #[arg(long = "no-proxy-is-read-from-the-environment", env = "NO_PROXY", hide = true)]
+    no: Option<String>,
+}
+
+impl Operating {
+    /// The settings, for the API at `api_url`.
+    pub(super) fn settings(&self, api_url: &str, allow_http: bool) -> Result<Settings, Usage> {
+        Ok(Settings {
+            direct: self.direct_uploads,
+            limits: Limits {
+                total: self.max_workers.into(),
+                per_claim: self.max_workers_per_claim.into(),
+                per_credential: self.max_workers_per_credential.into(),
+            },
+            worker: WorkerSettings {
+                api_url: api_url.trim().to_owned(),
+                allow_http,
+                image: self.worker_image.clone(),
+                deadline: self.worker_deadline.into(),
+                pull_secrets: self.worker_pull_secret.clone(),
+                labels: self.labels()?,
+                ca_pem: self.ca_pem()?,
+                proxies: self.proxies.environment()?,
+            },
+        })
+    }
+
+    fn labels(&self) -> Result<BTreeMap<String, String>, Usage> {
+        let split = |label: &String| {
+            let pair = label.split_once('=').filter(|(key, _)| !key.is_empty());
+            let (key, value) = pair.ok_or_else(|| Usage(format!("--worker-label {label}: write KEY=VALUE")))?;
+            Ok((key.to_owned(), value.to_owned()))
+        };
+        self.worker_label.iter().map(split).collect()
+    }
+
+    fn ca_pem(&self) -> Result<Option<String>, Usage> {
+        let Some(path) = &self.ca_file else { return Ok(None) };
+        let pem = fs::read_to_string(path).map_err(|error| Usage(format!("--ca-file {}: {error}", path.display())))?;
+        if pem.len() > LARGEST_BUNDLE {
+            let fix = "name only the authorities that the API and the storage need";
+            return Err(Usage(format!("--ca-file {}: more than 32 KiB: {fix}", path.display())));
+        }
+        Ok(Some(pem))
+    }
+}
+
+impl Proxies {
+    /// The variables that a worker gets. A password among them could be read by everyone who may read Jobs.
+    fn environment(&self) -> Result<BTreeMap<String, String>, Usage> {
+        let given = [("HTTPS_PROXY", &self.https), ("HTTP_PROXY", &self.http), ("NO_PROXY", &self.no)];
+        let given = given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?)));
+        let environment: BTreeMap<_, _> = given.filter(|(_, value)| !value.is_empty()).collect();
+        let has_user = |value: &String| {
+            value
+                .parse::<Uri>()
+                .is_ok_and(|uri| uri.authority().is_some_and(|authority| authority.as_str().contains('@')))
+        };
+        match environment.iter().find(|(name, value)| *name != "NO_PROXY" && has_user(value)) {
+            Some((name, _)) => Err(Usage(format!(
+                "{name} holds a user or password, which everyone who may read Jobs would see: name a proxy that needs none"
+            ))),
+            None => Ok(environment),
+        }
+    }
+}
