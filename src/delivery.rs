@@ -211,8 +211,10 @@ fn of_api(error: &cyberun::Error) -> Failure {
 
 fn of_source(error: &SourceError) -> Failure {
     let reason = match error {
-        SourceError::NotFound(_) => Reason::FileNotFound,
-        SourceError::NotAFile { .. } => Reason::NotAFile,
+        SourceError::NotFound { .. } => Reason::FileNotFound,
+        // A name that no file can have needs a person, as a directory does.
+        SourceError::NotAFile { .. } | SourceError::NameTooLong(_) => Reason::NotAFile,
+        SourceError::Escapes { .. } => Reason::PathEscapes,
         SourceError::PermissionDenied { .. } | SourceError::Unreachable(_) => Reason::PermissionDenied,
         SourceError::TooLarge(_) => Reason::TooLarge,
         SourceError::Changed(_) | SourceError::Read { .. } => Reason::SourceChanged,

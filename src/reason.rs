@@ -91,6 +91,8 @@ reasons! {
     PermissionDenied: Stalled, File;
     /// The path names something that is not a regular file.
     NotAFile: Stalled, File;
+    /// The path, or a symbolic link on it, leads out of the volume.
+    PathEscapes: Stalled, File;
     /// The output ConfigMap exists and is not ours to write.
     OutputConflict: Stalled, Resource;
 
