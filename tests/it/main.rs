@@ -1,6 +1,6 @@
 //! The crate from outside: over real sockets against the double of Cyberun, and as a process.
 //!
-//! `delivery`, `wire` and `api` use the library, `cli`, `credentials`, `refusal` and `tls` the program, and
+//! `delivery`, `wire`, `api` and `beneath` use the library, `cli`, `credentials`, `refusal` and `tls` the program, and
 //! `seaweedfs` the program against a store that is none of ours. `layers` reads the source itself. Nothing here needs
 //! Kubernetes; that is `tests/e2e`.
 
@@ -11,6 +11,7 @@
 )]
 
 mod api;
+mod beneath;
 mod cli;
 mod credentials;
 mod delivery;
@@ -25,6 +26,8 @@ mod seaweedfs;
 mod secrets;
 mod sender;
 mod terminal;
+mod thread;
 mod tls;
+mod watch;
 mod weed;
 mod wire;

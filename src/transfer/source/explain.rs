@@ -50,6 +50,8 @@ pub(super) fn refused(place: &Place, tree: &Tree, path: &Path, error: io::Error)
         _ if path.to_string_lossy().contains('\0') => {
             SourceError::NotFound { path: place.show(), hint: ": no name holds a NUL character".into() }
         }
+        // What had been a link when it was met was none when cap-std came to read it.
+        Some(Errno::INVAL) => SourceError::Changed(place.show()),
         _ => place.failed(error),
     }
 }
