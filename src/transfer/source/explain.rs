@@ -87,10 +87,7 @@ fn hint(dir: &Dir, obstacle: Obstacle, length: usize) -> String {
         _ => return format!("; {RELATIVE}"),
     };
     let link = link.map(|link| format!(": its symbolic link {} leads to nothing", name(&link))).unwrap_or_default();
-    let it = match folder.as_os_str().is_empty() {
-        true => "which".into(),
-        false => format!("and its folder {}/", name(&folder)),
-    };
+    let it = if folder.as_os_str().is_empty() { "which".into() } else { format!("and its folder {}/", name(&folder)) };
     let hint = format!("{link}; {RELATIVE}, {it}");
     let room = MESSAGE.saturating_sub(length + hint.chars().count());
     format!("{hint} {}", content(dir, &folder, room))
