@@ -211,8 +211,10 @@ fn of_api(error: &cyberun::Error) -> Failure {
 
 fn of_source(error: &SourceError) -> Failure {
     let reason = match error {
-        SourceError::NotFound(_) => Reason::FileNotFound,
-        SourceError::NotAFile { .. } => Reason::NotAFile,
+        SourceError::NotFound { .. } => Reason::FileNotFound,
+        // A name that no file can have needs a person, as a directory does.
+        SourceError::NotAFile { .. } | SourceError::NameTooLong(_) => Reason::NotAFile,
+        SourceError::Escapes { .. } => Reason::PathEscapes,
         SourceError::PermissionDenied { .. } | SourceError::Unreachable(_) => Reason::PermissionDenied,
         SourceError::TooLarge(_) => Reason::TooLarge,
         SourceError::Changed(_) | SourceError::Read { .. } => Reason::SourceChanged,
@@ -231,4 +233,35 @@ fn of_storage(error: transfer::Error) -> Failure {
         transfer::Error::Refused(_) | transfer::Error::Unexpected(_) => (Reason::StorageRefused, None),
     };
     Failure { reason, message, retry_after }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_a_source_decides_who_must_act() {
+        let path = || "a.txt".to_owned();
+        for (error, reason, class) in [
+            (SourceError::NotFound { path: path(), hint: String::new() }, Reason::FileNotFound, Class::Backoff),
+            (SourceError::NotAFile { path: path(), kind: "directory" }, Reason::NotAFile, Class::Stalled),
+            (SourceError::NameTooLong(path()), Reason::NotAFile, Class::Stalled),
+            (SourceError::Escapes { path: path(), why: String::new() }, Reason::PathEscapes, Class::Stalled),
+            (SourceError::Unreachable(path()), Reason::PermissionDenied, Class::Stalled),
+            (SourceError::TooLarge(path()), Reason::TooLarge, Class::Stalled),
+            (SourceError::Changed(path()), Reason::SourceChanged, Class::Backoff),
+            // A disk that fails or a server that is away may come back.
+            (
+                SourceError::Read { path: path(), error: io::Error::from_raw_os_error(5) },
+                Reason::SourceChanged,
+                Class::Backoff,
+            ),
+        ] {
+            let failure = of_source(&error);
+            assert_eq!((failure.reason, failure.reason.class()), (reason, class), "{error}");
+            assert_eq!(failure.message, error.to_string());
+        }
+    }
 }

@@ -107,6 +107,8 @@ reasons! {
     FileNeverAppeared: Stalled, File;
     /// The worker wrote a report that this version of the operator does not know.
     ReportUnsupported: Stalled, File;
+    /// The path, or a symbolic link on it, leads out of the volume.
+    PathEscapes: Stalled, File;
     /// The output ConfigMap exists and is not ours to write.
     OutputConflict: Stalled, Resource;
 

@@ -164,7 +164,7 @@ fn entry(file_name: String, delivered: Delivered, uploaded_at: &str) -> Entry {
 
 fn parcel(file: &Named) -> Parcel {
     Parcel {
-        source: Source::File(file.path.clone()),
+        source: Source::file(&file.path),
         file_name: file.file_name.clone(),
         content_type: None,
         sent: Arc::default(),

@@ -49,7 +49,7 @@ async fn send(context: &Context, upload: &FileUpload, plan: &Plan, material: &Ma
         let file = upload.spec.files.iter().find(|file| file.name == *name);
         let (Some(file), Some(bytes)) = (file, material.bytes.get(name)) else { continue };
         let parcel = Parcel {
-            source: Source::Bytes(bytes.clone()),
+            source: Source::bytes(bytes.clone()),
             file_name: file.effective_name().to_owned(),
             content_type: file.content_type.clone(),
             sent: Arc::default(),

@@ -2,79 +2,41 @@
 //!
 //! A file that was just touched is left to settle, and one whose size, mtime or inode changed while it was
 //! read is reported as changed: a key must stand for content that existed at one moment. Only regular
-//! files are opened; opening a pipe never blocks.
+//! files are opened, and of a source beneath a root only those that no link or `..` leads to from outside: what asks
+//! for a file of a volume may not be what may read the rest of the pod.
 
-use std::fs::{File, Metadata, OpenOptions};
-use std::io::{self, ErrorKind};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::fs::File;
+use std::io::ErrorKind;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use thiserror::Error;
 
-/// A file touched more recently than this may still be being written.
-const FRESH: Duration = Duration::from_secs(10);
-/// Two looks this far apart must agree.
-const SETTLE: Duration = Duration::from_secs(5);
-/// A file that has not settled by then is given up for this attempt.
-const SETTLE_LIMIT: Duration = Duration::from_mins(1);
+pub use self::error::SourceError;
+use self::place::{Place, Stamp};
+use self::settle::Memory;
+
+mod error;
+mod explain;
+mod place;
+mod settle;
+mod walk;
+
 /// How much of the beginning is looked at to tell the content type.
 const HEAD: usize = 8 * 1024;
-/// The most that one S3 PUT takes, in bytes (5 GiB, which S3's documentation calls 5 GB).
-const LARGEST_PUT: u64 = 5 * 1024 * 1024 * 1024;
 
 /// Something that can be opened for one attempt after another.
 #[derive(Clone, Debug)]
-pub enum Source {
-    /// Bytes in memory.
-    Bytes(Bytes),
-    /// A file, by its path.
-    File(PathBuf),
-}
+pub struct Source(Content);
 
-/// Why a source cannot be sent.
-#[derive(Debug, Error)]
-pub enum SourceError {
-    /// Nothing is there.
-    #[error("{0}: no such file")]
-    NotFound(String),
-    /// A directory, socket, pipe or device.
-    #[error("{path}: is a {kind}, not a regular file")]
-    NotAFile {
-        /// What was to be opened.
-        path: String,
-        /// What it is.
-        kind: &'static str,
-    },
-    /// There, but not for us.
-    #[error("{path}: permission denied: it belongs to uid {owner} with mode {mode:04o}, and we run as uid {us}")]
-    PermissionDenied {
-        /// What was to be opened.
-        path: String,
-        /// The owner's uid.
-        owner: u32,
-        /// The permission bits.
-        mode: u32,
-        /// Our own effective uid.
-        us: u32,
-    },
-    /// Not even its owner can be read, as with a folder that may not be entered.
-    #[error("{0}: permission denied")]
-    Unreachable(String),
-    /// Larger than one PUT can be.
-    #[error("{0}: larger than 5 GiB, the most that one S3 PUT takes")]
-    TooLarge(String),
-    /// Written to, replaced or deleted while it was read.
-    #[error("{0}: changed while it was read; it is sent once it is left alone")]
-    Changed(String),
-    /// The disk or mount failed.
-    #[error("{path}: cannot be read: {error}")]
-    Read {
-        /// What was to be read.
-        path: String,
-        /// What the system said.
-        error: io::Error,
+#[derive(Clone, Debug)]
+enum Content {
+    Bytes(Bytes),
+    File {
+        place: Place,
+        /// What has been seen of it, by all clones; `None` if it needs no settling.
+        memory: Option<Arc<Memory>>,
     },
 }
 
@@ -89,44 +51,82 @@ pub struct Opened {
 #[derive(Debug)]
 enum Reader {
     Bytes(Bytes),
-    File { file: File, path: PathBuf, stamp: Stamp },
-}
-
-/// What must not change while a file is read.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct Stamp {
-    size: u64,
-    modified: (i64, i64),
-    inode: (u64, u64),
-}
-
-impl Stamp {
-    fn of(metadata: &Metadata) -> Self {
-        Self {
-            size: metadata.size(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            inode: (metadata.dev(), metadata.ino()),
-        }
-    }
+    File { file: File, place: Place, stamp: Stamp },
 }
 
 impl Source {
+    /// Bytes in memory.
+    pub fn bytes(bytes: impl Into<Bytes>) -> Self {
+        Self(Content::Bytes(bytes.into()))
+    }
+
+    /// The file at a path, wherever it leads.
+    pub fn file(path: impl Into<PathBuf>) -> Self {
+        Self::at(Place::Anywhere(path.into()))
+    }
+
+    /// The file at `path` in the folder `root`, and never one outside of it.
+    ///
+    /// Symbolic links are followed as long as they stay beneath `root`; an absolute link never does, even if it
+    /// names a path of this volume: it means another file wherever the volume is mounted elsewhere. Other file systems
+    /// that are mounted beneath `root` belong to it.
+    pub fn beneath(root: impl Into<PathBuf>, path: &str) -> Self {
+        Self::at(Place::Beneath { root: root.into(), path: path.to_owned() })
+    }
+
+    fn at(place: Place) -> Self {
+        Self(Content::File { place, memory: Some(Arc::default()) })
+    }
+
+    /// The same source, of which it is known that nobody is writing to it.
+    #[must_use]
+    pub fn settled(self) -> Self {
+        Self(match self.0 {
+            Content::File { place, .. } => Content::File { place, memory: None },
+            bytes @ Content::Bytes(_) => bytes,
+        })
+    }
+
+    /// Waits until the source has settled or cannot be sent, which opening it then tells.
+    ///
+    /// Opening waits by itself; this lets many sources settle at the same time before the first is opened.
+    pub async fn settle(&self) {
+        // Opening looks again, so that an error here is not lost.
+        let _ = self.left_alone().await;
+    }
+
+    async fn left_alone(&self) -> Result<(), SourceError> {
+        match &self.0 {
+            Content::File { place, memory: Some(memory) } => memory.settle(place).await,
+            _ => Ok(()),
+        }
+    }
+
     /// Opens the source, once it has settled.
     pub async fn open(&self) -> Result<Opened, SourceError> {
-        match self {
-            Self::Bytes(bytes) => {
+        self.left_alone().await?;
+        match &self.0 {
+            Content::Bytes(bytes) => {
                 let head = bytes[..bytes.len().min(HEAD)].to_vec();
                 Ok(Opened { reader: Reader::Bytes(bytes.clone()), size: bytes.len() as u64, head })
             }
-            Self::File(path) => {
-                settle(path).await?;
-                open_file(path)
-            }
+            Content::File { place, .. } => Opened::file(place),
         }
     }
 }
 
 impl Opened {
+    fn file(place: &Place) -> Result<Self, SourceError> {
+        let (file, metadata) = place.hold()?.open(place)?;
+        let size = metadata.len();
+        let reader = Reader::File { file, place: place.clone(), stamp: Stamp::of(&metadata) };
+        let mut opened = Self { reader, size, head: Vec::new() };
+        let mut head = vec![0; HEAD.min(usize::try_from(size).unwrap_or(HEAD))];
+        opened.read_exact_at(&mut head, 0)?;
+        opened.head = head;
+        Ok(opened)
+    }
+
     /// The size in bytes.
     pub fn size(&self) -> u64 {
         self.size
@@ -146,112 +146,37 @@ impl Opened {
                 buffer.copy_from_slice(slice.ok_or_else(|| SourceError::Changed("the source".into()))?);
                 Ok(())
             }
-            Reader::File { file, path, .. } => file.read_exact_at(buffer, offset).map_err(|error| match error.kind() {
-                ErrorKind::UnexpectedEof => SourceError::Changed(show(path)),
-                _ => SourceError::Read { path: show(path), error },
-            }),
+            Reader::File { file, place, .. } => {
+                file.read_exact_at(buffer, offset).map_err(|error| match error.kind() {
+                    ErrorKind::UnexpectedEof => SourceError::Changed(place.show()),
+                    _ => place.failed(error),
+                })
+            }
         }
     }
 
     /// Whether what was read is still what is there: the open file and the one now at its path.
     pub fn check_unchanged(&self) -> Result<(), SourceError> {
-        let Reader::File { file, path, stamp } = &self.reader else { return Ok(()) };
-        let same = |metadata: io::Result<Metadata>| metadata.is_ok_and(|metadata| Stamp::of(&metadata) == *stamp);
-        if same(file.metadata()) && same(std::fs::metadata(path)) {
+        let Reader::File { file, place, stamp } = &self.reader else { return Ok(()) };
+        let still_open = file.metadata().is_ok_and(|metadata| Stamp::of(&metadata) == *stamp);
+        if still_open && place.hold().is_ok_and(|held| held.stamp() == *stamp) {
             Ok(())
         } else {
-            Err(SourceError::Changed(show(path)))
+            Err(SourceError::Changed(place.show()))
         }
     }
-}
-
-async fn settle(path: &Path) -> Result<(), SourceError> {
-    let mut before = examine(path)?;
-    let mut waited = Duration::ZERO;
-    while before.modified().is_ok_and(is_fresh) {
-        tokio::time::sleep(SETTLE).await;
-        waited += SETTLE;
-        let now = examine(path)?;
-        if Stamp::of(&now) == Stamp::of(&before) {
-            return Ok(());
-        }
-        if waited >= SETTLE_LIMIT {
-            return Err(SourceError::Changed(show(path)));
-        }
-        before = now;
-    }
-    Ok(())
-}
-
-/// A time in the future, from another host's clock, counts as fresh.
-fn is_fresh(modified: SystemTime) -> bool {
-    SystemTime::now().duration_since(modified).unwrap_or_default() < FRESH
-}
-
-/// The metadata of a regular file of a size that can be sent.
-fn examine(path: &Path) -> Result<Metadata, SourceError> {
-    let metadata = std::fs::metadata(path).map_err(|error| match error.kind() {
-        ErrorKind::NotFound | ErrorKind::NotADirectory => SourceError::NotFound(show(path)),
-        ErrorKind::PermissionDenied => SourceError::Unreachable(show(path)),
-        _ => SourceError::Read { path: show(path), error },
-    })?;
-    check(path, &metadata)?;
-    Ok(metadata)
-}
-
-fn check(path: &Path, metadata: &Metadata) -> Result<(), SourceError> {
-    use std::os::unix::fs::FileTypeExt;
-    let kind = metadata.file_type();
-    let kind = match () {
-        () if kind.is_file() => None,
-        () if kind.is_dir() => Some("directory"),
-        () if kind.is_socket() => Some("socket"),
-        () if kind.is_fifo() => Some("named pipe"),
-        () => Some("device"),
-    };
-    match kind {
-        Some(kind) => Err(SourceError::NotAFile { path: show(path), kind }),
-        None if metadata.len() > LARGEST_PUT => Err(SourceError::TooLarge(show(path))),
-        None => Ok(()),
-    }
-}
-
-fn open_file(path: &Path) -> Result<Opened, SourceError> {
-    let nonblock = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    let file = OpenOptions::new().read(true).custom_flags(nonblock).open(path).map_err(|error| refused(path, error))?;
-    let metadata = file.metadata().map_err(|error| SourceError::Read { path: show(path), error })?;
-    check(path, &metadata)?;
-    let size = metadata.len();
-    let reader = Reader::File { file, path: path.to_owned(), stamp: Stamp::of(&metadata) };
-    let mut opened = Opened { reader, size, head: Vec::new() };
-    let mut head = vec![0; HEAD.min(usize::try_from(size).unwrap_or(HEAD))];
-    opened.read_exact_at(&mut head, 0)?;
-    opened.head = head;
-    Ok(opened)
-}
-
-fn refused(path: &Path, error: io::Error) -> SourceError {
-    match (error.kind(), std::fs::metadata(path)) {
-        (ErrorKind::NotFound, _) => SourceError::NotFound(show(path)),
-        (ErrorKind::PermissionDenied, Ok(metadata)) => SourceError::PermissionDenied {
-            path: show(path),
-            owner: metadata.uid(),
-            mode: metadata.mode() & 0o7777,
-            us: rustix::process::geteuid().as_raw(),
-        },
-        (ErrorKind::PermissionDenied, Err(_)) => SourceError::Unreachable(show(path)),
-        _ => SourceError::Read { path: show(path), error },
-    }
-}
-
-fn show(path: &Path) -> String {
-    path.display().to_string()
 }
 
 #[cfg(test)]
 mod tests {
     use std::io::Write;
+    use std::path::Path;
+    use std::time::{Duration, SystemTime};
 
+    use tokio::time::Instant;
+
+    use super::place::LARGEST_PUT;
+    use super::settle::{SETTLE, SETTLE_LIMIT};
     use super::*;
 
     fn aged_file(content: &[u8]) -> tempfile::NamedTempFile {
@@ -266,7 +191,7 @@ mod tests {
     }
 
     async fn open(path: &Path) -> Result<Opened, SourceError> {
-        Source::File(path.to_owned()).open().await
+        Source::file(path).open().await
     }
 
     #[tokio::test]
@@ -277,17 +202,99 @@ mod tests {
         opened.check_unchanged().unwrap();
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_fresh_file_is_left_to_settle() {
+    fn fresh_file() -> tempfile::NamedTempFile {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(b"half").unwrap();
-        let begun = tokio::time::Instant::now();
-        open(file.path()).await.unwrap();
-        assert!(begun.elapsed() >= SETTLE, "two looks that agree");
+        // Fresh for as long as the test runs, as with another host's clock.
+        file.as_file().set_modified(SystemTime::now() + Duration::from_hours(1)).unwrap();
+        file
+    }
+
+    /// How long it takes to open a source, on the paused clock.
+    async fn wait_of(source: &Source) -> Duration {
+        let begun = Instant::now();
+        source.open().await.unwrap();
+        begun.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fresh_file_is_left_to_settle() {
+        let file = fresh_file();
+        assert!(wait_of(&Source::file(file.path())).await >= SETTLE, "two looks that agree");
         age(&file);
-        let begun = tokio::time::Instant::now();
-        open(file.path()).await.unwrap();
-        assert!(begun.elapsed() < SETTLE, "an old file is not waited for");
+        assert!(wait_of(&Source::file(file.path())).await < SETTLE, "an old file is not waited for");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_has_settled_is_not_waited_for_again_until_it_changes() {
+        let file = fresh_file();
+        let source = Source::file(file.path());
+        let clone = source.clone();
+        assert!(wait_of(&source).await >= SETTLE);
+        assert!(wait_of(&source).await < SETTLE, "the second attempt");
+        assert!(wait_of(&clone).await < SETTLE, "an attempt by a clone");
+        file.as_file().set_len(2).unwrap();
+        assert!(wait_of(&clone).await >= SETTLE, "after a change");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_attempt_long_after_a_first_look_does_not_wait() {
+        let file = fresh_file();
+        let source = Source::file(file.path());
+        let look = tokio::time::timeout(Duration::from_secs(1), source.settle());
+        assert!(look.await.is_err(), "the look ends before the file has settled");
+        tokio::time::sleep(SETTLE).await;
+        assert!(wait_of(&source).await < SETTLE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_sources_settle_in_the_time_of_one() {
+        let files: Vec<_> = (0..8).map(|_| fresh_file()).collect();
+        let sources: Vec<_> = files.iter().map(|file| Source::file(file.path())).collect();
+        let begun = Instant::now();
+        futures::future::join_all(sources.iter().map(Source::settle)).await;
+        assert!((SETTLE..SETTLE * 2).contains(&begun.elapsed()));
+        for source in &sources {
+            assert!(wait_of(source).await < SETTLE);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_source_that_needs_no_settling_never_waits() {
+        let file = fresh_file();
+        let source = Source::file(file.path()).settled();
+        let begun = Instant::now();
+        source.settle().await;
+        source.open().await.unwrap();
+        assert!(begun.elapsed() < SETTLE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_is_written_all_the_time_is_given_up_after_a_minute() {
+        let mut file = fresh_file();
+        let source = Source::file(file.path());
+        let begun = Instant::now();
+        let writing = async {
+            loop {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                file.write_all(b"more").unwrap();
+            }
+        };
+        let error = tokio::select! {
+            result = source.open() => result.unwrap_err(),
+            () = writing => unreachable!("it has no end"),
+        };
+        assert!(matches!(error, SourceError::Changed(_)), "{error}");
+        assert!((SETTLE_LIMIT..SETTLE_LIMIT * 2).contains(&begun.elapsed()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn settling_ends_where_there_is_nothing_to_send() {
+        let folder = tempfile::tempdir().unwrap();
+        let begun = Instant::now();
+        Source::file(folder.path()).settle().await;
+        Source::file(folder.path().join("none")).settle().await;
+        assert!(begun.elapsed() < SETTLE);
     }
 
     #[tokio::test]
@@ -327,8 +334,8 @@ mod tests {
             let error = open(path).await.unwrap_err().to_string();
             assert!(error.contains(&format!("is a {kind}, not a regular file")), "{error}");
         }
-        assert!(matches!(open(&folder.path().join("none")).await, Err(SourceError::NotFound(_))));
-        assert!(matches!(open(&socket.join("below")).await, Err(SourceError::NotFound(_))));
+        assert!(matches!(open(&folder.path().join("none")).await, Err(SourceError::NotFound { .. })));
+        assert!(matches!(open(&socket.join("below")).await, Err(SourceError::NotFound { .. })));
     }
 
     #[tokio::test]

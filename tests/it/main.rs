@@ -1,8 +1,8 @@
 //! The crate from outside: over real sockets against the double of Cyberun, and as a process.
 //!
-//! `delivery`, `wire` and `api` use the library, `cli`, `credentials`, `refusal` and `tls` the program, and
-//! `seaweedfs` the program against a store that is none of ours. `layers` reads the source itself. Nothing here needs
-//! Kubernetes; that is `tests/e2e`.
+//! `delivery`, `wire`, `api`, `beneath` and `hostile` use the library, `cli`, `credentials`, `refusal` and `tls` the
+//! program, and `seaweedfs` the program against a store that is none of ours. `layers` reads the source itself. Nothing
+//! here needs Kubernetes; that is `tests/e2e`.
 
 #![expect(
     clippy::unwrap_used,
@@ -11,10 +11,12 @@
 )]
 
 mod api;
+mod beneath;
 mod cli;
 mod credentials;
 mod delivery;
 mod files;
+mod hostile;
 mod keys_dir;
 mod layers;
 mod plan;
@@ -25,6 +27,9 @@ mod seaweedfs;
 mod secrets;
 mod sender;
 mod terminal;
+mod thread;
 mod tls;
+mod volume;
+mod watch;
 mod weed;
 mod wire;

@@ -45,7 +45,7 @@ async fn a_second_put_is_refused(weed: &Weed) {
         let key = format!("inputs/team/token/{size}.bin");
         let url = PresignedUrl::parse(&weed.sign_put(&key, size)).unwrap();
         let put = async |content: Vec<u8>| {
-            let opened = Arc::new(Source::Bytes(content.into()).open().await.unwrap());
+            let opened = Arc::new(Source::bytes(content).open().await.unwrap());
             client.put(&url, &HeaderMap::new(), &opened, &Arc::default()).await
         };
         put(bytes(size)).await.unwrap();

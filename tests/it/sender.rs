@@ -33,12 +33,12 @@ impl Sender {
 
     /// One attempt to deliver these bytes.
     pub(crate) async fn send(&self, content: impl Into<Bytes>) -> Result<Delivered, Failure> {
-        self.attempt(Source::Bytes(content.into())).await
+        self.attempt(Source::bytes(content)).await
     }
 
     /// One attempt to deliver this file.
     pub(crate) async fn send_file(&self, path: PathBuf) -> Result<Delivered, Failure> {
-        self.attempt(Source::File(path)).await
+        self.attempt(Source::file(path)).await
     }
 
     async fn attempt(&self, source: Source) -> Result<Delivered, Failure> {

@@ -1,0 +1,61 @@
+//! Waiting until a file is left alone: it was not touched of late, or two looks some seconds apart agree.
+//!
+//! What was seen is remembered for all clones of a source, so that a later attempt does not wait again for a file that
+//! has not changed since. Nothing is held open while it waits.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use super::error::SourceError;
+use super::place::{Place, Stamp};
+
+/// A file touched more recently than this may still be being written.
+const FRESH: Duration = Duration::from_secs(10);
+/// Two looks this far apart must agree.
+pub(super) const SETTLE: Duration = Duration::from_secs(5);
+/// A file that has not settled by then is given up for this attempt.
+pub(super) const SETTLE_LIMIT: Duration = Duration::from_mins(1);
+
+/// The last stamp that was seen, and since when.
+#[derive(Debug, Default)]
+pub(super) struct Memory(Mutex<Option<(Stamp, Instant)>>);
+
+impl Memory {
+    /// Since when this stamp has been the one that is seen.
+    fn since(&self, stamp: Stamp) -> Instant {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match *last {
+            Some((seen, since)) if seen == stamp => since,
+            _ => {
+                let now = Instant::now();
+                *last = Some((stamp, now));
+                now
+            }
+        }
+    }
+
+    /// Returns once the file at `place` is left alone, or with the reason why it cannot be sent.
+    pub(super) async fn settle(&self, place: &Place) -> Result<(), SourceError> {
+        let begun = Instant::now();
+        loop {
+            let Some(stamp) = fresh(place)? else { return Ok(()) };
+            let since = self.since(stamp);
+            if since.elapsed() >= SETTLE {
+                return Ok(());
+            }
+            if begun.elapsed() >= SETTLE_LIMIT {
+                return Err(SourceError::Changed(place.show()));
+            }
+            tokio::time::sleep_until(since + SETTLE).await;
+        }
+    }
+}
+
+/// The stamp of a file that was touched of late. A time in the future, from another host's clock, counts as such.
+fn fresh(place: &Place) -> Result<Option<Stamp>, SourceError> {
+    let held = place.hold()?;
+    let age = |modified| SystemTime::now().duration_since(modified).unwrap_or_default();
+    Ok(held.metadata.modified().is_ok_and(|modified| age(modified) < FRESH).then(|| held.stamp()))
+}
