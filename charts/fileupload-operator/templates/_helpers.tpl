@@ -33,6 +33,66 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- end -}}
 
+{{- define "fileupload-operator.image" -}}
+{{- $repository := required "image.repository is needed: where the nodes find the image" .Values.image.repository -}}
+{{- with .Values.image.digest -}}
+{{- printf "%s@%s" $repository . -}}
+{{- else -}}
+{{- printf "%s:%s" $repository (default .Chart.AppVersion .Values.image.tag) -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* Only what differs from the program's own defaults, so that these are in one place. */ -}}
+{{- define "fileupload-operator.arguments" -}}
+{{- $arguments := list "controller" -}}
+{{- $url := required "apiUrl is needed: the Cyberun API, with its /api/v1" .Values.apiUrl -}}
+{{- $arguments = append $arguments (printf "--api-url=%s" $url) -}}
+{{- range .Values.watchNamespaces -}}
+{{- $arguments = append $arguments (printf "--namespace=%s" .) -}}
+{{- end -}}
+{{- if .Values.allowHttp -}}
+{{- $arguments = append $arguments "--allow-http" -}}
+{{- end -}}
+{{- if not .Values.directUploads -}}
+{{- $arguments = append $arguments "--direct-uploads=false" -}}
+{{- end -}}
+{{- $numbers := dict "max-workers" (list .Values.workers.max 64) "max-workers-per-claim" (list .Values.workers.maxPerClaim 4) "max-workers-per-credential" (list .Values.workers.maxPerCredential 8) -}}
+{{- range $flag, $pair := $numbers -}}
+{{- if ne (first $pair | int) (last $pair) -}}
+{{- $arguments = append $arguments (printf "--%s=%d" $flag (first $pair | int)) -}}
+{{- end -}}
+{{- end -}}
+{{- with .Values.workers.deadlineSeconds -}}
+{{- $arguments = append $arguments (printf "--worker-deadline=%d" (int .)) -}}
+{{- end -}}
+{{- range .Values.workers.pullSecrets -}}
+{{- $arguments = append $arguments (printf "--worker-pull-secret=%s" .) -}}
+{{- end -}}
+{{- range $key, $value := .Values.workers.labels -}}
+{{- $arguments = append $arguments (printf "--worker-label=%s=%s" $key $value) -}}
+{{- end -}}
+{{- if .Values.caBundle -}}
+{{- $arguments = append $arguments "--ca-file=/etc/fileupload/ca.crt" -}}
+{{- end -}}
+{{- if ne .Values.logFormat "json" -}}
+{{- $arguments = append $arguments (printf "--log-format=%s" .Values.logFormat) -}}
+{{- end -}}
+{{- if ne .Values.logLevel "info" -}}
+{{- $arguments = append $arguments (printf "--log-level=%s" .Values.logLevel) -}}
+{{- end -}}
+{{- concat $arguments .Values.extraArgs | toYaml -}}
+{{- end -}}
+
+{{- define "fileupload-operator.proxy" -}}
+{{- $variables := list -}}
+{{- range $name, $value := dict "HTTPS_PROXY" .Values.proxy.https "HTTP_PROXY" .Values.proxy.http "NO_PROXY" .Values.proxy.noProxy -}}
+{{- if $value -}}
+{{- $variables = append $variables (dict "name" $name "value" $value) -}}
+{{- end -}}
+{{- end -}}
+{{- with $variables }}{{ toYaml . }}{{ end -}}
+{{- end -}}
+
 {{- /* What the operator may do in each namespace that it serves. */ -}}
 {{- define "fileupload-operator.rules" -}}
 # What it serves. It never writes a spec.
@@ -43,6 +103,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 - apiGroups: [cyberun.cloud]
   resources: [fileuploads/status]
   verbs: [patch]
+{{- if .Values.directUploads }}
 # The token for Cyberun, one named Secret at a time: it can neither list nor watch them.
 - apiGroups: [""]
   resources: [secrets]
@@ -50,12 +111,25 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   resourceNames: {{- toYaml . | nindent 4 }}
   {{- end }}
   verbs: [get]
+{{- end }}
 # Files to upload are read from them, keys written to those with its label: created, patched, withdrawn.
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [get, list, watch, create, patch, delete]
-# Tells of each transition; a repeated one is counted by a patch.
+# A worker starts once its claim is bound, on the node that has it.
+- apiGroups: [""]
+  resources: [persistentvolumeclaims]
+  verbs: [list, watch]
+# Who uses a claim, and where; what a worker's pod has to report.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list, watch]
+# The workers themselves. What is done is deleted, never changed.
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [create, get, list, watch, delete]
+# Why a worker has no pod is read from them. Tells of each transition; a repeated one is counted by a patch.
 - apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [list, create, patch]
 {{- end -}}

@@ -99,8 +99,13 @@ impl Cluster {
         Ok(config.to_string())
     }
 
-    /// The chart's manifests for a namespace, with these values (`PATH=JSON`).
+    /// The chart's manifests for a namespace but for the operator itself, with these values (`PATH=JSON`).
     pub fn chart_in(&self, namespace: &str, values: &[&str]) -> anyhow::Result<String> {
+        let manifests = self.template(namespace, values)?;
+        Ok(manifests.split_inclusive("\n---\n").filter(|manifest| !manifest.contains("\nkind: Deployment\n")).collect())
+    }
+
+    fn template(&self, namespace: &str, values: &[&str]) -> anyhow::Result<String> {
         let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../../charts/fileupload-operator");
         let mut command = Command::new(&self.helm);
         command.args(["template", RELEASE, chart, "--namespace", namespace]);
