@@ -20,6 +20,7 @@ pub mod delivery;
 pub mod plan;
 pub mod reason;
 pub mod redact;
+pub mod report;
 pub mod resource;
 pub mod telemetry;
 pub mod transfer;

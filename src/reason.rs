@@ -65,6 +65,8 @@ reasons! {
     Uploaded: Done, File;
     /// The file is being sent, or is about to be.
     Uploading: Working, File;
+    /// The worker's report has no room for more; another worker is launched for the rest at once.
+    ReportFull: Working, File;
 
     /// The credentials Secret does not exist.
     SecretNotFound: Waiting, Resource;

@@ -1,0 +1,123 @@
+//! What a worker is given, and what it says of it: the termination message of its pod.
+//!
+//! A report is text of at most [`LIMIT`] bytes that only ever grows by whole lines, each written at once, so that
+//! what was done is known even after SIGKILL. It never holds a URL or a token, and nothing here knows of Kubernetes.
+//!
+//! ```text
+//! fileupload-report/1
+//! +FILE SECONDS SIZE SHA256 HEAD~TAIL TYPE KEY    uploaded
+//! -FILE REASON RETRY :MESSAGE                     failed; FILE is `*` for all that are left
+//! full                                            the next line might not have fitted
+//! limited                                         the API asked to slow down
+//! ```
+//!
+//! `FILE` counts all files of the Job from 0; `SECONDS` since the `+` line before (the first: since 1970); `SHA256` in
+//! base64url. Of the key only the middle is written: `HEAD` and `TAIL` bytes are those of the key before, and after
+//! `~` the file's own name follows (after `.` it does not). `TYPE` is empty if it is the assignment's or, without one,
+//! that of the line before. `RETRY` is in seconds or `-`; a message equal to the one before is `"`, none is nothing.
+//! Characters that could not stand there are written `\xNN`. A new kind of line or reason takes a new version.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+pub use self::read::read;
+pub use self::write::{NoRoom, Writer};
+use crate::reason::Reason;
+
+mod line;
+mod read;
+mod write;
+
+/// The most bytes of a termination message.
+pub const LIMIT: usize = 4096;
+/// So many ordinary files surely fit one report.
+pub const PER_REPORT: usize = 28;
+const VERSION: &str = "fileupload-report/1";
+
+/// One file that a worker is given.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Assignment {
+    /// The file's name in the spec.
+    pub name: String,
+    /// What the upload will stand for.
+    pub revision: String,
+    /// Where it lies beneath the mount.
+    pub path: String,
+    /// The name to store it under.
+    pub file_name: String,
+    /// The MIME type; guessed if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+}
+
+/// What became of a file.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Entry {
+    /// It is stored.
+    Uploaded {
+        /// Its index among all assignments.
+        file: usize,
+        /// The opaque reference for workflows.
+        file_key: String,
+        /// The MIME type it was declared with.
+        content_type: String,
+        /// Its size in bytes.
+        size: u64,
+        /// The SHA-256 of what was stored, in lower-case hex.
+        sha256: String,
+        /// When, to the second.
+        at: Timestamp,
+    },
+    /// It is not, and this worker tries no more.
+    Failed {
+        /// Its index among all assignments; `None` stands for every file that is left.
+        file: Option<usize>,
+        /// Why.
+        reason: Reason,
+        /// Text for people; shortened, or empty, where the report had no more room.
+        message: String,
+        /// How long the other side asks to wait, in whole seconds.
+        retry_after: Option<Duration>,
+    },
+}
+
+/// What a report says.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Report {
+    /// In the order in which they ended.
+    pub entries: Vec<Entry>,
+    /// The worker stopped as the next line might not have fitted; what it does not name is to be done by another.
+    pub full: bool,
+    /// The API asked to slow down (429).
+    pub limited: bool,
+    /// A line cannot be read. The entries are those before it: what was paid for is kept.
+    pub garbled: bool,
+}
+
+/// Why nothing can be read from a report.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Unreadable {
+    /// Nothing was written.
+    Missing,
+    /// A version that is not known here.
+    Unsupported,
+    /// No report at all, but some other text.
+    Garbled,
+}
+
+/// The part of `files` that is worker `index`'s if there are `shards`: contiguous, and equal but for one.
+pub fn share(files: usize, shards: usize, index: usize) -> Range<usize> {
+    let shards = shards.max(1);
+    let start = |index: usize| {
+        let index = index.min(shards);
+        index * (files / shards) + index.min(files % shards)
+    };
+    start(index)..start(index.saturating_add(1))
+}
+
+#[cfg(test)]
+mod tests;

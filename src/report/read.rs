@@ -1,0 +1,89 @@
+//! Reads a report: total, and it never guesses.
+//!
+//! What follows the last newline was torn off by the end of the worker and is ignored. A line that cannot be read
+//! ends the reading, as later ones build on it; what stood before it is kept.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::line::{Before, decode, unescape, unpack};
+use super::{Assignment, Entry, Report, Unreadable, VERSION};
+use crate::reason::Reason;
+
+/// Reads the report on `files`, which are all assignments of the Job, whichever of them were this worker's.
+pub fn read(text: &str, files: &[Assignment]) -> Result<Report, Unreadable> {
+    let Some((version, lines)) = text.split_once('\n') else {
+        return Err(if VERSION.starts_with(text) { Unreadable::Missing } else { foreign(text) });
+    };
+    if version != VERSION {
+        return Err(foreign(version));
+    }
+    let mut report = Report::default();
+    let mut before = Before::default();
+    for line in lines.split_inclusive('\n').map_while(|line| line.strip_suffix('\n')) {
+        if take(line, files, &mut before, &mut report).is_none() {
+            report.garbled = true;
+            break;
+        }
+    }
+    Ok(report)
+}
+
+fn foreign(version: &str) -> Unreadable {
+    let family = VERSION.trim_end_matches(|c: char| c.is_ascii_digit());
+    if version.starts_with(family) { Unreadable::Unsupported } else { Unreadable::Garbled }
+}
+
+fn take(line: &str, files: &[Assignment], before: &mut Before, report: &mut Report) -> Option<()> {
+    match line.split_at_checked(1)? {
+        ("+", rest) => report.entries.push(uploaded(rest, files, before)?),
+        ("-", rest) => report.entries.push(failed(rest, files.len(), before)?),
+        _ if line == "full" => report.full = true,
+        _ if line == "limited" => report.limited = true,
+        _ => return None,
+    }
+    Some(())
+}
+
+fn uploaded(line: &str, files: &[Assignment], before: &mut Before) -> Option<Entry> {
+    let mut fields = line.splitn(7, ' ');
+    let file: usize = fields.next()?.parse().ok()?;
+    let assignment = files.get(file)?;
+    let seconds = before.seconds.checked_add(fields.next()?.parse().ok()?)?;
+    let at = Timestamp::from_second(seconds).ok()?;
+    let size = fields.next()?.parse().ok()?;
+    let sha256 = unpack(fields.next()?)?;
+    let (parts, content_type) = (fields.next()?, unescape(fields.next()?)?);
+    let named = parts.contains('~');
+    let (head, tail) = parts.split_once(['~', '.'])?;
+    let middle = unescape(fields.next()?)?;
+    let stem = decode(head.parse().ok()?, &middle, tail.parse().ok()?, &before.stem)?;
+    let file_key = if named { format!("{stem}{}", assignment.file_name) } else { stem.clone() };
+    let content_type = if content_type.is_empty() { before.usual_type(assignment).to_owned() } else { content_type };
+    *before =
+        Before { stem, content_type: content_type.clone(), seconds, message: std::mem::take(&mut before.message) };
+    Some(Entry::Uploaded { file, file_key, content_type, size, sha256, at })
+}
+
+fn failed(line: &str, files: usize, before: &mut Before) -> Option<Entry> {
+    let mut fields = line.splitn(4, ' ');
+    let file = match fields.next()? {
+        "*" => None,
+        index => Some(index.parse().ok().filter(|&index: &usize| index < files)?),
+    };
+    let reason = Reason::parse(fields.next()?)?;
+    let retry_after = match fields.next()? {
+        "-" => None,
+        seconds => Some(Duration::from_secs(seconds.parse().ok()?)),
+    };
+    let message = match fields.next() {
+        None => String::new(),
+        Some("\"") => before.message.clone(),
+        Some(text) => unescape(text.strip_prefix(':')?)?,
+    };
+    if !message.is_empty() {
+        before.message.clone_from(&message);
+    }
+    Some(Entry::Failed { file, reason, message, retry_after })
+}

@@ -1,0 +1,395 @@
+//! Reports written and read back: golden ones, full ones, torn ones and spoilt ones.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const TEAM: &str = "0e2d5a3c-7a4f-4b7e-9a3e-0c1f6f3c9d21";
+const START: i64 = 1_795_000_000;
+
+fn assignment(file_name: &str, content_type: Option<&str>) -> Assignment {
+    Assignment {
+        name: "file".into(),
+        revision: "r1".into(),
+        path: format!("raw/{file_name}"),
+        file_name: file_name.into(),
+        content_type: content_type.map(Into::into),
+    }
+}
+
+fn token(number: usize) -> String {
+    format!("{:016x}{:016x}", (number as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15), !(number as u64) << 32)
+}
+
+fn uploaded(file: usize, file_key: &str, content_type: &str, at: i64) -> Entry {
+    let sha256 = format!("{:064x}", u128::MAX - file as u128);
+    let (file_key, content_type) = (file_key.to_owned(), content_type.to_owned());
+    Entry::Uploaded { file, file_key, content_type, size: 12_345_678, sha256, at: Timestamp::from_second(at).unwrap() }
+}
+
+fn failed(file: Option<usize>, reason: Reason, message: &str, retry_after: Option<u64>) -> Entry {
+    Entry::Failed { file, reason, message: message.into(), retry_after: retry_after.map(Duration::from_secs) }
+}
+
+fn ordinary(file: usize) -> (Assignment, Entry) {
+    let name = format!("image_{file:04}.png");
+    let key = format!("inputs/{TEAM}/{}/aW1hZ2UvcG5n/{name}", token(file));
+    (assignment(&name, None), uploaded(file, &key, "image/png", START + 100 * i64::try_from(file).unwrap()))
+}
+
+fn reserve(writer: &mut Writer<&mut Vec<u8>>, entry: &Entry) -> Result<(), NoRoom> {
+    match entry {
+        Entry::Uploaded { file, file_key, content_type, size, .. } => {
+            writer.reserve(*file, file_key, content_type, *size)
+        }
+        Entry::Failed { .. } => Ok(()),
+    }
+}
+
+/// The report of these entries, one after the other.
+fn written(files: &[Assignment], entries: &[Entry]) -> String {
+    let mut out = Vec::new();
+    let mut writer = Writer::begin(&mut out, files.to_vec(), 0..files.len()).unwrap();
+    for entry in entries {
+        reserve(&mut writer, entry).unwrap();
+        writer.append(entry).unwrap();
+    }
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn a_report_is_written_as_it_always_was() {
+    let files = [
+        assignment("input image.png", None),
+        assignment("prompt.txt", Some("text/plain; charset=utf-8")),
+        assignment("b.png", None),
+        assignment("c.bin", None),
+        assignment("d.bin", None),
+    ];
+    let entries = [
+        uploaded(0, &format!("inputs/{TEAM}/{}/aW1hZ2UvcG5n/input image.png", "t".repeat(32)), "image/png", START),
+        uploaded(1, &format!("inputs/{TEAM}/{}/prompt.txt", "u".repeat(32)), "text/plain; charset=utf-8", START + 61),
+        failed(Some(2), Reason::FileNotFound, "raw/b.png: no such file", None),
+        uploaded(3, "somewhere\\else\n%20\"", "a b", START + 60),
+        failed(None, Reason::RateLimited, "slow down", Some(120)),
+        failed(Some(4), Reason::RateLimited, "slow down", None),
+    ];
+    let mut out = Vec::new();
+    let mut writer = Writer::begin(&mut out, files.to_vec(), 0..files.len()).unwrap();
+    for entry in &entries {
+        reserve(&mut writer, entry).unwrap();
+        writer.append(entry).unwrap();
+    }
+    for _ in 0..2 {
+        writer.limited().unwrap();
+        writer.full().unwrap();
+    }
+    let text = String::from_utf8(out).unwrap();
+    let golden = include_str!("../../tests/report/every-line.txt");
+    assert_eq!(text, golden);
+    let report = Report { entries: entries.to_vec(), full: true, limited: true, garbled: false };
+    assert_eq!(read(golden, &files), Ok(report));
+}
+
+#[test]
+fn a_usual_share_fits_with_a_margin_even_with_four_on_their_way() {
+    let (files, entries): (Vec<_>, Vec<_>) = (0..32).map(ordinary).unzip();
+    for concurrent in [1, 4] {
+        let mut out = Vec::new();
+        let mut writer = Writer::begin(&mut out, files.clone(), 0..files.len()).unwrap();
+        for together in entries.chunks(concurrent) {
+            for entry in together {
+                assert_eq!(reserve(&mut writer, entry), Ok(()), "{entry:?}");
+            }
+            together.iter().rev().for_each(|entry| writer.append(entry).unwrap());
+        }
+        assert!(out.len() < LIMIT * 9 / 10, "{}", out.len());
+        let report = read(std::str::from_utf8(&out).unwrap(), &files).unwrap();
+        assert_eq!((report.entries.len(), report.full, report.garbled), (32, false, false));
+    }
+    const { assert!(PER_REPORT < 30) };
+}
+
+#[test]
+fn whatever_was_promised_is_kept_when_the_report_fills_up() {
+    // The longest keys, several at a time, failures with long messages in between.
+    let files: Vec<Assignment> = (0..100).map(|file| assignment(&format!("{file}.bin"), None)).collect();
+    for length in [10, 100, 500, 1000, 2000] {
+        let mut out = Vec::new();
+        let mut writer = Writer::begin(&mut out, files.clone(), 0..files.len()).unwrap();
+        let mut expected = Vec::new();
+        for three in (0..99).collect::<Vec<usize>>().chunks(3) {
+            let entries: Vec<Entry> = three
+                .iter()
+                .map(|&file| uploaded(file, &token(file).repeat(length / 32 + 1), &format!("type/{file}"), START))
+                .filter(|entry| reserve(&mut writer, entry).is_ok())
+                .collect();
+            let nobodys = failed(Some(three[2]), Reason::SourceChanged, &token(three[0]).repeat(20), Some(9));
+            if entries.len() < 3 {
+                writer.append(&nobodys).unwrap();
+            }
+            for entry in entries {
+                writer.append(&entry).unwrap();
+                expected.push(entry);
+            }
+        }
+        writer.append(&failed(None, Reason::ConfigMapKeyNotFound, "x", Some(u64::MAX))).unwrap();
+        writer.full().unwrap();
+        writer.limited().unwrap();
+        assert!(out.len() <= LIMIT, "{length}: {}", out.len());
+        let report = read(std::str::from_utf8(&out).unwrap(), &files).unwrap();
+        assert!(report.full && report.limited && !report.garbled && !expected.is_empty(), "{length}");
+        assert!(report.entries.iter().any(|entry| matches!(entry, Entry::Failed { file: None, .. })), "{length}");
+        let stored: Vec<_> =
+            report.entries.into_iter().filter(|entry| matches!(entry, Entry::Uploaded { .. })).collect();
+        assert_eq!(stored, expected);
+    }
+}
+
+#[test]
+fn every_open_file_can_fail_in_a_report_that_is_full() {
+    let (files, entries): (Vec<_>, Vec<_>) = (0..PER_REPORT).map(ordinary).unzip();
+    let mut out = Vec::new();
+    let mut writer = Writer::begin(&mut out, files.clone(), 0..files.len()).unwrap();
+    // One upload takes all that is not promised to others.
+    let longest =
+        (0..LIMIT).rev().find(|&length| writer.reserve(0, &"k".repeat(length), "image/png", 1).is_ok()).unwrap();
+    assert!(longest > 2048);
+    assert_eq!(reserve(&mut writer, &entries[1]), Err(NoRoom::Left));
+    writer.append(&uploaded(0, &"k".repeat(longest), "image/png", START)).unwrap();
+    for file in 1..PER_REPORT {
+        writer.append(&failed(Some(file), Reason::ConfigMapKeyNotFound, "why", Some(u64::MAX))).unwrap();
+    }
+    writer.append(&failed(None, Reason::ConfigMapKeyNotFound, "why", Some(u64::MAX))).unwrap();
+    writer.limited().unwrap();
+    writer.full().unwrap();
+    assert!(out.len() <= LIMIT);
+    let report = read(std::str::from_utf8(&out).unwrap(), &files).unwrap();
+    assert_eq!((report.entries.len(), report.full, report.limited), (PER_REPORT + 1, true, true));
+}
+
+#[test]
+fn a_key_that_no_report_could_hold_is_told_from_one_that_came_too_late() {
+    let (files, _): (Vec<_>, Vec<_>) = (0..PER_REPORT).map(ordinary).unzip();
+    let mut out = Vec::new();
+    let mut writer = Writer::begin(&mut out, files, 0..PER_REPORT).unwrap();
+    assert_eq!(writer.reserve(0, &"k".repeat(LIMIT), "a/b", 1), Err(NoRoom::Ever));
+    assert_eq!(writer.reserve(0, &"k".repeat(2048), "a/b", 1), Ok(()));
+    assert_eq!(writer.reserve(1, &"k".repeat(2048), "a/b", 1), Err(NoRoom::Left));
+    assert_eq!(writer.reserve(0, "short", "a/b", 1), Ok(()), "a second ticket takes the room of the first");
+    assert_eq!(writer.reserve(1, &"k".repeat(2048), "a/b", 1), Ok(()));
+    writer.full().unwrap();
+    assert_eq!(writer.reserve(2, "short", "a/b", 1), Err(NoRoom::Left), "full is full");
+}
+
+#[test]
+fn an_upload_without_a_promise_is_not_squeezed_in() {
+    let files = [assignment("a", None)];
+    let mut out = Vec::new();
+    let mut writer = Writer::begin(&mut out, files.to_vec(), 0..1).unwrap();
+    assert!(writer.append(&uploaded(0, &"k".repeat(LIMIT), "a/b", START)).is_err());
+    assert_eq!(read(std::str::from_utf8(&out).unwrap(), &files), Ok(Report::default()));
+}
+
+#[test]
+fn nothing_follows_a_line_that_could_not_be_written_whole() {
+    /// Full in the middle of the third line only.
+    struct Disk(Vec<u8>, usize);
+    impl std::io::Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.1 += 1;
+            let taken = match self.1 {
+                3 => bytes.len() / 2,
+                4 => return Err(std::io::ErrorKind::StorageFull.into()),
+                _ => bytes.len(),
+            };
+            self.0.extend_from_slice(&bytes[..taken]);
+            Ok(taken)
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let (files, entries): (Vec<_>, Vec<_>) = (0..3).map(ordinary).unzip();
+    let mut disk = Disk(Vec::new(), 0);
+    let mut writer = Writer::begin(&mut disk, files.clone(), 0..3).unwrap();
+    writer.append(&entries[0]).unwrap();
+    assert!(writer.append(&entries[1]).is_err());
+    assert!(writer.append(&entries[2]).is_err() && writer.full().is_err());
+    assert_eq!(writer.reserve(2, "k", "a/b", 1), Err(NoRoom::Left));
+    assert_eq!(read(std::str::from_utf8(&disk.0).unwrap(), &files).unwrap().entries, entries[..1]);
+}
+
+#[test]
+fn a_message_is_shortened_and_said_once() {
+    let (files, _): (Vec<_>, Vec<_>) = (0..4).map(ordinary).unzip();
+    let long = "é".repeat(1000);
+    let entries: Vec<Entry> = (0..3).map(|file| failed(Some(file), Reason::TooLarge, &long, None)).collect();
+    let text = written(&files, &entries);
+    assert!(text.len() < 550, "{}", text.len());
+    let report = read(&text, &files).unwrap();
+    for entry in &report.entries {
+        let Entry::Failed { message, .. } = entry else { panic!("{entry:?}") };
+        assert!((390..=400).contains(&message.len()) && message.starts_with("éé") && message.ends_with("é…"));
+    }
+    assert_eq!(report.entries.len(), 3);
+}
+
+#[test]
+fn what_is_no_report_of_this_version_is_told_apart() {
+    let files = [assignment("a", None)];
+    for (text, expected) in [
+        ("", Unreadable::Missing),
+        ("fileupload-rep", Unreadable::Missing),
+        ("fileupload-report/1", Unreadable::Missing),
+        ("fileupload-report/2\n+0", Unreadable::Unsupported),
+        ("fileupload-report/10\n", Unreadable::Unsupported),
+        ("exec: \"fileupload\": executable file not found", Unreadable::Garbled),
+        ("\nfileupload-report/1\n", Unreadable::Garbled),
+    ] {
+        assert_eq!(read(text, &files), Err(expected), "{text:?}");
+    }
+    assert_eq!(read("fileupload-report/1\n", &files), Ok(Report::default()));
+}
+
+#[test]
+fn a_line_that_cannot_be_read_ends_the_report_and_keeps_what_stood_before() {
+    let (files, entries): (Vec<_>, Vec<_>) = (0..2).map(ordinary).unzip();
+    let text = written(&files, &entries[..1]);
+    let good = text.lines().nth(1).unwrap();
+    for bad in [
+        "",
+        "nonsense",
+        "é",
+        "fuller",
+        "+",
+        &good.replacen("+0", "+2", 1),
+        &good.replacen("+0", "+-1", 1),
+        &good.replacen("0~0", "999~0", 1),
+        &good.replacen("0~0", "0~999", 1),
+        &good.replacen("0~0", "0", 1),
+        &good.replacen("inputs", "\\y00", 1),
+        &good.replacen("inputs", "\\x0", 1),
+        &good.replacen(&START.to_string(), &i64::MAX.to_string(), 1),
+        "-2 FileNotFound -",
+        "-* NoSuchReason -",
+        "-* FileNotFound soon",
+        "-* FileNotFound - message",
+        "-* FileNotFound",
+    ] {
+        let report = read(&format!("{text}{bad}\nfull\n"), &files).unwrap();
+        assert_eq!(report.entries, entries[..1], "{bad}");
+        assert!(report.garbled && !report.full, "{bad}");
+    }
+}
+
+#[test]
+fn shares_are_contiguous_balanced_and_leave_nobody_out() {
+    for (files, shards) in [(0, 1), (1, 1), (100, 4), (29, 2), (57, 3), (3, 5), (28, 0)] {
+        let shares: Vec<_> = (0..shards.max(1)).map(|index| share(files, shards, index)).collect();
+        assert_eq!(shares.iter().cloned().flatten().collect::<Vec<_>>(), (0..files).collect::<Vec<_>>());
+        let sizes = || shares.iter().map(ExactSizeIterator::len);
+        assert!(sizes().max().unwrap() - sizes().min().unwrap() <= 1, "{shares:?}");
+        assert!(share(files, shards, shards.max(1)).is_empty() && share(files, shards, usize::MAX).is_empty());
+    }
+}
+
+/// Texts as they might come: ordinary ones, and any at all.
+fn text(longest: usize) -> impl Strategy<Value = String> {
+    prop_oneof![
+        "[a-z0-9 %\"'~.\\\\-]{1,40}".boxed(),
+        prop::collection::vec(any::<char>(), 1..longest / 4).prop_map(|chars| chars.into_iter().collect()).boxed(),
+    ]
+}
+
+/// Files, and what became of some of them in some order.
+fn reports() -> impl Strategy<Value = (Vec<Assignment>, Vec<Entry>)> {
+    let file = (text(120), prop::option::of(text(60)));
+    let files = prop::collection::vec(file.prop_map(|(name, kind)| assignment(&name, kind.as_deref())), 1..8);
+    files.prop_flat_map(|files| {
+        let entry = |(file, assignment): (usize, &Assignment)| {
+            let (name, kind) = (assignment.file_name.clone(), assignment.content_type.clone());
+            let stem = prop_oneof![Just(format!("inputs/{TEAM}/{}/aW1h/", token(file))), text(300)];
+            let key = (stem, any::<bool>()).prop_map(move |(stem, named)| if named { stem + &name } else { stem });
+            let kind = kind
+                .map_or_else(|| prop_oneof![Just("image/png".to_owned()), text(60)].boxed(), |kind| Just(kind).boxed());
+            let stored = (key, kind, any::<u64>(), any::<u128>(), 0..4_000_000_000_i64).prop_map(
+                move |(file_key, content_type, size, digest, at)| Entry::Uploaded {
+                    file,
+                    file_key,
+                    content_type,
+                    size,
+                    sha256: format!("{digest:032x}{digest:032x}"),
+                    at: Timestamp::from_second(at).unwrap(),
+                },
+            );
+            let message = prop_oneof![Just(String::new()), Just("the same".to_owned()), text(60)];
+            let retry = prop::option::of(0..9_999_999_u64);
+            let failure = (prop::sample::select(Reason::ALL), message, retry, any::<bool>())
+                .prop_map(move |(reason, message, retry, all)| failed((!all).then_some(file), reason, &message, retry));
+            prop_oneof![stored, failure].boxed()
+        };
+        let entries: Vec<_> = files.iter().enumerate().map(entry).collect();
+        (Just(files), entries.prop_shuffle())
+    })
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_written_reads_back_and_any_prefix_reads_as_its_beginning((files, entries) in reports(), cut in any::<prop::sample::Index>()) {
+        let mut out = Vec::new();
+        let mut writer = Writer::begin(&mut out, files.clone(), 0..files.len()).unwrap();
+        let kept: Vec<Entry> = entries.into_iter().filter(|entry| {
+            let room = reserve(&mut writer, entry).is_ok();
+            if room { writer.append(entry).unwrap(); }
+            room
+        }).collect();
+        prop_assert!(out.len() <= LIMIT);
+        let text = std::str::from_utf8(&out).unwrap();
+        prop_assert_eq!(text.matches('\n').count(), kept.len() + 1);
+        let report = read(text, &files).unwrap();
+        prop_assert_eq!(&report.entries, &kept);
+        prop_assert!(!report.garbled);
+        let torn = String::from_utf8_lossy(&out[..cut.index(out.len() + 1)]).into_owned();
+        match read(&torn, &files) {
+            Ok(report) => {
+                prop_assert!(!report.garbled && kept.starts_with(&report.entries));
+                prop_assert_eq!(report.entries.len() + 1, torn.matches('\n').count());
+            }
+            Err(unreadable) => {
+                prop_assert_eq!(unreadable, Unreadable::Missing);
+                prop_assert!(!torn.contains('\n'));
+            }
+        }
+    }
+
+    #[test]
+    fn garbage_never_panics((files, entries) in reports(), changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..4_u8), 1..6)) {
+        let mut out = Vec::new();
+        let mut writer = Writer::begin(&mut out, files.clone(), 0..files.len()).unwrap();
+        for entry in &entries {
+            if reserve(&mut writer, entry).is_ok() { writer.append(entry).unwrap(); }
+        }
+        for (at, byte, kind) in changes {
+            // The version stays, or there would be nothing to read.
+            let at = VERSION.len() + at.index((out.len() - VERSION.len()).max(1));
+            match kind {
+                0 if at < out.len() => out[at] = byte,
+                1 if at < out.len() => drop(out.remove(at)),
+                2 => out.truncate(at),
+                _ => out.insert(at, byte),
+            }
+        }
+        for entry in read(&String::from_utf8_lossy(&out), &files).unwrap_or_default().entries {
+            match entry {
+                Entry::Uploaded { file, sha256, .. } => prop_assert!(file < files.len() && sha256.len() == 64),
+                Entry::Failed { file, .. } => prop_assert!(file.is_none_or(|file| file < files.len())),
+            }
+        }
+    }
+
+    #[test]
+    fn any_text_is_read_or_refused(text in "(fileupload-report/1\n)?([-+*0-9a-zA-Z ~.:\"\\\\]|full\n|limited\n|\n|[\\PC]){0,200}") {
+        let _ = read(&text, &[assignment("a", None), assignment("b", Some("c/d"))]);
+    }
+}

@@ -1,0 +1,197 @@
+//! Writes a report, one line at a time, and promises room before there is something to say.
+//!
+//! An upload may begin only once [`Writer::reserve`] has found room for its line, whatever is written before it.
+//! There is always room for the shortest failure of each file that is still open (of as many as usually share a
+//! report), for one that concerns them all, and to say that the report is full. Messages take what is left over.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::time::Duration;
+
+use super::line::{Before, code, escape, pack, shorten};
+use super::{Assignment, Entry, LIMIT, PER_REPORT, VERSION};
+use crate::reason::Reason;
+
+const FULL: &str = "full\n";
+const LIMITED: &str = "limited\n";
+/// The longest message, in bytes.
+const MESSAGE: usize = 400;
+/// A message shorter than this says nothing.
+const LEAST_MESSAGE: usize = 24;
+/// What a usual line takes; messages leave so much to each file that is still open, as long as they can.
+const USUAL: usize = 110;
+/// The longest wait that is written, in seconds.
+const LONGEST_RETRY: u64 = 9_999_999;
+
+/// There is no room for the line that would tell of an upload.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum NoRoom {
+    /// Not in this report any more.
+    Left,
+    /// Not in an empty one either.
+    Ever,
+}
+
+#[derive(Default)]
+struct Once {
+    full: bool,
+    limited: bool,
+    everyone: bool,
+}
+
+/// A report that is being written.
+pub struct Writer<W> {
+    out: W,
+    files: Vec<Assignment>,
+    before: Before,
+    /// The message before, as it was before it was shortened.
+    said: String,
+    used: usize,
+    /// The files that have no line yet; with what is promised to each whose upload may begin.
+    open: BTreeMap<usize, Option<usize>>,
+    /// Lines that come once.
+    once: Once,
+    torn: bool,
+}
+
+impl<W: Write> Writer<W> {
+    /// Begins a report on those of `files` that are in `share`, by its first line.
+    pub fn begin(out: W, files: Vec<Assignment>, share: impl IntoIterator<Item = usize>) -> io::Result<Self> {
+        let open = share.into_iter().map(|file| (file, None)).collect();
+        let (before, once) = (Before::default(), Once::default());
+        let mut writer = Self { out, files, before, said: String::new(), used: 0, open, once, torn: false };
+        writer.put(&format!("{VERSION}\n"))?;
+        Ok(writer)
+    }
+
+    /// Promises room for the line that will tell of this upload, instead of what the file was promised before.
+    pub fn reserve(&mut self, file: usize, file_key: &str, content_type: &str, size: u64) -> Result<(), NoRoom> {
+        let others = self.promised(file);
+        let key = escape(file_key, false).len() + escape(content_type, true).len();
+        // Nothing taken over from another line; any time since then.
+        let cost = format!("+{file} {} {size} {:43} 0.0  \n", i64::MIN, "").len() + key;
+        if VERSION.len() + 1 + cost + Once::default().kept() + PER_REPORT * shortest() > LIMIT {
+            return Err(NoRoom::Ever);
+        }
+        if self.torn || self.once.full || self.used + others + cost > LIMIT {
+            return Err(NoRoom::Left);
+        }
+        self.open.insert(file, Some(cost));
+        Ok(())
+    }
+
+    /// Tells what became of a file, which is closed by that. An upload needs a promise made before.
+    pub fn append(&mut self, entry: &Entry) -> io::Result<()> {
+        match entry {
+            Entry::Uploaded { file, .. } => {
+                let others = self.promised(*file);
+                let (line, before) = self.uploaded(entry).ok_or(io::ErrorKind::InvalidInput)?;
+                if self.used + others + line.len() > LIMIT {
+                    return Err(io::Error::new(io::ErrorKind::StorageFull, "no room was promised to this upload"));
+                }
+                self.put(&line)?;
+                self.before = before;
+                self.open.remove(file);
+            }
+            Entry::Failed { file, reason, message, retry_after } => {
+                let Some(line) = self.failed(*file, *reason, message, *retry_after) else { return self.full() };
+                self.put(&line)?;
+                self.said.clone_from(message);
+                if let Some(file) = file {
+                    self.open.remove(file);
+                } else {
+                    self.once.everyone = true;
+                    self.open.retain(|_, promise| promise.is_some());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells, once, that the files without a line are left to another worker.
+    pub fn full(&mut self) -> io::Result<()> {
+        if std::mem::replace(&mut self.once.full, true) { Ok(()) } else { self.put(FULL) }
+    }
+
+    /// Tells, once, that the API asked to slow down.
+    pub fn limited(&mut self) -> io::Result<()> {
+        if std::mem::replace(&mut self.once.limited, true) { Ok(()) } else { self.put(LIMITED) }
+    }
+
+    /// What is promised to all but `file`.
+    fn promised(&self, file: usize) -> usize {
+        let others = || self.open.iter().filter(|&(&other, _)| other != file).map(|(_, promise)| promise);
+        let idle = others().filter(|promise| promise.is_none()).count();
+        others().flatten().sum::<usize>() + shortest() * idle.min(PER_REPORT) + self.once.kept()
+    }
+
+    fn uploaded(&self, entry: &Entry) -> Option<(String, Before)> {
+        let Entry::Uploaded { file, file_key, content_type, size, sha256, at } = entry else { return None };
+        let assignment = self.files.get(*file)?;
+        let coded = code(file_key, &self.before.stem, &assignment.file_name);
+        let usual = self.before.usual_type(assignment) == content_type;
+        let written_type = if usual { String::new() } else { escape(content_type, true) };
+        let line = format!(
+            "+{file} {} {size} {} {}{}{} {written_type} {}\n",
+            at.as_second() - self.before.seconds,
+            pack(sha256)?,
+            coded.head,
+            if coded.named { '~' } else { '.' },
+            coded.tail,
+            escape(coded.middle, false),
+        );
+        let before = Before {
+            stem: coded.stem.to_owned(),
+            content_type: content_type.clone(),
+            seconds: at.as_second(),
+            message: String::new(),
+        };
+        Some((line, before))
+    }
+
+    /// The line of a failure with as much of its message as there is room for; `None` if not even without.
+    /// The line of a failure with as much of its message as there is room for; `None` if not even without.
+    fn failed(&self, file: Option<usize>, reason: Reason, message: &str, retry: Option<Duration>) -> Option<String> {
+        let mut others = self.promised(file.unwrap_or(usize::MAX));
+        if file.is_none() && !self.once.everyone {
+            // It takes the room that is kept for it.
+            others -= shortest();
+        }
+        let index = file.map_or("*".to_owned(), |file| file.to_string());
+        let retry = retry.map_or("-".to_owned(), |asked| asked.as_secs().min(LONGEST_RETRY).to_string());
+        let line = format!("-{index} {reason} {retry}");
+        let room = LIMIT.checked_sub(self.used + others + line.len() + 1)?;
+        let usual = USUAL.saturating_sub(shortest()) * self.open.len();
+        let most = room.saturating_sub(usual).clamp(LEAST_MESSAGE, MESSAGE);
+        Some(match message {
+            _ if message.is_empty() || room < LEAST_MESSAGE + 2 => line + "\n",
+            _ if message == self.said => line + " \"\n",
+            _ => format!("{line} :{}\n", shorten(message, most.min(room - 2))),
+        })
+    }
+
+    /// One write for the line. After one that failed the line may be torn, and nothing may follow it.
+    fn put(&mut self, line: &str) -> io::Result<()> {
+        if self.torn {
+            return Err(io::Error::other("an earlier line could not be written whole"));
+        }
+        self.used += line.len();
+        let result = self.out.write_all(line.as_bytes()).and_then(|()| self.out.flush());
+        self.torn = result.is_err();
+        result
+    }
+}
+
+/// The longest that a failure without a message can be, of up to a thousand files.
+fn shortest() -> usize {
+    let word = Reason::ALL.iter().map(|reason| reason.as_str().len()).max().unwrap_or_default();
+    format!("-999 {:word$} {LONGEST_RETRY}\n", "").len()
+}
+
+impl Once {
+    /// The room that is kept for those that have not come.
+    fn kept(&self) -> usize {
+        let room = |came: bool, length: usize| if came { 0 } else { length };
+        room(self.full, FULL.len()) + room(self.limited, LIMITED.len()) + room(self.everyone, shortest())
+    }
+}
