@@ -54,8 +54,8 @@ impl Controller {
             Format::Text => LogFormat::Text,
         };
         telemetry::log(format, &self.log_level).map_err(|error| Usage(format!("--log-level: {error}")))?;
-        let courier =
-            Courier::new(&self.api_url, self.api.allow_http).map_err(|error| Usage(format!("--api-url: {error}")))?;
+        let courier = Courier::new(&self.api_url, self.api.allow_http, None)
+            .map_err(|error| Usage(format!("--api-url: {error}")))?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         runtime.block_on(self.operate(Arc::new(courier)))?;
         Ok(ExitCode::SUCCESS)
