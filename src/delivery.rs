@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+pub use self::trust::SetupError;
 use crate::backoff;
 pub use crate::cyberun::Credential;
 use crate::cyberun::{self, Retry, Ticket};
@@ -23,6 +24,7 @@ pub use crate::transfer::Source;
 use crate::transfer::{self, Opened, SourceError};
 
 mod media_type;
+mod trust;
 
 /// The size above which the hosted platform may refuse a file, in bytes.
 pub const USUAL_LIMIT: u64 = 500 * 1000 * 1000;
@@ -77,6 +79,27 @@ impl Failure {
 pub struct Limits {
     /// The most attempts per file.
     pub attempts: u32,
+    /// The longest wait between two; where a longer one is due or asked for, that is the end.
+    pub longest_wait: Duration,
+}
+
+/// An upload that has its ticket, before a byte is sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate<'a> {
+    /// The key it will have.
+    pub file_key: &'a str,
+    /// The MIME type it was declared with.
+    pub content_type: &'a str,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// What the caller of [`Courier::deliver`] is asked and told.
+pub struct Hooks<A, R> {
+    /// Whether the upload may begin, asked for each ticket; if not, the file ends as `ReportFull`.
+    pub admit: A,
+    /// Hears of each failure that is followed by another attempt, and of the wait before that.
+    pub on_retry: R,
 }
 
 /// Carries parcels: one client of the API, one of storage.
@@ -85,27 +108,11 @@ pub struct Courier {
     storage: transfer::Client,
 }
 
-/// Why there is no courier.
-#[derive(Debug, thiserror::Error)]
-pub enum SetupError {
-    /// The API URL is not usable.
-    #[error(transparent)]
-    Url(#[from] cyberun::BadUrl),
-    /// No certificate authority is trusted.
-    #[error(
-        "no trusted certificate was found: install the system's CA certificates, or name a PEM file in SSL_CERT_FILE{0}"
-    )]
-    NoRoots(String),
-    /// TLS cannot be set up.
-    #[error("cannot set up TLS")]
-    Tls(#[from] rustls::Error),
-}
-
 impl Courier {
     /// A courier to the deployment whose API is at `api_url`, trusting the system's certificates
-    /// (or those of `SSL_CERT_FILE`).
-    pub fn new(api_url: &str, allow_http: bool) -> Result<Self, SetupError> {
-        let tls = tls()?;
+    /// (or those of `SSL_CERT_FILE`) and those of the PEM bundle `ca_pem`.
+    pub fn new(api_url: &str, allow_http: bool, ca_pem: Option<&str>) -> Result<Self, SetupError> {
+        let tls = trust::tls(ca_pem)?;
         Ok(Self {
             cyberun: cyberun::Client::new(api_url, allow_http, tls.clone())?,
             storage: transfer::Client::new(tls),
@@ -114,6 +121,16 @@ impl Courier {
 
     /// One attempt: the source opened anew, a new ticket, one PUT and its inner rules.
     pub async fn attempt(&self, credential: &Credential, parcel: &Parcel) -> Result<Delivered, Failure> {
+        self.attempt_if(credential, parcel, |_| true).await
+    }
+
+    /// One attempt that puts nothing which `admit` does not let pass; it is asked for each ticket.
+    pub async fn attempt_if(
+        &self,
+        credential: &Credential,
+        parcel: &Parcel,
+        mut admit: impl FnMut(&Candidate<'_>) -> bool,
+    ) -> Result<Delivered, Failure> {
         let opened = Arc::new(parcel.source.open().await.map_err(|error| of_source(&error))?);
         let content_type =
             parcel.content_type.clone().unwrap_or_else(|| media_type::media_type(&parcel.file_name, opened.head()));
@@ -122,6 +139,10 @@ impl Courier {
         let mut refused = None;
         for _ticket in 0..2 {
             let ticket = self.cyberun.presign(credential, &file).await.map_err(|error| of_api(&error))?;
+            let candidate = Candidate { file_key: &ticket.file_key, content_type: &content_type, size: opened.size() };
+            if !admit(&candidate) {
+                return Err(Failure::new(Reason::ReportFull, "the worker's report has no room for it"));
+            }
             match self.put(&ticket, &opened, parcel).await {
                 Ok(digest) => {
                     let sha256 = hex(&digest);
@@ -150,29 +171,31 @@ impl Courier {
         }
     }
 
-    /// Attempts until it succeeds, cannot, or the limits are reached; `on_retry` hears of each new try.
+    /// Attempts until it succeeds, cannot, or the limits are reached.
     pub async fn deliver(
         &self,
         credential: &Credential,
         parcel: &Parcel,
         limits: Limits,
-        mut on_retry: impl FnMut(&Failure, Duration),
+        hooks: Hooks<impl FnMut(&Candidate<'_>) -> bool, impl FnMut(&Failure, Duration)>,
     ) -> Result<Delivered, Failure> {
+        let Hooks { mut admit, mut on_retry } = hooks;
         let mut failures = 0;
         loop {
-            let failure = match self.attempt(credential, parcel).await {
+            let failure = match self.attempt_if(credential, parcel, &mut admit).await {
                 Ok(delivered) => return Ok(delivered),
                 Err(failure) => failure,
             };
             failures += 1;
+            let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), failures);
+            let delay = backoff::delay_asked(failures, seed, failure.retry_after);
             if failure.reason.class() != Class::Backoff
                 || failure.reason == Reason::FileNotFound
                 || failures >= limits.attempts
+                || delay > limits.longest_wait
             {
                 return Err(failure);
             }
-            let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), failures);
-            let delay = backoff::delay_asked(failures, seed, failure.retry_after);
             on_retry(&failure, delay);
             tokio::time::sleep(delay).await;
         }
@@ -186,19 +209,6 @@ pub fn hex(digest: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
-}
-
-fn tls() -> Result<rustls::ClientConfig, SetupError> {
-    let found = rustls_native_certs::load_native_certs();
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add_parsable_certificates(found.certs);
-    if roots.is_empty() {
-        let first = found.errors.first().map(|error| format!(" ({error})"));
-        return Err(SetupError::NoRoots(first.unwrap_or_default()));
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
 fn of_api(error: &cyberun::Error) -> Failure {

@@ -58,8 +58,8 @@ impl Controller {
         };
         telemetry::log(format, &self.log_level).map_err(|error| Usage(format!("--log-level: {error}")))?;
         let settings = self.operating.settings(&self.api_url, self.api.allow_http)?;
-        let courier =
-            Courier::new(&self.api_url, self.api.allow_http).map_err(|error| Usage(format!("--api-url: {error}")))?;
+        let courier = Courier::new(&self.api_url, self.api.allow_http, settings.worker.ca_pem.as_deref())
+            .map_err(|error| Usage(format!("cannot reach the API as told: {error}")))?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         runtime.block_on(self.operate(Arc::new(courier), Arc::new(settings)))?;
         Ok(ExitCode::SUCCESS)

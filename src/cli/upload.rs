@@ -21,12 +21,13 @@ use serde::Serialize;
 use super::{Api, Key, Usage, install_tls_provider, on_terminal, print};
 use crate::clock;
 use crate::cyberun;
-use crate::delivery::{Courier, Delivered, Failure, Limits, Parcel, USUAL_LIMIT};
+use crate::delivery::{Candidate, Courier, Delivered, Failure, Hooks, Limits, Parcel, USUAL_LIMIT};
 use crate::transfer::Source;
 
 /// Uploads that run at the same time.
 const CONCURRENT: usize = 4;
-const LIMITS: Limits = Limits { attempts: 5 };
+/// Somebody watches, so that whatever is asked for is waited for.
+const LIMITS: Limits = Limits { attempts: 5, longest_wait: Duration::from_hours(1) };
 
 /// Upload files and print their file_keys.
 ///
@@ -98,7 +99,7 @@ impl Upload {
         install_tls_provider();
         let files = parse(&self.files)?;
         let credential = self.key.credential()?;
-        let courier = Courier::new(&self.api_url, self.api.allow_http)
+        let courier = Courier::new(&self.api_url, self.api.allow_http, None)
             .map_err(|error| Usage(format!("{:#}", anyhow::Error::from(error))))?;
         if let Some(folder) = &self.keys_dir {
             forget(folder, &files)?;
@@ -133,10 +134,12 @@ async fn upload(courier: &Courier, credential: &cyberun::Credential, files: Vec<
     let one = |file: Named| async {
         let parcel = parcel(&file);
         let bar = bars.add(&file, &parcel);
-        let say = |failure: &Failure, delay: Duration| {
+        let on_retry = |failure: &Failure, delay: Duration| {
             bars.say(&format!("{}: {failure}; trying again in {} s", file.name, delay.as_secs().max(1)));
         };
-        let result = bar.follow(courier.deliver(credential, &parcel, LIMITS, say)).await;
+        let result = bar
+            .follow(courier.deliver(credential, &parcel, LIMITS, Hooks { admit: |_: &Candidate<'_>| true, on_retry }))
+            .await;
         (file, result, clock::now())
     };
     let ended: Vec<_> = stream::iter(files).map(one).buffered(CONCURRENT).collect().await;

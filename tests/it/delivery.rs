@@ -3,6 +3,7 @@
 //! The table is the one in `delivery.rs` and §6 of the design.
 
 use cyberun_stub::{Act, End, Fault, Hold, Moment, Step};
+use fileupload_operator::delivery::{Candidate, Limits};
 use fileupload_operator::reason::Reason;
 use std::fs::File;
 use std::io::Write;
@@ -160,6 +161,48 @@ async fn a_413_from_storage_is_too_large() {
     sender.stub.fault_always(Step::Put, Fault::status(413));
     assert_eq!(sender.send("hello").await.unwrap_err().reason, Reason::TooLarge);
     assert_eq!(sender.counted(), (1, 1));
+}
+
+#[tokio::test]
+async fn what_is_not_admitted_is_not_put() {
+    let sender = Sender::new().await;
+    let mut asked = Vec::new();
+    let admit = |candidate: &Candidate<'_>| {
+        asked.push((candidate.file_key.ends_with("/photo.png"), candidate.content_type.to_owned(), candidate.size));
+        false
+    };
+    let failure = sender.send_if("hello", admit).await.unwrap_err();
+    assert_eq!(failure.reason, Reason::ReportFull);
+    assert_eq!(asked, [(true, "image/png".to_owned(), 5)]);
+    assert_eq!(sender.counted(), (1, 0));
+}
+
+#[tokio::test]
+async fn a_second_ticket_is_admitted_anew() {
+    let sender = Sender::new().await;
+    sender.stub.fault_always(Step::Put, Fault::status(412));
+    let mut keys = Vec::new();
+    let admit = |candidate: &Candidate<'_>| {
+        keys.push(candidate.file_key.to_owned());
+        keys.len() == 1
+    };
+    let failure = sender.send_if("hello", admit).await.unwrap_err();
+    assert_eq!(failure.reason, Reason::ReportFull);
+    assert!(keys.len() == 2 && keys[0] != keys[1], "{keys:?}");
+    assert_eq!(sender.counted(), (2, 1));
+}
+
+#[tokio::test]
+async fn a_wait_beyond_the_limit_ends_the_attempts() {
+    let sender = Sender::new().await;
+    sender.stub.fault(Step::Presign, Fault::retry_after(429, 1));
+    sender.stub.fault(Step::Presign, Fault::retry_after(429, 3));
+    let limits = Limits { attempts: 5, longest_wait: Duration::from_secs(2) };
+    let (result, retried) = sender.deliver(limits).await;
+    let failure = result.unwrap_err();
+    assert_eq!((failure.reason, failure.retry_after), (Reason::RateLimited, Some(Duration::from_secs(3))));
+    assert_eq!(retried.len(), 1, "the first was waited for, and told");
+    assert_eq!((retried[0].reason, sender.counted()), (Reason::RateLimited, (2, 0)));
 }
 
 /// Sends a large file and does a deed to it while the stub holds back the middle of its body.

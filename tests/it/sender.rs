@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cyberun_stub::{Call, Kind, Options, Step, Stub};
 use fileupload_operator::cyberun::Credential;
-use fileupload_operator::delivery::{Courier, Delivered, Failure, Parcel};
+use fileupload_operator::delivery::{Candidate, Courier, Delivered, Failure, Hooks, Limits, Parcel};
 use fileupload_operator::redact::Secret;
 use fileupload_operator::transfer::Source;
 
@@ -25,7 +25,7 @@ impl Sender {
 
     pub(crate) async fn with(options: Options, kind: Kind) -> Self {
         let stub = Stub::start(options).await.unwrap();
-        let courier = Courier::new(stub.api_url().as_str(), true).unwrap();
+        let courier = Courier::new(stub.api_url().as_str(), true, None).unwrap();
         let known = stub.credential(kind);
         let credential = Credential::parse(Secret::new(known.token()), known.team()).unwrap();
         Self { stub, courier, credential }
@@ -42,8 +42,26 @@ impl Sender {
     }
 
     async fn attempt(&self, source: Source) -> Result<Delivered, Failure> {
-        let parcel = Parcel { source, file_name: "photo.png".into(), content_type: None, sent: Arc::default() };
-        self.courier.attempt(&self.credential, &parcel).await
+        self.courier.attempt(&self.credential, &parcel(source)).await
+    }
+
+    /// One attempt to deliver these bytes, if the ticket passes.
+    pub(crate) async fn send_if(
+        &self,
+        content: &'static str,
+        admit: impl FnMut(&Candidate<'_>) -> bool,
+    ) -> Result<Delivered, Failure> {
+        self.courier.attempt_if(&self.credential, &parcel(Source::Bytes(content.into())), admit).await
+    }
+
+    /// Attempts within these limits; returns also the failures that were followed by another.
+    pub(crate) async fn deliver(&self, limits: Limits) -> (Result<Delivered, Failure>, Vec<Failure>) {
+        let mut retried = Vec::new();
+        let on_retry = |failure: &Failure, _| retried.push(failure.clone());
+        let hooks = Hooks { admit: |_: &Candidate<'_>| true, on_retry };
+        let result =
+            self.courier.deliver(&self.credential, &parcel(Source::Bytes("hello".into())), limits, hooks).await;
+        (result, retried)
     }
 
     /// How many presigns and PUTs the stub saw.
@@ -56,4 +74,8 @@ impl Sender {
     pub(crate) fn puts(&self) -> Vec<Call> {
         self.stub.snapshot().of(Step::Put).cloned().collect()
     }
+}
+
+fn parcel(source: Source) -> Parcel {
+    Parcel { source, file_name: "photo.png".into(), content_type: None, sent: Arc::default() }
 }

@@ -1,0 +1,82 @@
+//! Whom a courier trusts: the system's certificate authorities, and those of a bundle that it is given.
+//!
+//! The bundle comes as text, since a worker's pod cannot mount what the operator reads. Either may be missing, not
+//! both; a bundle that cannot be used is refused, rather than left out and missed at the first call.
+
+use std::sync::Arc;
+
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+use crate::cyberun;
+
+/// Why there is no courier.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The API URL is not usable.
+    #[error(transparent)]
+    Url(#[from] cyberun::BadUrl),
+    /// No certificate authority is trusted.
+    #[error(
+        "no trusted certificate was found: install the system's CA certificates, or name a PEM file in SSL_CERT_FILE{0}"
+    )]
+    NoRoots(String),
+    /// The bundle that was given besides cannot be used.
+    #[error("the bundle of CA certificates {0}")]
+    Bundle(&'static str),
+    /// TLS cannot be set up.
+    #[error("cannot set up TLS")]
+    Tls(#[from] rustls::Error),
+}
+
+/// TLS as the client of servers that the system or `ca_pem` vouches for.
+pub(super) fn tls(ca_pem: Option<&str>) -> Result<rustls::ClientConfig, SetupError> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(found.certs);
+    if let Some(pem) = ca_pem {
+        trust(&mut roots, pem)?;
+    }
+    if roots.is_empty() {
+        let first = found.errors.first().map(|error| format!(" ({error})"));
+        return Err(SetupError::NoRoots(first.unwrap_or_default()));
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
+fn trust(roots: &mut RootCertStore, pem: &str) -> Result<(), SetupError> {
+    let certificates = CertificateDer::pem_slice_iter(pem.as_bytes())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|_| SetupError::Bundle("is not PEM"))?;
+    if certificates.is_empty() {
+        return Err(SetupError::Bundle("holds no certificate"));
+    }
+    for certificate in certificates {
+        roots.add(certificate).map_err(|_| SetupError::Bundle("holds something that is not a CA certificate"))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(pem: &str) -> String {
+        tls(Some(pem)).map(drop).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_bundle_that_cannot_be_used_says_why() {
+        assert!(refusal("").contains("holds no certificate"));
+        assert!(refusal("no PEM").contains("holds no certificate"));
+        assert!(
+            refusal("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n").contains("holds no certificate")
+        );
+        assert!(refusal("-----BEGIN CERTIFICATE-----\nAAAA").contains("is not PEM"));
+        let other = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        assert!(refusal(other).contains("not a CA certificate"));
+    }
+}
