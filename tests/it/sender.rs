@@ -51,7 +51,7 @@ impl Sender {
         content: &'static str,
         admit: impl FnMut(&Candidate<'_>) -> bool,
     ) -> Result<Delivered, Failure> {
-        self.courier.attempt_if(&self.credential, &parcel(Source::Bytes(content.into())), admit).await
+        self.courier.attempt_if(&self.credential, &parcel(Source::bytes(content)), admit).await
     }
 
     /// Attempts within these limits; returns also the failures that were followed by another.
@@ -60,7 +60,7 @@ impl Sender {
         let on_retry = |failure: &Failure, _| retried.push(failure.clone());
         let hooks = Hooks { admit: |_: &Candidate<'_>| true, on_retry };
         let result =
-            self.courier.deliver(&self.credential, &parcel(Source::Bytes("hello".into())), limits, hooks).await;
+            self.courier.deliver(&self.credential, &parcel(Source::bytes("hello")), limits, hooks).await;
         (result, retried)
     }
 
