@@ -157,7 +157,9 @@ impl Operator {
             .watches_stream(config_map_events, move |config_map| referrers(&by_config_map, &config_map))
             .watches_stream(events.jobs, move |job| of_job(&places, &job))
             .watches_stream(events.pods, move |pod| of_pod(&by_pod, &pod))
-            .watches_stream(events.claims, move |claim| on_claim(&by_claim, claim.namespace(), &claim.name_any()))
+            .watches_stream(events.claims, move |claim| {
+                on_claim(&by_claim, claim.metadata.namespace.as_deref(), &claim.name_any())
+            })
             .graceful_shutdown_on(async move { drop(stop.wait_for(|stop| *stop).await) })
             .run(reconcile, |upload, error, _| cadence::after_error(&upload, error), context)
             .for_each(|result| async {
@@ -251,19 +253,19 @@ fn of_job(places: &Places, job: &Job) -> Vec<ObjectRef<FileUpload>> {
 fn of_pod(uploads: &Store<FileUpload>, pod: &Pod) -> Vec<ObjectRef<FileUpload>> {
     let mut woken: Vec<_> = workers::works_for(pod).into_iter().collect();
     for claim in views::claims_of(pod) {
-        woken.extend(on_claim(uploads, pod.namespace(), claim));
+        woken.extend(on_claim(uploads, pod.metadata.namespace.as_deref(), claim));
     }
     woken
 }
 
 /// The `FileUpload`s that have yet to read a file of a claim.
-fn on_claim(uploads: &Store<FileUpload>, namespace: Option<String>, claim: &str) -> Vec<ObjectRef<FileUpload>> {
+fn on_claim(uploads: &Store<FileUpload>, namespace: Option<&str>, claim: &str) -> Vec<ObjectRef<FileUpload>> {
     let on_it = |upload: &FileUpload| {
         let is_open = upload.status.as_ref().is_none_or(|status| status.files_uploaded < status.files_total);
         let mut claims = upload.spec.files.iter().filter_map(|file| file.source.persistent_volume_claim.as_ref());
         is_open && claims.any(|file| file.claim_name == claim)
     };
-    let same = |upload: &Arc<FileUpload>| upload.namespace() == namespace && on_it(upload);
+    let same = |upload: &Arc<FileUpload>| upload.metadata.namespace.as_deref() == namespace && on_it(upload);
     uploads.state().into_iter().filter(same).map(|upload| ObjectRef::from_obj(&*upload)).collect()
 }
 

@@ -20,6 +20,7 @@ pub use self::observed::{
     ClaimUser, ClaimView, Content, CredentialsView, JobView, Observed, PodView, Said, Terminated,
 };
 pub use self::output::{OutputAct, OutputView, conflict, output};
+use self::patience::{backs_off, held_back, is_timed};
 pub use self::status::status;
 pub use self::text::of_credentials;
 pub use self::trouble::refused;
@@ -34,6 +35,8 @@ mod job;
 mod launch;
 mod observed;
 mod output;
+mod patience;
+mod reports;
 mod revision;
 mod status;
 mod text;
@@ -167,10 +170,10 @@ pub fn next(upload: &FileUpload, observed: &Observed, now: Timestamp) -> Plan {
     match &observed.credentials {
         CredentialsView::Unseen => {}
         CredentialsView::Missing => {
-            fail_open(&mut plan, &under_way, Reason::SecretNotFound, &text::secret_missing(upload))
+            fail_open(&mut plan, &under_way, Reason::SecretNotFound, &text::secret_missing(upload));
         }
         CredentialsView::Forbidden => {
-            fail_open(&mut plan, &under_way, Reason::SecretNotFound, &text::secret_forbidden(upload))
+            fail_open(&mut plan, &under_way, Reason::SecretNotFound, &text::secret_forbidden(upload));
         }
         CredentialsView::Invalid { version, problem } => {
             plan.credentials_version = Some(version.clone());
@@ -285,36 +288,6 @@ fn is_accepted(upload: &FileUpload) -> bool {
 
 fn reason(entry: &FileStatus) -> Option<Reason> {
     entry.reason.as_deref().and_then(Reason::parse)
-}
-
-fn waits_until(upload: &FileUpload) -> Option<Timestamp> {
-    upload.status.as_ref()?.next_attempt_at.as_ref().map(|time| time.0)
-}
-
-/// Whether the next attempt has its time. With a Secret and ConfigMaps that only workers read, nobody sees them change.
-fn is_timed(reason: Reason, by_worker: bool) -> bool {
-    use Reason::{ConfigMapKeyNotFound, CredentialsInvalid, CredentialsRejected, FeatureNotLicensed};
-    let unseen = [ConfigMapKeyNotFound, CredentialsInvalid, CredentialsRejected, FeatureNotLicensed];
-    reason.class() == Class::Backoff || by_worker && unseen.contains(&reason)
-}
-
-fn backs_off(upload: &FileUpload, plan: &Plan, entry: &FileStatus, now: Timestamp) -> bool {
-    let timed = reason(entry).is_some_and(|reason| is_timed(reason, plan.by_worker));
-    timed && waits_until(upload).is_some_and(|until| until > now)
-}
-
-/// Whether a failure of one file, that would be every file's, holds all of them back.
-fn held_back(upload: &FileUpload, plan: &Plan, version: &str, now: Timestamp) -> bool {
-    let known = upload.status.as_ref().and_then(|status| status.credentials_version.as_deref()) == Some(version);
-    plan.files.iter().any(|entry| match reason(entry) {
-        Some(reason) if reason.scope() == Scope::Resource => match reason.class() {
-            Class::Stalled if plan.by_worker => backs_off(upload, plan, entry, now),
-            Class::Stalled => known,
-            Class::Backoff => backs_off(upload, plan, entry, now),
-            _ => false,
-        },
-        _ => false,
-    })
 }
 
 fn fail_open(plan: &mut Plan, under_way: &UnderWay, reason: Reason, message: &str) {

@@ -88,7 +88,7 @@ impl Controller {
                 stop: stop.clone(),
             };
             let readiness = readiness.clone();
-            async move { operator.run(scope.as_deref(), move || readiness.report()).await }
+            async move { Box::pin(operator.run(scope.as_deref(), move || readiness.report())).await }
         });
         info!(version = env!("CARGO_PKG_VERSION"), "started");
         futures::future::join_all(operators).await;

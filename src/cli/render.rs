@@ -74,7 +74,7 @@ fn render(manifests: &Manifests, upload: &FileUpload, settings: &Settings) -> an
     let act = plan::output(&upload, &plan.files, &observed.output);
     let output = (act == OutputAct::Conflict).then(|| plan::conflict(&upload));
     let launched = plan.launch.iter().map(|launch| (launch.name.clone(), None)).collect();
-    let status = plan::status(&upload, &plan, &Outcome { output, launched, ..Outcome::default() }, now);
+    let status = plan::status(&upload, &plan, &Outcome { launched, output, ..Outcome::default() }, now);
     document(&describe(&upload, &plan, &act, &status))?;
     for launch in plan.launch.iter().chain(&under_way(manifests, &upload, settings)) {
         document(&plan::job(&upload, launch, &settings.worker)?)?;

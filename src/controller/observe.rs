@@ -66,8 +66,8 @@ async fn contents_of(
         let Some(reference) = &file.source.config_map_key_ref else { continue };
         if observed.by_worker {
             let exists = context.config_maps.exists(&upload.namespace().unwrap_or_default(), &reference.name);
-            let content = if exists { Content::Unread } else { Content::NoConfigMap };
-            observed.contents.insert(file.name.clone(), content);
+            let view = if exists { Content::Unread } else { Content::NoConfigMap };
+            observed.contents.insert(file.name.clone(), view);
             continue;
         }
         if !read.contains_key(&reference.name) {

@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use futures::Stream;
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt as _};
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
@@ -15,7 +16,7 @@ use kube::api::ListParams;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::watcher::{self, Event};
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, Client, Resource, ResourceExt};
 use tokio::sync::watch;
 
 use super::views::{Found, LABEL_JOB, claim_of, job_of, upload_uid};
@@ -35,11 +36,11 @@ pub(super) struct Workers {
     graves: Graves,
 }
 
-/// The events that fill it.
-pub(super) struct Streams<J, P, C> {
-    pub(super) jobs: J,
-    pub(super) pods: P,
-    pub(super) claims: C,
+/// The events that fill it; deletions are events too.
+pub(super) struct Streams {
+    pub(super) jobs: BoxStream<'static, watcher::Result<Job>>,
+    pub(super) pods: BoxStream<'static, watcher::Result<Pod>>,
+    pub(super) claims: BoxStream<'static, watcher::Result<PersistentVolumeClaim>>,
 }
 
 /// The APIs of what is watched.
@@ -49,49 +50,21 @@ pub(super) struct Apis {
     pub(super) claims: Api<PersistentVolumeClaim>,
 }
 
-type Watched<K> = watcher::Result<K>;
-
 impl Workers {
-    /// The caches and the events that fill them; deletions are events too.
-    pub(super) fn watch(
-        client: Client,
-        apis: Apis,
-        listed: &Arc<watch::Sender<u8>>,
-    ) -> (
-        Self,
-        Streams<
-            impl Stream<Item = Watched<Job>> + use<>,
-            impl Stream<Item = Watched<Pod>> + use<>,
-            impl Stream<Item = Watched<PersistentVolumeClaim>> + use<>,
-        >,
-    ) {
-        use futures::StreamExt as _;
+    /// The caches and the events that fill them.
+    pub(super) fn watch(client: Client, apis: Apis, listed: &Arc<watch::Sender<u8>>) -> (Self, Streams) {
         let graves = Graves::default();
         let ours = watcher::Config::default().labels(&format!("{LABEL_MANAGED_BY}={FIELD_MANAGER}"));
-        let (jobs, writer) = reflector::store();
-        let events = watcher::watcher(apis.jobs, ours).map(|event| event.map(|event| event.modify(strip)));
-        let job_events =
-            reflector::reflector(writer, events).inspect(count_list(listed)).default_backoff().touched_objects();
-
-        let (pods, writer) = reflector::store();
-        let events =
-            watcher::watcher(apis.pods, watcher::Config::default()).map(|event| event.map(|event| event.modify(slim)));
+        let all = watcher::Config::default();
         let bury = Arc::clone(&graves);
-        let pod_events = reflector::reflector(writer, events)
-            .inspect(count_list(listed))
-            .inspect(move |event| {
-                if let Ok(Event::Delete(pod)) = event {
-                    entomb(&bury, pod);
-                }
-            })
-            .default_backoff()
-            .touched_objects();
-
-        let (claims, writer) = reflector::store();
-        let events = watcher::watcher(apis.claims, watcher::Config::default())
-            .map(|event| event.map(|event| event.modify(strip)));
-        let claim_events =
-            reflector::reflector(writer, events).inspect(count_list(listed)).default_backoff().touched_objects();
+        let bury = move |event: &watcher::Result<Event<Pod>>| {
+            if let Ok(Event::Delete(pod)) = event {
+                entomb(&bury, pod);
+            }
+        };
+        let (jobs, job_events) = cached(watcher::watcher(apis.jobs, ours), strip, |_| {}, listed);
+        let (pods, pod_events) = cached(watcher::watcher(apis.pods, all.clone()), slim, bury, listed);
+        let (claims, claim_events) = cached(watcher::watcher(apis.claims, all), strip, |_| {}, listed);
         let workers = Self { client, jobs, pods, claims, graves };
         (workers, Streams { jobs: job_events, pods: pod_events, claims: claim_events })
     }
@@ -128,8 +101,8 @@ impl Workers {
         let is_mine = |labels: &BTreeMap<String, String>| upload_uid(labels) == Some(&uid);
         let jobs: Vec<_> = self.jobs.state().into_iter().filter(|job| is_mine(job.labels())).collect();
         let pods: Vec<_> = self.pods.state().into_iter().filter(|pod| is_mine(pod.labels())).collect();
-        let named = upload.status.iter().flat_map(|status| &status.jobs).map(|job| job.name.clone());
-        let mut names: BTreeSet<String> = jobs.iter().map(|job| job.name_any()).chain(named).collect();
+        let in_status = upload.status.iter().flat_map(|status| &status.jobs).map(|job| job.name.clone());
+        let mut names: BTreeSet<String> = jobs.iter().map(|job| job.name_any()).chain(in_status).collect();
         names.extend(pods.iter().filter_map(|pod| pod.labels().get(LABEL_JOB).cloned()));
         let mut views = Vec::new();
         for name in names {
@@ -202,6 +175,22 @@ impl Workers {
         }
         graves.retain(|_, dead| !dead.is_empty());
     }
+}
+
+/// A cache of what a watch tells, and its events.
+fn cached<K>(
+    events: impl Stream<Item = watcher::Result<Event<K>>> + Send + 'static,
+    trim: fn(&mut K),
+    see: impl FnMut(&watcher::Result<Event<K>>) + Send + 'static,
+    listed: &Arc<watch::Sender<u8>>,
+) -> (Store<K>, BoxStream<'static, watcher::Result<K>>)
+where
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Send + Sync + 'static,
+{
+    let (store, writer) = reflector::store();
+    let events = events.map(move |event| event.map(|event| event.modify(trim)));
+    let events = reflector::reflector(writer, events).inspect(count_list(listed)).inspect(see);
+    (store, events.default_backoff().touched_objects().boxed())
 }
 
 /// A Job that the status names and of which no cache has anything.

@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn a_credential_that_was_slowed_down_has_a_lower_bound() {
         let slowed = Asked { per_credential: Some(1), ..asked("a", "s", 4) };
-        assert_eq!(grant(&[], &[slowed.clone()], LIMITS), [1]);
+        assert_eq!(grant(&[], std::slice::from_ref(&slowed), LIMITS), [1]);
         assert_eq!(grant(&[running("b", "s", 1, true)], &[slowed], LIMITS), [0]);
     }
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::observed::Observed;
+use super::observed::{ClaimView, Observed};
 use super::revision::hex;
 use super::volume::{Placement, Volume, access};
 use super::workers::UnderWay;
@@ -66,7 +66,7 @@ pub(super) fn launch(
 ) {
     for (volume, files) in due {
         let placement = match &volume {
-            Volume::Claim(name) => access(name, observed.claims.get(name).unwrap_or(&Default::default())),
+            Volume::Claim(name) => access(name, observed.claims.get(name).unwrap_or(&ClaimView::default())),
             Volume::ConfigMap(_) => Ok(Placement { shared: true, ..Placement::default() }),
         };
         let placement = match placement {

@@ -155,6 +155,7 @@ pub struct JobView {
 }
 
 /// A Pod of a worker.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact that the cluster tells by itself")]
 #[derive(Clone, Debug, Default)]
 pub struct PodView {
     /// Its name.

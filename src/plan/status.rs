@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::workers::take;
+use super::reports::take;
 use super::{Outcome, Plan, Sent, fail, is_timed, job_status, reason};
 use crate::backoff;
 use crate::reason::{Class, Reason, Scope};

@@ -59,8 +59,7 @@ impl Sender {
         let mut retried = Vec::new();
         let on_retry = |failure: &Failure, _| retried.push(failure.clone());
         let hooks = Hooks { admit: |_: &Candidate<'_>| true, on_retry };
-        let result =
-            self.courier.deliver(&self.credential, &parcel(Source::bytes("hello")), limits, hooks).await;
+        let result = self.courier.deliver(&self.credential, &parcel(Source::bytes("hello")), limits, hooks).await;
         (result, retried)
     }
 

@@ -1,0 +1,260 @@
+//! What a Job's reports mean for its files: what they tell is taken in, and what they do not tell is explained.
+//!
+//! Taking a report in again changes nothing. Once its Job is over, every file that has no answer gets one: the report
+//! was full, or whatever ended the worker.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::observed::{JobView, PodView};
+use super::volume::Volume;
+use super::{Plan, Sent, fail, is_timed, job_status, reason, text, trouble};
+use crate::backoff;
+use crate::reason::{Reason, Scope};
+use crate::report::{self, Assignment, Entry, Unreadable};
+use crate::resource::{FileState, FileStatus, FileUpload};
+
+/// A file that is not there for so long will not come: a day, in seconds.
+const NEVER: i64 = 24 * 3600;
+
+/// What a Job's reports told.
+#[derive(Default)]
+pub(super) struct Told {
+    /// Which files of the Job have their answer, by index.
+    pub(super) files: BTreeSet<usize>,
+    /// Shares whose report was full.
+    full: BTreeSet<usize>,
+    /// Shares whose report is of a version that is not known.
+    unsupported: BTreeSet<usize>,
+    /// Shares whose report is missing or broken.
+    unreadable: BTreeSet<usize>,
+    /// How long the other side asked to wait.
+    retry_after: Option<Duration>,
+    /// Whether the API asked to slow down.
+    limited: bool,
+    /// What came of each file, and its size in bytes.
+    results: Vec<(Reason, u64)>,
+}
+
+/// Writes what the reports say into the entries. Doing it again changes nothing.
+pub(super) fn take_in(upload: &FileUpload, job: &JobView, now: Timestamp, plan: &mut Plan) -> Told {
+    let mut told = Told::default();
+    for pod in &job.pods {
+        let Some(terminated) = &pod.terminated else { continue };
+        let report = match report::read(&terminated.message, &job.files) {
+            Ok(report) => report,
+            Err(Unreadable::Unsupported) => {
+                told.unsupported.insert(pod.index);
+                continue;
+            }
+            Err(Unreadable::Missing | Unreadable::Garbled) => {
+                told.unreadable.insert(pod.index);
+                continue;
+            }
+        };
+        told.limited |= report.limited;
+        if report.full {
+            told.full.insert(pod.index);
+        }
+        if report.garbled {
+            told.unreadable.insert(pod.index);
+        }
+        for entry in report.entries {
+            let (index, sent) = sent(upload, &job.volume, entry);
+            told.results.push(match &sent {
+                Sent::Uploaded { size, .. } => (Reason::Uploaded, size.unsigned_abs()),
+                Sent::Failed { reason, .. } => (*reason, 0),
+            });
+            if let Sent::Failed { retry_after, .. } = &sent {
+                told.retry_after = told.retry_after.max(*retry_after);
+            }
+            let share = report::share(job.files.len(), job.shards, pod.index);
+            for index in index
+                .map_or(share, |index| index..index + 1)
+                .filter(|index| !told.files.contains(index))
+                .collect::<Vec<_>>()
+            {
+                told.files.insert(index);
+                absorb(job.files.get(index), &sent, now, &mut plan.files);
+            }
+            share_failure(job, &sent, plan);
+        }
+    }
+    told
+}
+
+/// A line of a report, as what came of sending.
+fn sent(upload: &FileUpload, volume: &Volume, entry: Entry) -> (Option<usize>, Sent) {
+    match entry {
+        Entry::Uploaded { file, file_key, content_type, size, sha256, at } => {
+            let size = i64::try_from(size).unwrap_or(i64::MAX);
+            (Some(file), Sent::Uploaded { file_key, content_type, size, sha256, at })
+        }
+        Entry::Failed { file, reason, message, retry_after } => {
+            let message = if message.is_empty() { "see the log of the worker's Pod".to_owned() } else { message };
+            let (reason, message) = trouble::of_volume(volume, reason, text::of_credentials(upload, reason, message));
+            (file, Sent::Failed { reason, message, retry_after })
+        }
+    }
+}
+
+fn absorb(assignment: Option<&Assignment>, sent: &Sent, now: Timestamp, files: &mut [FileStatus]) {
+    let same = |entry: &&mut FileStatus| {
+        assignment.is_some_and(|given| given.name == entry.name && given.revision == entry.revision)
+    };
+    if let Some(entry) = files.iter_mut().find(same) {
+        take(entry, assignment.map(|given| given.file_name.as_str()), sent, now);
+    }
+}
+
+/// Writes what came of sending one file into its entry.
+pub(super) fn take(entry: &mut FileStatus, file_name: Option<&str>, sent: &Sent, now: Timestamp) {
+    match sent {
+        Sent::Uploaded { file_key, content_type, size, sha256, at } => {
+            if entry.uploaded_at.as_ref().is_some_and(|known| known.0 >= *at) {
+                return;
+            }
+            entry.state = FileState::Uploaded;
+            (entry.reason, entry.message, entry.missing_since) = (None, None, None);
+            entry.file_key = Some(file_key.clone());
+            entry.file_name = file_name.map(str::to_owned);
+            entry.content_type = Some(content_type.clone());
+            (entry.size, entry.sha256) = (Some(*size), Some(sha256.clone()));
+            entry.uploaded_at = Some(Time(*at));
+        }
+        Sent::Failed { .. } if entry.file_key.is_some() => {}
+        Sent::Failed { reason: Reason::FileNotFound, message, .. } => {
+            let since = entry.missing_since.get_or_insert(Time(now)).0;
+            if now.as_second() - since.as_second() >= NEVER {
+                fail(
+                    entry,
+                    Reason::FileNeverAppeared,
+                    format!("{message}: it was not there for a day: put it there, then change the spec"),
+                );
+            } else {
+                fail(entry, Reason::FileNotFound, message.clone());
+            }
+        }
+        Sent::Failed { reason, message, .. } => {
+            entry.missing_since = None;
+            fail(entry, *reason, message.clone());
+        }
+    }
+}
+
+/// A failure that would be every file's is every file's, under the Secret that the worker had.
+fn share_failure(job: &JobView, sent: &Sent, plan: &mut Plan) {
+    if let Sent::Failed { reason, message, .. } = sent
+        && reason.scope() == Scope::Resource
+    {
+        plan.credentials_version = Some(job.credentials_version.clone());
+        for entry in plan.files.iter_mut().filter(|entry| entry.file_key.is_none()) {
+            fail(entry, *reason, message.clone());
+        }
+    }
+}
+
+/// The Job is over: every file of it that has no answer gets one, and the next attempt its time.
+pub(super) fn conclude(upload: &FileUpload, job: &JobView, told: &Told, now: Timestamp, plan: &mut Plan) {
+    if job.files.is_empty() {
+        vanished(upload, job, plan);
+    }
+    for (index, assignment) in job.files.iter().enumerate().filter(|(index, _)| !told.files.contains(index)) {
+        let pod = pod_of(job, index);
+        let share = pod.map_or(0, |pod| pod.index);
+        let mut set =
+            |why: Option<(Reason, String)>| with_entry(assignment, &mut plan.files, |entry| answer(entry, why.clone()));
+        let interrupted = job.ended.is_none() && !job.has_started();
+        if told.full.contains(&share) {
+            set(Some((Reason::ReportFull, "the report of its worker was full: it follows at once".to_owned())));
+        } else if interrupted {
+            set(None);
+        } else if told.unsupported.contains(&share) {
+            let fix = "let the operator and --worker-image be of the same version";
+            set(Some((
+                Reason::ReportUnsupported,
+                format!("the worker wrote a report that this operator cannot read: {fix}"),
+            )));
+        } else {
+            set(Some(unexplained(upload, job, pod, told.unreadable.contains(&share), now)));
+        }
+    }
+    let mine = |entry: &&FileStatus| {
+        entry.file_key.is_none()
+            && job.files.iter().any(|given| given.name == entry.name && given.revision == entry.revision)
+    };
+    if plan.files.iter().filter(mine).any(|entry| reason(entry).is_some_and(|reason| is_timed(reason, plan.by_worker)))
+    {
+        let wait = backoff::delay_asked(plan.failures + 1, plan.seed, told.retry_after);
+        plan.wait = plan.wait.max(Some(wait));
+    }
+    plan.concluded.push(job_status(&job.name, &job.volume));
+    plan.limited |= told.limited;
+    plan.reported.extend(told.results.iter().copied());
+}
+
+/// The Job of which nothing is left, not even which files it had: those on its volume that were being sent.
+fn vanished(upload: &FileUpload, job: &JobView, plan: &mut Plan) {
+    let message = "the worker's Job and its Pods are gone, and with them their report".to_owned();
+    let of_job = |name: &str| {
+        upload
+            .spec
+            .files
+            .iter()
+            .any(|file| file.name == name && Volume::of(file, plan.by_worker).as_ref() == Some(&job.volume))
+    };
+    let lost: Vec<_> = plan
+        .files
+        .iter()
+        .filter(|entry| entry.state == FileState::Uploading && of_job(&entry.name))
+        .map(|entry| entry.name.clone())
+        .collect();
+    for entry in plan.files.iter_mut().filter(|entry| lost.contains(&entry.name)) {
+        fail(entry, Reason::ReportMissing, message.clone());
+    }
+    if !lost.is_empty() {
+        plan.wait = plan.wait.max(Some(backoff::delay(plan.failures + 1, plan.seed)));
+    }
+}
+
+fn unexplained(
+    upload: &FileUpload,
+    job: &JobView,
+    pod: Option<&PodView>,
+    unreadable: bool,
+    now: Timestamp,
+) -> (Reason, String) {
+    let clean_exit = pod
+        .and_then(|pod| pod.terminated.as_ref())
+        .is_some_and(|ended| matches!(ended.exit_code, 0..=2) && ended.reason != "OOMKilled");
+    if unreadable && clean_exit {
+        let fix = "see that --worker-image names this operator's own image, and the log of the Pod";
+        return (Reason::ReportMissing, format!("the worker ended without a report that can be read: {fix}"));
+    }
+    trouble::ended(upload, job, pod, now)
+}
+
+/// The Pod that has the file, the latest of its share.
+pub(super) fn pod_of(job: &JobView, file: usize) -> Option<&PodView> {
+    let has = |pod: &&PodView| report::share(job.files.len(), job.shards, pod.index).contains(&file);
+    job.pods.iter().rev().find(has)
+}
+
+pub(super) fn with_entry(assignment: &Assignment, files: &mut [FileStatus], act: impl FnOnce(&mut FileStatus)) {
+    let same = |entry: &&mut FileStatus| entry.name == assignment.name && entry.revision == assignment.revision;
+    if let Some(entry) = files.iter_mut().find(same).filter(|entry| entry.file_key.is_none()) {
+        act(entry);
+    }
+}
+
+/// Gives an entry its reason. A text that the cluster gave is frozen at first sight: it varies, and would never rest.
+pub(super) fn answer(entry: &mut FileStatus, why: Option<(Reason, String)>) {
+    match why {
+        None => (entry.state, entry.reason, entry.message) = (FileState::Pending, None, None),
+        Some((why, _)) if reason(entry) == Some(why) => {}
+        Some((why, message)) => fail(entry, why, message),
+    }
+}
