@@ -7,6 +7,9 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing::info;
 
 use crate::cyberun::Credential;
 use crate::redact::Secret;
@@ -15,6 +18,7 @@ mod controller;
 mod crd;
 mod render;
 mod upload;
+mod worker;
 
 /// Uploads files to Cyberun: from Kubernetes as an operator, or from wherever this runs.
 #[derive(Parser)]
@@ -28,6 +32,7 @@ pub struct Arguments {
 enum Command {
     Upload(upload::Upload),
     Controller(controller::Controller),
+    Worker(worker::Worker),
     Render(render::Render),
     Crd(crd::Crd),
 }
@@ -43,6 +48,7 @@ impl Arguments {
         let result = match self.command {
             Command::Upload(command) => command.run(),
             Command::Controller(command) => command.run(),
+            Command::Worker(command) => command.run(),
             Command::Render(command) => command.run(),
             Command::Crd(command) => command.run(),
         };
@@ -101,4 +107,18 @@ fn on_terminal() -> bool {
 /// Everything we use agrees on one TLS provider; with two in the tree rustls would choose none.
 fn install_tls_provider() {
     let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// True once SIGTERM or SIGINT came: what is under way is finished, nothing new begun.
+fn stop_on_signal() -> std::io::Result<watch::Receiver<bool>> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (stop, stopped) = watch::channel(false);
+    tokio::spawn(async move {
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        info!("stopping after what is under way");
+        let _ = stop.send(true);
+        // Receivers live until the command has ended.
+        stop.closed().await;
+    });
+    Ok(stopped)
 }

@@ -1,6 +1,6 @@
 //! The crate from outside: over real sockets against the double of Cyberun, and as a process.
 //!
-//! `delivery`, `wire` and `api` use the library, `cli`, `credentials`, `refusal` and `tls` the program, and
+//! `delivery`, `wire` and `api` use the library, `cli`, `credentials`, `refusal`, `tls` and `worker` the program, and
 //! `seaweedfs` the program against a store that is none of ours. `layers` reads the source itself. Nothing here needs
 //! Kubernetes; that is `tests/e2e`.
 
@@ -28,3 +28,5 @@ mod terminal;
 mod tls;
 mod weed;
 mod wire;
+mod work;
+mod worker;
