@@ -7,6 +7,9 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing::info;
 
 use crate::cyberun::Credential;
 use crate::redact::Secret;
@@ -16,6 +19,7 @@ mod crd;
 mod operating;
 mod render;
 mod upload;
+mod worker;
 
 /// Uploads files to Cyberun: from Kubernetes as an operator, or from wherever this runs.
 #[derive(Parser)]
@@ -29,6 +33,7 @@ pub struct Arguments {
 enum Command {
     Upload(upload::Upload),
     Controller(controller::Controller),
+    Worker(worker::Worker),
     Render(render::Render),
     Crd(crd::Crd),
 }
@@ -44,6 +49,7 @@ impl Arguments {
         let result = match self.command {
             Command::Upload(command) => command.run(),
             Command::Controller(command) => command.run(),
+            Command::Worker(command) => command.run(),
             Command::Render(command) => command.run(),
             Command::Crd(command) => command.run(),
         };
@@ -102,4 +108,18 @@ fn on_terminal() -> bool {
 /// Everything we use agrees on one TLS provider; with two in the tree rustls would choose none.
 fn install_tls_provider() {
     let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// True once SIGTERM or SIGINT came: what is under way is finished, nothing new begun.
+fn stop_on_signal() -> std::io::Result<watch::Receiver<bool>> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (stop, stopped) = watch::channel(false);
+    tokio::spawn(async move {
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        info!("stopping after what is under way");
+        let _ = stop.send(true);
+        // Receivers live until the command has ended.
+        stop.closed().await;
+    });
+    Ok(stopped)
 }

@@ -8,7 +8,7 @@
 //! the same for the operator and the command line: [`cyberun`] gets a presigned URL, [`transfer`] puts the
 //! bytes there. [`reason`] holds the one vocabulary of states and failures.
 //!
-//! To read on: [`resource`] → [`plan`] → [`controller`] → [`delivery`] → [`transfer`]. A test keeps the
+//! To read on: [`resource`] → [`plan`] → [`controller`] → [`delivery`] → [`transfer`] → [`worker`]. A test keeps the
 //! modules to the layers that CONTRIBUTING.md names.
 
 pub mod backoff;
@@ -24,3 +24,4 @@ pub mod report;
 pub mod resource;
 pub mod telemetry;
 pub mod transfer;
+pub mod worker;

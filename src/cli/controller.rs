@@ -7,12 +7,10 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
 use tracing::info;
 
 use super::operating::Operating;
-use super::{Api, Usage, install_tls_provider};
+use super::{Api, Usage, install_tls_provider, stop_on_signal};
 use crate::controller::{Operator, Settings};
 use crate::delivery::Courier;
 use crate::telemetry::{self, LogFormat, Metrics, Readiness};
@@ -96,18 +94,4 @@ impl Controller {
         info!("stopped");
         Ok(())
     }
-}
-
-/// True once SIGTERM or SIGINT came: what is under way is finished, nothing new begun.
-fn stop_on_signal() -> std::io::Result<watch::Receiver<bool>> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let (stop, stopped) = watch::channel(false);
-    tokio::spawn(async move {
-        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-        info!("stopping after what is under way");
-        let _ = stop.send(true);
-        // Receivers live until the operator has ended.
-        stop.closed().await;
-    });
-    Ok(stopped)
 }

@@ -45,8 +45,10 @@ pub(super) fn ended(upload: &FileUpload, job: &JobView, pod: Option<&PodView>, n
         });
     };
     killed(pod).unwrap_or_else(|| match &pod.terminated {
+        _ if pod.gone || pod.deleting => {
+            failed("the worker's Pod was deleted before it had sent every file".to_owned())
+        }
         Some(terminated) => by_itself(terminated),
-        None if pod.gone || pod.deleting => failed("the worker's Pod was deleted before it ended".to_owned()),
         None => failed("the worker's Pod ended before its container started".to_owned()),
     })
 }

@@ -1,8 +1,8 @@
 //! The crate from outside: over real sockets against the double of Cyberun, and as a process.
 //!
-//! `delivery`, `wire`, `api`, `beneath` and `hostile` use the library, `cli`, `credentials`, `refusal` and `tls` the
-//! program, and `seaweedfs` the program against a store that is none of ours. `layers` reads the source itself. Nothing
-//! here needs Kubernetes; that is `tests/e2e`.
+//! `delivery`, `wire`, `api`, `beneath` and `hostile` use the library, `cli`, `credentials`, `refusal`, `tls` and `worker`
+//! the program, and `seaweedfs` the program against a store that is none of ours. `layers` reads the source itself.
+//! Nothing here needs Kubernetes; that is `tests/e2e`.
 
 #![expect(
     clippy::unwrap_used,
@@ -33,3 +33,5 @@ mod volume;
 mod watch;
 mod weed;
 mod wire;
+mod work;
+mod worker;

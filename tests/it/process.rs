@@ -9,8 +9,11 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use cyberun_stub::{Credential, Kind, Stub};
+use rustix::process::{Pid, Signal};
 use serde_json::Value;
-use tokio::process::Command;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
 
 /// Longer than all retries of a file take together.
 const DEADLINE: Duration = Duration::from_mins(2);
@@ -23,6 +26,14 @@ pub(crate) struct Run {
     secrets: Vec<String>,
 }
 
+/// A run that is under way.
+pub(crate) struct Running {
+    child: Child,
+    stdout: watch::Receiver<String>,
+    stderr: watch::Receiver<String>,
+    secrets: Vec<String>,
+}
+
 /// What a run printed, and how it ended.
 pub(crate) struct Ended {
     pub(crate) status: ExitStatus,
@@ -31,10 +42,15 @@ pub(crate) struct Ended {
 }
 
 impl Run {
-    /// `fileupload upload` without API and credential. Whatever logs may exist are turned on.
+    /// `fileupload upload` without API and credential.
     pub(crate) fn bare() -> Self {
+        Self::of("upload")
+    }
+
+    /// This command of `fileupload`. Whatever logs may exist are turned on.
+    pub(crate) fn of(command: &str) -> Self {
         let run = Self { shell: None, arguments: Vec::new(), environment: Vec::new(), secrets: Vec::new() };
-        run.environment("RUST_LOG", "trace").environment("RUST_BACKTRACE", "1").argument("upload")
+        run.environment("RUST_LOG", "trace").environment("RUST_BACKTRACE", "1").argument(command)
     }
 
     /// `fileupload upload` to this stub.
@@ -50,8 +66,14 @@ impl Run {
 
     /// Sets `CYBERUN_API_KEY`, which from now on may appear nowhere.
     pub(crate) fn token(mut self, token: &str) -> Self {
-        self.secrets.push(token.trim().to_owned());
+        self = self.secret(token);
         self.environment("CYBERUN_API_KEY", token)
+    }
+
+    /// What from now on may appear nowhere.
+    pub(crate) fn secret(mut self, token: &str) -> Self {
+        self.secrets.push(token.trim().to_owned());
+        self
     }
 
     pub(crate) fn argument(mut self, argument: impl Into<OsString>) -> Self {
@@ -78,14 +100,16 @@ impl Run {
 
     /// Runs to the end.
     pub(crate) async fn run(self) -> Ended {
+        self.start().ended().await
+    }
+
+    /// Starts the process.
+    pub(crate) fn start(self) -> Running {
         let mut command = self.command();
-        let child = command.env_clear().envs(self.environment).stdin(Stdio::null()).kill_on_drop(true).output();
-        let output =
-            tokio::time::timeout(DEADLINE, child).await.unwrap_or_else(|_| panic!("the process does not end")).unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        let ended = Ended { status: output.status, stdout: text(output.stdout), stderr: text(output.stderr) };
-        ended.check_secrets(&self.secrets);
-        ended
+        let command = command.env_clear().envs(self.environment).stdin(Stdio::null());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+        let (stdout, stderr) = (listen(child.stdout.take().unwrap()), listen(child.stderr.take().unwrap()));
+        Running { child, stdout, stderr, secrets: self.secrets }
     }
 
     fn command(&self) -> Command {
@@ -101,6 +125,52 @@ impl Run {
         // The last is where `script` keeps its copy, and `$0` to a shell.
         command.args(&shell[1..]).arg(quoted.join(" ") + tail).arg("/dev/null");
         command
+    }
+}
+
+/// Collects what comes out of a pipe.
+fn listen(mut pipe: impl AsyncRead + Send + Unpin + 'static) -> watch::Receiver<String> {
+    let (sender, receiver) = watch::channel(String::new());
+    tokio::spawn(async move {
+        let mut bytes = Vec::new();
+        while pipe.read_buf(&mut bytes).await.unwrap() > 0 {
+            let whole = std::str::from_utf8(&bytes).map_or_else(|error| error.valid_up_to(), str::len);
+            let text: Vec<u8> = bytes.drain(..whole).collect();
+            sender.send_modify(|said| said.push_str(std::str::from_utf8(&text).unwrap()));
+        }
+        assert_eq!(bytes, b"", "it ends with half a character");
+    });
+    receiver
+}
+
+impl Running {
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let process = Pid::from_raw(i32::try_from(self.child.id().unwrap()).unwrap()).unwrap();
+        rustix::process::kill_process(process, signal).unwrap();
+    }
+
+    /// Waits until this was printed to stderr.
+    pub(crate) async fn said(&mut self, text: &str) {
+        let wait = self.stderr.wait_for(|said| said.contains(text));
+        let found = matches!(tokio::time::timeout(DEADLINE, wait).await, Ok(Ok(_)));
+        assert!(found, "it never said {text:?}: {}", *self.stderr.borrow());
+    }
+
+    /// Waits for the end.
+    pub(crate) async fn ended(mut self) -> Ended {
+        let end = async {
+            let status = self.child.wait().await.unwrap();
+            // The collectors end with their pipes.
+            while self.stdout.changed().await.is_ok() {}
+            while self.stderr.changed().await.is_ok() {}
+            status
+        };
+        let status = tokio::time::timeout(DEADLINE, end).await.unwrap_or_else(|_| panic!("the process does not end"));
+        let text = |said: &watch::Receiver<String>| said.borrow().clone();
+        let ended = Ended { status, stdout: text(&self.stdout), stderr: text(&self.stderr) };
+        ended.check_secrets(&self.secrets);
+        ended
     }
 }
 

@@ -1,0 +1,79 @@
+//! `fileupload worker`: what an upload Job runs. Its arguments are written by the operator, not by people.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+
+use super::{Api, Usage, install_tls_provider, stop_on_signal};
+use crate::delivery::Courier;
+use crate::report::{Assignment, share};
+use crate::telemetry::{self, LogFormat};
+use crate::worker::{self, TERMINATION_LOG, Work};
+
+/// Upload files of a volume and report them; run by the operator's Jobs.
+#[derive(Parser)]
+#[command(hide = true)]
+pub(super) struct Worker {
+    /// The files of the Job, each as JSON
+    #[arg(value_name = "ASSIGNMENT", required = true, value_parser = assignment)]
+    files: Vec<Assignment>,
+    /// The Cyberun API, with its /api/v1
+    #[arg(long)]
+    api_url: String,
+    /// Certificate authorities to trust besides the system's, as PEM
+    // It begins with dashes.
+    #[arg(long, value_name = "PEM", allow_hyphen_values = true)]
+    ca_pem: Option<String>,
+    /// The folder that holds the credential
+    #[arg(long, value_name = "FOLDER", default_value = "/credentials")]
+    credentials: PathBuf,
+    /// The mount of the volume
+    #[arg(long, value_name = "FOLDER", default_value = "/source")]
+    source: PathBuf,
+    /// Where to report
+    #[arg(long, value_name = "FILE", default_value = TERMINATION_LOG)]
+    report: PathBuf,
+    /// How many workers share the files
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    shards: usize,
+    /// Which of them this is, from 0
+    #[arg(long, value_name = "I", env = "JOB_COMPLETION_INDEX", default_value_t = 0)]
+    shard: usize,
+    /// The files cannot change and need not be left to settle
+    #[arg(long)]
+    settled: bool,
+    #[command(flatten)]
+    api: Api,
+}
+
+impl Worker {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        install_tls_provider();
+        telemetry::log(LogFormat::Json, "info")?;
+        if self.shard >= self.shards {
+            return Err(Usage(format!("shard {} of {} (--shards): there is none", self.shard, self.shards)).into());
+        }
+        let courier = Courier::new(&self.api_url, self.api.allow_http, self.ca_pem.as_deref())
+            .map_err(|error| Usage(format!("{:#}", anyhow::Error::from(error))))?;
+        let report = worker::open_report(&self.report)
+            .with_context(|| format!("cannot write the report {} (--report)", self.report.display()))?;
+        let work = Work {
+            courier,
+            credentials: self.credentials,
+            source: self.source,
+            share: share(self.files.len(), self.shards, self.shard),
+            files: self.files,
+            settled: self.settled,
+        };
+        // One thread: on few cores a second one costs an upload more than it gives.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let done = runtime.block_on(async { worker::run(work, report, stop_on_signal()?).await })?;
+        Ok(if done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+fn assignment(text: &str) -> Result<Assignment, String> {
+    serde_json::from_str(text).map_err(|error| error.to_string())
+}
