@@ -37,7 +37,7 @@ use crate::telemetry::Metrics;
 pub(crate) use self::config_maps::output_of;
 pub(crate) use self::observe::content_of;
 pub(crate) use self::secrets::credentials_of;
-pub(crate) use self::views::{Found, LABEL_JOB, claim_of, job_of};
+pub(crate) use self::views::{Found, LABEL_JOB, claim_of, job_of, vanished};
 
 mod cadence;
 mod config_maps;

@@ -19,7 +19,7 @@ use super::print;
 use crate::clock;
 use crate::controller::Settings;
 use crate::cyberun;
-use crate::plan::{self, ClaimView, Launch, Observed, Outcome, OutputAct, Plan};
+use crate::plan::{self, ClaimView, Launch, Outcome, OutputAct, Plan};
 use crate::resource::{FileState, FileUpload, FileUploadStatus};
 
 mod manifests;
@@ -66,7 +66,7 @@ fn render(manifests: &Manifests, upload: &FileUpload, settings: &Settings) -> an
     let now = clock::now();
     let mut upload = upload.clone();
     if upload.status.as_ref().map(|status| status.observed_generation) != upload.metadata.generation {
-        let plan = plan::next(&upload, &Observed::default(), now);
+        let plan = plan::next(&upload, &manifests.observe(&upload, settings), now);
         upload.status = Some(plan::status(&upload, &plan, &Outcome::default(), now));
     }
     let observed = manifests.observe(&upload, settings);

@@ -13,7 +13,8 @@ use kube::ResourceExt;
 
 use crate::plan::{ClaimUser, ClaimView, JobView, PodView, Said, Terminated, Volume};
 use crate::resource::{
-    ANNOTATION_ATTEMPT, ANNOTATION_CREDENTIALS_VERSION, ANNOTATION_SETTINGS, FIELD_MANAGER, LABEL_MANAGED_BY, LABEL_UID,
+    ANNOTATION_ATTEMPT, ANNOTATION_CREDENTIALS_VERSION, ANNOTATION_SETTINGS, FIELD_MANAGER, FileUpload,
+    LABEL_MANAGED_BY, LABEL_UID,
 };
 
 /// The label by which the Job controller names a Pod's Job, and the annotation for its share.
@@ -192,4 +193,28 @@ pub(crate) fn secret_of(job: &Job) -> Option<String> {
     let spec = job.spec.as_ref()?.template.spec.as_ref()?;
     let projected = spec.volumes.iter().flatten().find_map(|volume| volume.projected.as_ref())?;
     projected.sources.iter().flatten().find_map(|source| Some(source.secret.as_ref()?.name.clone()))
+}
+
+/// A Job that the status names and of which nothing else is found.
+pub(crate) fn vanished(upload: &FileUpload, name: &str) -> Option<JobView> {
+    let known = upload.status.as_ref()?.jobs.iter().find(|job| job.name == name)?;
+    let claim = known.claim_name.clone().map(Volume::Claim);
+    let volume = claim.or_else(|| known.config_map_name.clone().map(Volume::ConfigMap))?;
+    Some(JobView {
+        name: name.to_owned(),
+        uid: String::new(),
+        volume,
+        attempt: 0,
+        credentials_version: String::new(),
+        settings: String::new(),
+        exists: false,
+        deleting: false,
+        created: None,
+        files: Vec::new(),
+        shards: 1,
+        ended: None,
+        events: Vec::new(),
+        pods: Vec::new(),
+        confirmed: false,
+    })
 }

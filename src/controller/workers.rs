@@ -19,9 +19,9 @@ use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, Resource, ResourceExt};
 use tokio::sync::watch;
 
-use super::views::{Found, LABEL_JOB, claim_of, job_of, upload_uid};
+use super::views::{Found, LABEL_JOB, claim_of, job_of, upload_uid, vanished};
 use super::{count_list, strip};
-use crate::plan::{self, ClaimView, JobView, Volume};
+use crate::plan::{self, ClaimView, JobView};
 use crate::resource::{FIELD_MANAGER, FileUpload, JobStatus, LABEL_FILE_UPLOAD, LABEL_MANAGED_BY};
 
 /// The last words of deleted Pods, by the uid of the `FileUpload` they worked for.
@@ -191,30 +191,6 @@ where
     let events = events.map(move |event| event.map(|event| event.modify(trim)));
     let events = reflector::reflector(writer, events).inspect(count_list(listed)).inspect(see);
     (store, events.default_backoff().touched_objects().boxed())
-}
-
-/// A Job that the status names and of which no cache has anything.
-fn vanished(upload: &FileUpload, name: &str) -> Option<JobView> {
-    let known = upload.status.as_ref()?.jobs.iter().find(|job| job.name == name)?;
-    let claim = known.claim_name.clone().map(Volume::Claim);
-    let volume = claim.or_else(|| known.config_map_name.clone().map(Volume::ConfigMap))?;
-    Some(JobView {
-        name: name.to_owned(),
-        uid: String::new(),
-        volume,
-        attempt: 0,
-        credentials_version: String::new(),
-        settings: String::new(),
-        exists: false,
-        deleting: false,
-        created: None,
-        files: Vec::new(),
-        shards: 1,
-        ended: None,
-        events: Vec::new(),
-        pods: Vec::new(),
-        confirmed: false,
-    })
 }
 
 /// The `FileUpload` that a Job or Pod of ours works for.

@@ -157,35 +157,26 @@ fn share_failure(job: &JobView, sent: &Sent, plan: &mut Plan) {
     }
 }
 
-/// The Job is over: every file of it that has no answer gets one, and the next attempt its time.
-pub(super) fn conclude(upload: &FileUpload, job: &JobView, told: &Told, now: Timestamp, plan: &mut Plan) {
-    if job.files.is_empty() {
-        vanished(upload, job, plan);
-    }
+/// The Job is over: every file of it that has no answer gets one, and the next attempt its time. Returns its files.
+pub(super) fn conclude(
+    upload: &FileUpload,
+    job: &JobView,
+    told: &Told,
+    now: Timestamp,
+    plan: &mut Plan,
+) -> Vec<String> {
     for (index, assignment) in job.files.iter().enumerate().filter(|(index, _)| !told.files.contains(index)) {
-        let pod = pod_of(job, index);
-        let share = pod.map_or(0, |pod| pod.index);
-        let mut set =
-            |why: Option<(Reason, String)>| with_entry(assignment, &mut plan.files, |entry| answer(entry, why.clone()));
-        let interrupted = job.ended.is_none() && !job.has_started();
-        if told.full.contains(&share) {
-            set(Some((Reason::ReportFull, "the report of its worker was full: it follows at once".to_owned())));
-        } else if interrupted {
-            set(None);
-        } else if told.unsupported.contains(&share) {
-            let fix = "let the operator and --worker-image be of the same version";
-            set(Some((
-                Reason::ReportUnsupported,
-                format!("the worker wrote a report that this operator cannot read: {fix}"),
-            )));
-        } else {
-            set(Some(unexplained(upload, job, pod, told.unreadable.contains(&share), now)));
-        }
+        let why = silence(upload, job, told, index, now);
+        with_entry(assignment, &mut plan.files, |entry| answer(entry, why));
     }
-    let mine = |entry: &&FileStatus| {
-        entry.file_key.is_none()
-            && job.files.iter().any(|given| given.name == entry.name && given.revision == entry.revision)
-    };
+    let given =
+        |entry: &FileStatus| job.files.iter().any(|given| given.name == entry.name && given.revision == entry.revision);
+    let mut files: Vec<String> =
+        plan.files.iter().filter(|entry| given(entry)).map(|entry| entry.name.clone()).collect();
+    if job.files.is_empty() {
+        files = vanished(upload, job, plan);
+    }
+    let mine = |entry: &&FileStatus| entry.file_key.is_none() && files.contains(&entry.name);
     if plan.files.iter().filter(mine).any(|entry| reason(entry).is_some_and(|reason| is_timed(reason, plan.by_worker)))
     {
         let wait = backoff::delay_asked(plan.failures + 1, plan.seed, told.retry_after);
@@ -194,30 +185,40 @@ pub(super) fn conclude(upload: &FileUpload, job: &JobView, told: &Told, now: Tim
     plan.concluded.push(job_status(&job.name, &job.volume));
     plan.limited |= told.limited;
     plan.reported.extend(told.results.iter().copied());
+    files
+}
+
+/// Why a Job's report says nothing of a file; `None` if it was called off before it began.
+fn silence(upload: &FileUpload, job: &JobView, told: &Told, file: usize, now: Timestamp) -> Option<(Reason, String)> {
+    let pod = pod_of(job, file);
+    let share = pod.map_or(0, |pod| pod.index);
+    if told.full.contains(&share) {
+        return Some((Reason::ReportFull, "the report of its worker was full: it follows at once".to_owned()));
+    }
+    if job.ended.is_none() && !job.has_started() {
+        return None;
+    }
+    if told.unsupported.contains(&share) {
+        let fix = "let the operator and --worker-image be of the same version";
+        let message = format!("the worker wrote a report that this operator cannot read: {fix}");
+        return Some((Reason::ReportUnsupported, message));
+    }
+    Some(unexplained(upload, job, pod, told.unreadable.contains(&share), now))
 }
 
 /// The Job of which nothing is left, not even which files it had: those on its volume that were being sent.
-fn vanished(upload: &FileUpload, job: &JobView, plan: &mut Plan) {
-    let message = "the worker's Job and its Pods are gone, and with them their report".to_owned();
+fn vanished(upload: &FileUpload, job: &JobView, plan: &mut Plan) -> Vec<String> {
+    let message = "the worker's Job and its Pods are gone, and with them their report";
     let of_job = |name: &str| {
-        upload
-            .spec
-            .files
-            .iter()
-            .any(|file| file.name == name && Volume::of(file, plan.by_worker).as_ref() == Some(&job.volume))
+        let mut files = upload.spec.files.iter();
+        files.any(|file| file.name == name && Volume::of(file, plan.by_worker).as_ref() == Some(&job.volume))
     };
-    let lost: Vec<_> = plan
-        .files
-        .iter()
-        .filter(|entry| entry.state == FileState::Uploading && of_job(&entry.name))
-        .map(|entry| entry.name.clone())
-        .collect();
-    for entry in plan.files.iter_mut().filter(|entry| lost.contains(&entry.name)) {
-        fail(entry, Reason::ReportMissing, message.clone());
-    }
-    if !lost.is_empty() {
-        plan.wait = plan.wait.max(Some(backoff::delay(plan.failures + 1, plan.seed)));
-    }
+    let lost = |entry: &&mut FileStatus| entry.state == FileState::Uploading && of_job(&entry.name);
+    let lost = plan.files.iter_mut().filter(lost).map(|entry| {
+        fail(entry, Reason::ReportMissing, message.to_owned());
+        entry.name.clone()
+    });
+    lost.collect()
 }
 
 fn unexplained(

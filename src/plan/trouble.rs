@@ -105,13 +105,14 @@ fn by_itself(terminated: &Terminated) -> Why {
 /// The API server does not take the Pod: it says so only in events of the Job.
 fn not_created(job: &JobView) -> Option<Why> {
     let event = job.events.iter().rev().find(|event| event.reason == "FailedCreate")?;
-    Some(refused(&format!("the Pod of {}", job.volume.describe()), &event.message, &job.name))
+    Some(refused(&format!("the worker's Pod for {}", job.volume.describe()), &event.message, &job.name))
 }
 
 /// What an API server that refuses a Job or a Pod means.
 pub fn refused(what: &str, message: &str, job: &str) -> Why {
     let message = without_names(message, job);
-    let message = message.split_once("is forbidden: ").map_or(message.as_str(), |(_, why)| why);
+    let message = message.strip_prefix("Error creating: ").unwrap_or(&message);
+    let message = message.split_once("is forbidden: ").map_or(message, |(_, why)| why);
     if message.contains("exceeded quota") {
         let fix = "have the ResourceQuota raised, or ask for less in spec.worker.resources";
         return (Reason::QuotaExceeded, format!("a quota leaves no room for {what}: {}: {fix}", quote(message)));
@@ -223,7 +224,7 @@ fn join(what: &str, quoted: &str) -> String {
 }
 
 fn clean(pod: &PodView, message: &str) -> String {
-    quote(&without_names(message, &pod.name))
+    quote(&without_names(message, &pod.name)).trim_end_matches('.').to_owned()
 }
 
 /// A text without the names of Pods, which are others at each attempt.

@@ -58,7 +58,8 @@ pub(super) fn follow(upload: &FileUpload, observed: &Observed, now: Timestamp, p
         let told = take_in(upload, job, now, plan);
         under_way.volumes.insert(job.volume.clone());
         if job.is_over() {
-            conclude(upload, job, &told, now, plan);
+            // What came of them is written down before they are given to another worker.
+            under_way.files.extend(conclude(upload, job, &told, now, plan));
         } else {
             plan.jobs.push(job_status(&job.name, &job.volume));
             under_way.files.extend(stand(upload, job, &told, now, plan));
@@ -112,7 +113,7 @@ fn withdraw(observed: &Observed, job: &JobView, now: Timestamp, plan: &mut Plan)
     if !job.files.iter().any(is_wanted) {
         return plan.remove(job, "none of its files is wanted any more");
     }
-    if !job.has_started() && job.settings != observed.settings {
+    if !job.has_started() && !job.settings.is_empty() && job.settings != observed.settings {
         return plan.remove(job, "it has not started and would be made otherwise now");
     }
     let Volume::Claim(name) = &job.volume else { return };

@@ -16,7 +16,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::clock;
-use crate::controller::{Found, LABEL_JOB, Settings, claim_of, content_of, credentials_of, job_of, output_of};
+use crate::controller::{
+    Found, LABEL_JOB, Settings, claim_of, content_of, credentials_of, job_of, output_of, vanished,
+};
 use crate::plan::{self, Content, CredentialsView, JobView, Observed};
 use crate::resource::{File, FileUpload};
 
@@ -122,7 +124,13 @@ impl Manifests {
             let view = job_of(Found { name: &name, job: Some(job), pods: &pods, gone: &[], events: &self.events })?;
             Some(JobView { confirmed: true, ..view })
         };
-        self.jobs.iter().filter(mine).filter_map(view).collect()
+        let mut views: Vec<_> = self.jobs.iter().filter(mine).filter_map(view).collect();
+        for known in upload.status.iter().flat_map(|status| &status.jobs) {
+            if !views.iter().any(|view| view.name == known.name) {
+                views.extend(vanished(upload, &known.name).map(|view| JobView { confirmed: true, ..view }));
+            }
+        }
+        views
     }
 }
 
