@@ -106,13 +106,12 @@ impl Worker {
 
     /// Sends one file and reports it, unless none is begun any more.
     async fn take(&self, file: usize, source: Source) {
-        if *self.stop.borrow() {
-            self.failed.set(true);
-        } else if !self.halted.get() {
-            match credential(&self.work.credentials) {
-                Ok(credential) => self.send(file, source, &credential).await,
-                Err(problem) => self.fail(file, &Failure::new(Reason::CredentialsInvalid, problem)),
-            }
+        if self.halted.get() {
+            return;
+        }
+        match credential(&self.work.credentials) {
+            Ok(credential) => self.send(file, source, &credential).await,
+            Err(problem) => self.fail(file, &Failure::new(Reason::CredentialsInvalid, problem)),
         }
     }
 
@@ -133,12 +132,13 @@ impl Worker {
             info!(file = self.name(file), reason = %failure.reason, message = failure.message, delay = delay.as_secs(), "trying again");
             before.replace(Some(failure.clone()));
         };
+        // Asked first, so that after a stop nothing is begun.
         let stopped = async {
             stopped(self.stop.clone()).await;
             let _ = is_sending.wait_for(|sending| !sending).await;
         };
         let deliver = self.work.courier.deliver(credential, &parcel, LIMITS, Hooks { admit, on_retry });
-        let result = tokio::select! { result = deliver => Some(result), () = stopped => None };
+        let result = tokio::select! { biased; () = stopped => None, result = deliver => Some(result) };
         match (result, refused.get()) {
             (Some(Ok(delivered)), _) => self.uploaded(file, delivered),
             (Some(Err(_)), Some(NoRoom::Left)) => self.full(),
