@@ -1,7 +1,7 @@
 //! The judgement at each test's end is itself judged: it sees a leaked token and a right that is missing.
 
 use serde_json::{Value, json};
-use test_support::{DEADLINE, file, kubectl, scenario};
+use test_support::{DEADLINE, file, scenario};
 
 use crate::OPERATOR;
 
@@ -26,16 +26,7 @@ fn a_signed_url_in_a_config_map_fails_the_test() {
 fn a_request_that_the_chart_gives_no_right_to_is_seen() {
     scenario(OPERATOR, async |world| {
         world.credential().await?;
-        let (namespace, account) = (world.namespace.clone(), "too-narrow");
-        let values = [
-            &format!("watchNamespaces=[\"{namespace}\"]"),
-            "fullnameOverride=\"too-narrow\"",
-            "crds.install=false",
-            "rbac.aggregateToUserRoles=false",
-            "rbac.secretNames=[\"another\"]",
-        ];
-        kubectl(world.cluster, ["apply", "--filename", "-"], &world.cluster.chart_in(&namespace, &values)?)?;
-        world.operator_as(&namespace, account).await?;
+        world.operator_with(&["rbac.secretNames=[\"another\"]"]).await?;
         world.config_map("texts", &[("a.txt", "first")]).await?;
         world.file_upload("one", json!({"files": [file("a", "texts", "a.txt")]})).await?;
         let refused = async || {

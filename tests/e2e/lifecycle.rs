@@ -20,7 +20,7 @@ fn sigterm_lets_an_upload_finish_and_writes_its_key() {
         world.operator().await?;
         world.file_upload("one", one()).await?;
         hold.reached(DEADLINE).await?;
-        world.operator().await?.ask_to_end()?;
+        world.operator().await?.ask_to_end().await?;
         let heard = async || {
             let log = world.operator.as_ref().map(test_support::Operator::log).unwrap_or_default();
             Ok((log.contains("stopping after what is under way"), log))

@@ -1,12 +1,13 @@
 //! The operator in a real Kubernetes, as users see it: one file a subject, a namespace each.
 //!
 //! `make test` runs these, or `tests/cluster/run cargo test --test e2e`. The harness is `tests/support`: it starts the
-//! program as a process under the chart's account and reads what it does as plain JSON, from the outside.
+//! operator as the chart has it and reads what it does as plain JSON, from the outside.
 
 mod admission;
 mod change;
 mod conflict;
 mod crash;
+mod hands;
 mod happy;
 mod judgement;
 mod lifecycle;

@@ -1,32 +1,16 @@
 //! What only a node can show: a Job that was applied first starts by itself when its key is there.
 
-use std::os::unix::fs::symlink;
-use std::path::Path;
-
-use anyhow::Context as _;
 use serde_json::{Value, json};
-use test_support::{World, file, key_of, kubectl, nodes, not_tried, scenario};
+use test_support::{file, key_of, kubectl, nodes, not_tried, scenario};
 
 use crate::OPERATOR;
 
-const IMAGE: &str = "busybox:1.37";
-
-/// One static program; nothing can be pulled.
-fn load_image(world: &World) -> anyhow::Result<()> {
-    let folder = world.folder.path().join("image");
-    std::fs::create_dir_all(folder.join("bin"))?;
-    let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().map(Path::new).find(|path| path.exists());
-    std::fs::copy(busybox.context("busybox is missing: run .ci/packages")?, folder.join("bin/busybox"))?;
-    symlink("busybox", folder.join("bin/sh"))?;
-    world.cluster.load_image(IMAGE, &folder, &world.folder.path().join("image.tar"))
-}
-
-fn job() -> Value {
+fn job(image: &str) -> Value {
     let restricted = json!({
         "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]},
     });
     let container = json!({
-        "name": "consumer", "image": IMAGE, "command": ["sh", "-c", "echo \"key=$KEY\""], "securityContext": restricted,
+        "name": "consumer", "image": image, "command": ["sh", "-c", "echo \"key=$KEY\""], "securityContext": restricted,
         "env": [{"name": "KEY", "valueFrom": {"configMapKeyRef": {"name": "keys", "key": "prompt"}}}],
     });
     json!({"spec": {"template": {"spec": {
@@ -41,8 +25,7 @@ fn a_job_applied_before_the_upload_starts_by_itself_and_reads_its_key() -> anyho
         return not_tried("a Job that reads its key: no node runs here (TEST_NODES=0), run make test as root");
     }
     scenario(OPERATOR, async |world| {
-        load_image(world)?;
-        world.create("Job", "consumer", job()).await?;
+        world.create("Job", "consumer", job(world.cluster.busybox()?)).await?;
         let waits = async || {
             let pods = world.list("Pod").await?;
             let state = |pod: &Value| pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"].clone();

@@ -1,4 +1,4 @@
-//! What the API server says the operator asked it for.
+//! What the API server says it was asked for, by the operator's account or by anybody whom it logs.
 //!
 //! The log is written before an answer is sent, so what was answered can be read here.
 
@@ -6,9 +6,15 @@ use std::path::Path;
 
 use serde_json::Value;
 
-/// One request of the operator's account.
+/// One request of a service account, or of a caller without one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
+    /// Who asked, as `system:serviceaccount:NAMESPACE:NAME` or `system:anonymous`.
+    pub user: String,
+    /// The address it came from; a pod's own.
+    pub source: String,
+    /// The object's namespace; empty where there is none.
+    pub namespace: String,
     /// `get`, `list`, `watch`, `create`, ...
     pub verb: String,
     /// With its subresource, as `fileuploads/status`.
@@ -19,18 +25,15 @@ pub struct Request {
     pub code: u64,
 }
 
-/// Every request of an account in a namespace.
-pub(crate) fn read(log: &Path, account: &str, namespace: &str) -> anyhow::Result<Vec<Request>> {
+/// Every request that is logged in a line with this text in it, and is as asked for.
+pub(crate) fn read(log: &Path, with: &str, matches: impl Fn(&Request) -> bool) -> anyhow::Result<Vec<Request>> {
     let text = std::fs::read_to_string(log)?;
     // The last line may be half written.
     let complete = text.rsplit_once('\n').map_or("", |(complete, _)| complete);
-    let of_account = complete.lines().filter(|line| line.contains(namespace)).map(serde_json::from_str::<Value>);
+    let entries = complete.lines().filter(|line| line.contains(with)).map(serde_json::from_str::<Value>);
     let mut requests = Vec::new();
-    for entry in of_account {
-        let entry = entry?;
-        if entry["user"]["username"] == account && entry["objectRef"]["namespace"] == namespace {
-            requests.push(request(&entry));
-        }
+    for entry in entries {
+        requests.extend(Some(request(&entry?)).filter(&matches));
     }
     Ok(requests)
 }
@@ -40,6 +43,9 @@ fn request(entry: &Value) -> Request {
     let object = &entry["objectRef"];
     let resource = [text(&object["resource"]), text(&object["subresource"])].join("/");
     Request {
+        user: text(&entry["user"]["username"]),
+        source: text(&entry["sourceIPs"][0]),
+        namespace: text(&object["namespace"]),
         verb: text(&entry["verb"]),
         resource: resource.trim_end_matches('/').to_owned(),
         name: text(&object["name"]),

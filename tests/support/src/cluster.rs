@@ -4,7 +4,8 @@
 //! never used: it may be somebody's production.
 
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::net::IpAddr;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
@@ -24,9 +25,22 @@ pub struct Cluster {
     /// Requests of service accounts, a JSON object a line; none where the cluster is somebody else's.
     pub audit_log: Option<PathBuf>,
     /// The cluster script, which loads images; none where the cluster is somebody else's.
-    pub script: Option<PathBuf>,
+    pub(crate) script: Option<PathBuf>,
+    /// What only our own nodes have; none where there is no node or the cluster is somebody else's.
+    pub(crate) pods: Option<Pods>,
     kubectl: PathBuf,
     helm: PathBuf,
+}
+
+/// What operators run with where they are pods.
+#[derive(Clone, Debug)]
+pub(crate) struct Pods {
+    /// The image under test, loaded into each node; set before any test begins.
+    pub(crate) image: String,
+    /// The address of this host for pods.
+    pub(crate) host: IpAddr,
+    /// The folder whose `NODE/logs` hold the logs of pods.
+    pub(crate) logs: PathBuf,
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place of the tests that reads the environment")]
@@ -49,13 +63,22 @@ pub(crate) fn member() -> Option<(&'static str, String)> {
     environment("CLUSTER_MEMBER").map(|folder| ("CLUSTER_MEMBER", folder))
 }
 
+fn pods(logs: PathBuf) -> anyhow::Result<Pods> {
+    let host = environment("TEST_HOST_IP").context("TEST_HOST_IP is not set")?;
+    Ok(Pods { image: String::new(), host: host.parse()?, logs })
+}
+
 impl Cluster {
     /// The cluster with the chart in it; the first caller installs it, the others wait.
     pub(crate) fn with_chart() -> anyhow::Result<&'static Self> {
         static READY: OnceLock<Result<Cluster, String>> = OnceLock::new();
         let prepare = || {
-            let cluster = Self::find()?;
+            let mut cluster = Self::find()?;
             cluster.install_chart()?;
+            if cluster.pods.is_some() {
+                let image = cluster.image_under_test()?;
+                cluster.pods.iter_mut().for_each(|pods| pods.image.clone_from(&image));
+            }
             anyhow::Ok(cluster)
         };
         let ready = READY.get_or_init(|| prepare().map_err(|error| format!("{error:#}")));
@@ -69,6 +92,7 @@ impl Cluster {
         Ok(Self {
             kubeconfig,
             audit_log: path("TEST_AUDIT_LOG"),
+            pods: path("TEST_POD_LOGS").filter(|_| nodes() > 0).map(pods).transpose()?,
             script: path("TEST_CLUSTER"),
             kubectl: path("TEST_KUBECTL").unwrap_or_else(|| "kubectl".into()),
             helm: path("TEST_HELM").unwrap_or_else(|| "helm".into()),
@@ -105,6 +129,13 @@ impl Cluster {
         Ok(manifests.split_inclusive("\n---\n").filter(|manifest| !manifest.contains("\nkind: Deployment\n")).collect())
     }
 
+    /// The chart's Deployment for a namespace, with these values.
+    pub(crate) fn deployment_in(&self, namespace: &str, values: &[&str]) -> anyhow::Result<serde_json::Value> {
+        let manifests = self.template(namespace, values)?;
+        let deployment = manifests.split("\n---\n").find(|manifest| manifest.contains("\nkind: Deployment\n"));
+        Ok(serde_yaml::from_str(deployment.context("the chart has no Deployment")?)?)
+    }
+
     fn template(&self, namespace: &str, values: &[&str]) -> anyhow::Result<String> {
         let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../../charts/fileupload-operator");
         let mut command = Command::new(&self.helm);
@@ -126,15 +157,6 @@ impl Cluster {
         command.arg("--kubeconfig").arg(&self.kubeconfig).args(arguments);
         command
     }
-
-    /// Packs a folder as an image and loads it into the nodes, which can pull nothing.
-    pub fn load_image(&self, tag: &str, folder: &Path, archive: &Path) -> anyhow::Result<()> {
-        let script =
-            self.script.as_ref().context("TEST_CLUSTER is not set: images cannot be loaded into this cluster")?;
-        output(Command::new(script).args(["image", tag]).arg(folder).arg(archive), "")?;
-        output(Command::new(script).arg("load").arg(archive), "")?;
-        Ok(())
-    }
 }
 
 /// What kubectl prints as the cluster's admin; its complaint is the error.
@@ -142,7 +164,7 @@ pub fn kubectl<const N: usize>(cluster: &Cluster, arguments: [&str; N], input: &
     output(&mut cluster.kubectl(arguments), input)
 }
 
-fn output(command: &mut Command, input: &str) -> anyhow::Result<String> {
+pub(crate) fn output(command: &mut Command, input: &str) -> anyhow::Result<String> {
     let what = command.get_program().display().to_string();
     let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().with_context(|| format!("cannot run {what}"))?;

@@ -21,6 +21,9 @@ impl World {
                 }
             }
         }
+        if let Some(logs) = &self.logs {
+            text.push_str(&logs.listing(&self.operator_logs()));
+        }
         if let Some(operator) = &self.operator {
             if operator.runs() {
                 writeln!(text, "--- metrics\n{}", operator.get("/metrics").await?.1)?;

@@ -1,7 +1,7 @@
 //! The harness of the tests in a real Kubernetes.
 //!
-//! [`scenario()`] gives a test a [`World`]: a namespace of its own, a double of Cyberun, and the operator as a process
-//! under the chart's account. Everything is told by condition and deadline; a failure shows what the cluster, the
+//! [`scenario()`] gives a test a [`World`]: a namespace of its own, a double of Cyberun, and the operator: where a
+//! node runs as a pod of the image under test, otherwise as a process, either way as the chart has it. Everything is told by condition and deadline; a failure shows what the cluster, the
 //! operator and the double had to say. Never depends on the crate under test, whose types could be wrong with it.
 //!
 //! ```no_run
@@ -20,17 +20,23 @@ mod audit;
 mod cluster;
 mod evidence;
 mod http;
+mod image;
+mod nodes;
 mod objects;
 mod operator;
+mod pod_logs;
+mod pods;
 mod scenario;
 mod untried;
 mod view;
+mod volumes;
 mod world;
 
 pub use audit::Request;
 pub use cluster::{Cluster, kubectl, nodes};
 pub use objects::{DEADLINE, file};
 pub use operator::Operator;
+pub use rustix::process::Signal;
 pub use scenario::{scenario, scenario_with};
 pub use untried::not_tried;
 pub use view::{condition, files, key_of, message, reason, sha256, state};

@@ -29,15 +29,19 @@ fn group_version(kind: &str) -> &'static str {
         "FileUpload" => "cyberun.cloud/v1alpha1",
         "Job" => "batch/v1",
         "Event" => "events.k8s.io/v1",
+        "Deployment" => "apps/v1",
         _ => "v1",
     }
 }
 
 impl World {
-    /// The API of a kind in this namespace.
+    /// The API of a kind, in this namespace if it has any.
     pub fn api(&self, kind: &str) -> Api<DynamicObject> {
         let (group, version) = group_version(kind).split_once('/').unwrap_or(("", group_version(kind)));
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
+        if ["Node", "PersistentVolume"].contains(&kind) {
+            return Api::all_with(self.client.clone(), &resource);
+        }
         Api::namespaced_with(self.client.clone(), &self.namespace, &resource)
     }
 

@@ -1,109 +1,90 @@
-//! The operator as a process: started under the chart's account, killed, ended and started again.
+//! The operator under test: started, killed, ended and started again.
 //!
-//! Its environment is cleared, so that nothing of the machine reaches it but its kubeconfig. Its log goes to a file
-//! that outlives each start.
+//! Where a node runs it is a pod of the built image, installed by the chart; otherwise a process of this host with the
+//! arguments that the chart would give it, under the same account. A test does not see the difference.
 
-use std::fs::OpenOptions;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
-use rustix::process::{Pid, Signal, kill_process};
-use tokio::process::{Child, Command};
-use tokio::time::{sleep, timeout};
+use self::pod::Pod;
+use self::process::Process;
 
-use crate::{cluster, http};
+pub(crate) mod pod;
+pub(crate) mod process;
 
-const START: Duration = Duration::from_secs(30);
-const END: Duration = Duration::from_secs(30);
+/// How long a start may take, until it is ready.
+const START: Duration = Duration::from_mins(1);
+/// How long an end may take.
+const END: Duration = Duration::from_mins(1);
 
 /// A running operator, or one that was ended.
-pub struct Operator {
-    binary: PathBuf,
-    arguments: Vec<String>,
-    kubeconfig: PathBuf,
-    log: PathBuf,
-    address: SocketAddr,
-    child: Option<Child>,
+pub enum Operator {
+    /// On a node.
+    Pod(Box<Pod>),
+    /// On this host.
+    Process(Box<Process>),
 }
 
 impl Operator {
-    pub(crate) async fn start(binary: &Path, folder: &Path, arguments: &[String]) -> anyhow::Result<Self> {
-        let mut operator = Self {
-            binary: binary.to_owned(),
-            arguments: arguments.to_vec(),
-            kubeconfig: folder.join("kubeconfig"),
-            log: folder.join("operator.log"),
-            address: TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?,
-            child: None,
-        };
-        operator.restart().await?;
-        Ok(operator)
-    }
-
     /// Starts it again, after [`Operator::kill_9`] or [`Operator::terminate`], and waits until it is ready.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
-        let log = OpenOptions::new().create(true).append(true).open(&self.log)?;
-        let mut command = Command::new(&self.binary);
-        command.arg("controller").args(&self.arguments).args(["--listen", &self.address.to_string()]);
-        command.env_clear().env("KUBECONFIG", &self.kubeconfig).envs(cluster::member());
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).kill_on_drop(true);
-        let child = command.spawn().with_context(|| format!("cannot start {}", self.binary.display()))?;
-        let child = self.child.insert(child);
-        let ready = async {
-            loop {
-                if let Some(status) = child.try_wait()? {
-                    bail!("the operator ended at its start: {status}");
-                }
-                if matches!(http::get(self.address, "/readyz").await, Ok((200, _))) {
-                    return Ok(());
-                }
-                sleep(Duration::from_millis(50)).await;
-            }
-        };
-        timeout(START, ready).await.context("the operator does not become ready")?
+        match self {
+            Self::Pod(pod) => pod.restart().await,
+            Self::Process(process) => process.restart().await,
+        }
     }
 
-    /// SIGKILL: it has no time for anything.
+    /// SIGKILL: it has no time for anything, and stays dead.
     pub async fn kill_9(&mut self) -> anyhow::Result<()> {
-        let mut child = self.child.take().context("the operator does not run")?;
-        child.kill().await?;
-        Ok(())
+        match self {
+            Self::Pod(pod) => pod.kill_9().await,
+            Self::Process(process) => process.kill_9().await,
+        }
     }
 
     /// SIGTERM, without waiting for the end.
-    pub fn ask_to_end(&self) -> anyhow::Result<()> {
-        let child = self.child.as_ref().context("the operator does not run")?;
-        let pid = child.id().and_then(|id| Pid::from_raw(id.cast_signed())).context("the operator has ended")?;
-        Ok(kill_process(pid, Signal::TERM)?)
+    pub async fn ask_to_end(&mut self) -> anyhow::Result<()> {
+        match self {
+            Self::Pod(pod) => pod.ask_to_end().await,
+            Self::Process(process) => process.ask_to_end(),
+        }
     }
 
     /// Waits for the end and tells how it was.
     pub async fn ended(&mut self) -> anyhow::Result<ExitStatus> {
-        let mut child = self.child.take().context("the operator does not run")?;
-        Ok(timeout(END, child.wait()).await.context("the operator does not end")??)
+        match self {
+            Self::Pod(pod) => pod.ended().await,
+            Self::Process(process) => process.ended().await,
+        }
     }
 
     /// SIGTERM, and waits for the end.
     pub async fn terminate(&mut self) -> anyhow::Result<ExitStatus> {
-        self.ask_to_end()?;
+        self.ask_to_end().await?;
         self.ended().await
     }
 
     /// Status and body of `GET path` on its own port.
     pub async fn get(&self, path: &str) -> anyhow::Result<(u16, String)> {
-        http::get(self.address, path).await
+        match self {
+            Self::Pod(pod) => pod.get(path).await,
+            Self::Process(process) => process.get(path).await,
+        }
     }
 
     /// Whether it was not ended by this test.
     pub fn runs(&self) -> bool {
-        self.child.is_some()
+        match self {
+            Self::Pod(pod) => pod.runs(),
+            Self::Process(process) => process.runs(),
+        }
     }
 
     /// Everything it logged, over all its starts.
     pub fn log(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap_or_default()
+        match self {
+            Self::Pod(pod) => pod.log(),
+            Self::Process(process) => process.log(),
+        }
     }
 }

@@ -50,16 +50,14 @@ async fn run(
         Ok(Ok(())) => AssertUnwindSafe(world.finish()).catch_unwind().await,
         other => other,
     };
+    if !matches!(outcome, Ok(Ok(()))) {
+        eprint_evidence(&world.show().await);
+    }
+    let cleared = world.clear().await;
     match outcome {
-        Ok(Ok(())) => world.end().await,
-        Ok(Err(error)) => {
-            eprint_evidence(&world.show().await);
-            Err(error)
-        }
-        Err(panic) => {
-            eprint_evidence(&world.show().await);
-            std::panic::resume_unwind(panic)
-        }
+        Ok(Ok(())) => cleared.and(world.end().await),
+        Ok(Err(error)) => Err(error),
+        Err(panic) => std::panic::resume_unwind(panic),
     }
 }
 

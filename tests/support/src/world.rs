@@ -1,6 +1,7 @@
 //! All that one test has for itself: a namespace, a double of Cyberun, an operator, and the admin's client.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use cyberun_stub::{Call, Credential, Kind, Options, Step, Stub};
@@ -8,12 +9,15 @@ use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::audit::{self, Request};
-use crate::cluster::{Cluster, RELEASE, SYSTEM};
+use crate::cluster::{Cluster, RELEASE, SYSTEM, kubectl};
 use crate::operator::Operator;
+use crate::operator::pod::Pod;
+use crate::operator::process::Process;
+use crate::pod_logs::PodLogs;
 use crate::untried::not_tried;
 
 /// What a test acts in.
@@ -33,22 +37,35 @@ pub struct World {
     pub operator: Option<Operator>,
     /// Who the operator is to the API server.
     account: String,
+    /// The namespace that the operator runs in.
+    system: String,
     pub(crate) refusals_expected: bool,
     /// What must never be seen anywhere.
     pub(crate) secrets: Vec<String>,
+    /// The logs of the test's pods, where they can be read.
+    pub(crate) logs: Option<Arc<PodLogs>>,
+    /// The `PersistentVolumes` that go with the test.
+    pub(crate) volumes: Vec<String>,
+    /// Node and key of each taint that goes with the test.
+    pub(crate) taints: Vec<(String, String)>,
 }
 
 impl World {
-    pub(crate) async fn new(binary: &str, name: &str, options: Options) -> anyhow::Result<Self> {
+    pub(crate) async fn new(binary: &str, name: &str, mut options: Options) -> anyhow::Result<Self> {
         let cluster = Cluster::with_chart()?;
         let client = cluster.client().await?;
         let namespace = namespace_of(name);
         let labels = json!({"pod-security.kubernetes.io/enforce": "restricted"});
         let object = serde_json::from_value(json!({"metadata": {"name": namespace, "labels": labels}}))?;
         Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &object).await?;
+        if let Some(pods) = &cluster.pods {
+            options.bind = pods.host;
+        }
         let stub = Stub::start(options).await?;
         let secrets = Kind::ALL.iter().map(|kind| stub.credential(*kind).token().to_owned()).collect();
         let (folder, binary) = (TempDir::new()?, binary.into());
+        let prefixes = vec![format!("{namespace}_"), format!("{SYSTEM}_{namespace}-")];
+        let logs = cluster.pods.as_ref().map(|pods| PodLogs::follow(&pods.logs, prefixes));
         Ok(Self {
             namespace,
             stub,
@@ -58,8 +75,12 @@ impl World {
             binary,
             operator: None,
             account: String::new(),
+            system: SYSTEM.to_owned(),
             refusals_expected: false,
             secrets,
+            logs,
+            volumes: Vec::new(),
+            taints: Vec::new(),
         })
     }
 
@@ -71,14 +92,66 @@ impl World {
     /// As [`World::operator`], under another account, unless one runs already.
     pub async fn operator_as(&mut self, namespace: &str, account: &str) -> anyhow::Result<&mut Operator> {
         if self.operator.is_none() {
-            let token = self.service_account_token(namespace, account).await?;
-            self.account = format!("system:serviceaccount:{namespace}:{account}");
-            std::fs::write(self.folder.path().join("kubeconfig"), self.cluster.kubeconfig_for(&token)?)?;
-            let arguments = ["--api-url", self.stub.api_url().as_str(), "--allow-http", "--namespace", &self.namespace];
-            let arguments = arguments.map(str::to_owned);
-            self.operator = Some(Operator::start(&self.binary, self.folder.path(), &arguments).await?);
+            self.start(namespace, account, &[]).await?;
         }
         self.operator.as_mut().context("the operator was just started")
+    }
+
+    /// As [`World::operator`], with these values of the chart (`PATH=JSON`) and with the rights of such a chart alone,
+    /// under an account of the test's own.
+    pub async fn operator_with(&mut self, values: &[&str]) -> anyhow::Result<&mut Operator> {
+        let (namespace, account) = (self.namespace.clone(), format!("{}-account", self.namespace));
+        let own = [format!("fullnameOverride={:?}", self.namespace), format!("serviceAccount.name={account:?}")];
+        let own = own.iter().map(String::as_str).chain(["crds.install=false", "rbac.aggregateToUserRoles=false"]);
+        let namespaces = format!("watchNamespaces=[{namespace:?}]");
+        let all: Vec<_> = own.chain([namespaces.as_str()]).chain(values.iter().copied()).collect();
+        kubectl(self.cluster, ["apply", "--filename", "-"], &self.cluster.chart_in(&namespace, &all)?)?;
+        self.start(&namespace, &account, values).await?;
+        self.operator.as_mut().context("the operator was just started")
+    }
+
+    async fn start(&mut self, namespace: &str, account: &str, values: &[&str]) -> anyhow::Result<()> {
+        self.account = format!("system:serviceaccount:{namespace}:{account}");
+        namespace.clone_into(&mut self.system);
+        let deployment = self.deployment(namespace, account, values)?;
+        self.operator = Some(if let Some(logs) = self.logs.clone() {
+            let pod = Pod::start(self.client.clone(), namespace, deployment, logs).await?;
+            self.secrets.push(pod.token()?);
+            Operator::Pod(Box::new(pod))
+        } else {
+            let token = self.service_account_token(namespace, account).await?;
+            std::fs::write(self.folder.path().join("kubeconfig"), self.cluster.kubeconfig_for(&token)?)?;
+            let arguments = &deployment["spec"]["template"]["spec"]["containers"][0]["args"];
+            let arguments: Vec<String> = serde_json::from_value(arguments.clone())?;
+            Operator::Process(Box::new(Process::start(&self.binary, self.folder.path(), &arguments).await?))
+        });
+        Ok(())
+    }
+
+    /// The chart's Deployment of an operator for this test alone.
+    fn deployment(&self, namespace: &str, account: &str, values: &[&str]) -> anyhow::Result<Value> {
+        let name = &self.namespace;
+        let image = self.cluster.pods.as_ref().and_then(|pods| pods.image.rsplit_once(':'));
+        let (repository, tag) = image.unwrap_or(("none", "none"));
+        let mut own = vec![
+            format!("nameOverride={name:?}"),
+            format!("fullnameOverride={name:?}"),
+            format!("watchNamespaces=[{name:?}]"),
+            format!("serviceAccount={{\"create\": false, \"name\": {account:?}}}"),
+            format!("image={{\"repository\": {repository:?}, \"tag\": {tag:?}}}"),
+            format!("apiUrl={:?}", self.stub.api_url().as_str()),
+            "allowHttp=true".to_owned(),
+            // Other nodes are left to what tests do with them.
+            "nodeSelector={\"kubernetes.io/hostname\": \"node-1\"}".to_owned(),
+            "resources.requests={\"cpu\": \"1m\", \"memory\": \"16Mi\"}".to_owned(),
+        ];
+        own.extend(values.iter().map(|value| (*value).to_owned()));
+        self.cluster.deployment_in(namespace, &own.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// How the folders of the operator's logs begin.
+    pub(crate) fn operator_logs(&self) -> String {
+        format!("{}_{}-", self.system, self.namespace)
     }
 
     /// A token that Kubernetes issues for one of its accounts; it must never be seen anywhere.
@@ -118,10 +191,16 @@ impl World {
     ///
     /// Without it a test says so, and with CI=true it fails.
     pub fn requests(&self) -> anyhow::Result<Option<Vec<Request>>> {
+        self.audit(&self.namespace, |request| request.user == self.account && request.namespace == self.namespace)
+    }
+
+    /// As [`World::requests`], of anybody but people and the cluster's own parts: logged in a line with this text in it,
+    /// a pod's address say, and as asked for.
+    pub fn audit(&self, with: &str, matches: impl Fn(&Request) -> bool) -> anyhow::Result<Option<Vec<Request>>> {
         if let Some(log) = &self.cluster.audit_log {
-            return Ok(Some(audit::read(log, &self.account, &self.namespace)?));
+            return Ok(Some(audit::read(log, with, matches)?));
         }
-        not_tried("counting the operator's requests: TEST_AUDIT_LOG is not set")?;
+        not_tried("counting requests: TEST_AUDIT_LOG is not set")?;
         Ok(None)
     }
 
@@ -143,16 +222,29 @@ impl World {
         self.refusals_expected = true;
     }
 
-    pub(crate) async fn end(&mut self) -> anyhow::Result<()> {
-        self.operator = None;
+    /// Ends what would go on without the test, and removes what is not in its namespace.
+    pub(crate) async fn clear(&mut self) -> anyhow::Result<()> {
+        if let Some(Operator::Pod(mut pod)) = self.operator.take() {
+            pod.remove().await?;
+        }
+        for (node, key) in std::mem::take(&mut self.taints) {
+            self.untaint(&node, &key).await?;
+        }
+        for volume in std::mem::take(&mut self.volumes) {
+            self.delete("PersistentVolume", &volume).await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn end(&self) -> anyhow::Result<()> {
         Api::<Namespace>::all(self.client.clone()).delete(&self.namespace, &DeleteParams::background()).await?;
         Ok(())
     }
 }
 
-/// The test's name, as a namespace can have it, and the process's number, for clusters that live longer than it.
+/// The test's name, as a namespace and what is named after it can have it, and the process's number, for clusters that live longer than it.
 fn namespace_of(test: &str) -> String {
     let name = test.rsplit("::").next().unwrap_or(test).replace('_', "-");
-    let name: String = name.chars().take(50).collect();
+    let name: String = name.chars().take(45).collect();
     format!("{}-{}", name.trim_end_matches('-'), std::process::id())
 }

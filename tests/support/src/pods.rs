@@ -1,0 +1,129 @@
+//! Pods of the test's namespace: made, looked into, and signalled from outside as a node would.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Context as _;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use crate::DEADLINE;
+use crate::world::World;
+
+impl World {
+    /// Makes a pod that Pod Security `restricted` admits. What its spec lacks is filled in: the image, which has busybox
+    /// as `sh` and `busybox`, an end without delay, and no start after the first.
+    pub async fn pod(&self, name: &str, mut spec: Value) -> anyhow::Result<()> {
+        let image = self.cluster.busybox()?;
+        let pod = json!({
+            "restartPolicy": "Never", "automountServiceAccountToken": false, "terminationGracePeriodSeconds": 0,
+            "securityContext": {"runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
+        });
+        let container = json!({"name": "main", "image": image, "securityContext": {
+            "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]},
+        }});
+        for lacking in spec["containers"].as_array_mut().into_iter().flatten() {
+            fill(lacking, &container);
+        }
+        fill(&mut spec, &pod);
+        self.create("Pod", name, json!({"spec": spec})).await
+    }
+
+    /// Makes a pod that does nothing but hold a claim, on this node if one is named, and waits until it runs.
+    pub async fn holder(&self, name: &str, claim: &str, node: Option<&str>) -> anyhow::Result<Value> {
+        let selector = node.map(|node| json!({"kubernetes.io/hostname": node}));
+        let spec = json!({
+            "nodeSelector": selector,
+            "containers": [{
+                "command": ["busybox", "sleep", "1000"], "volumeMounts": [{"name": "claim", "mountPath": "/claim"}],
+            }],
+            "volumes": [{"name": "claim", "persistentVolumeClaim": {"claimName": claim}}],
+        });
+        self.pod(name, spec).await?;
+        self.running(name).await
+    }
+
+    /// Waits until a pod's first container runs.
+    pub async fn running(&self, pod: &str) -> anyhow::Result<Value> {
+        let runs = |pod: &Value| pod["status"]["containerStatuses"][0]["state"]["running"].is_object();
+        self.wait("Pod", pod, &format!("pod {pod} to run"), runs).await
+    }
+
+    /// The pods of a Job, by its name.
+    pub async fn pods_of(&self, job: &str) -> anyhow::Result<Vec<Value>> {
+        let pods = self.list("Pod").await?;
+        Ok(pods.into_iter().filter(|pod| pod["metadata"]["labels"]["batch.kubernetes.io/job-name"] == job).collect())
+    }
+
+    /// Waits until the namespace has as many Jobs as this, those that are done included.
+    pub async fn jobs(&self, count: usize) -> anyhow::Result<Vec<Value>> {
+        let counted = async || self.list("Job").await.map(|jobs| (jobs.len() == count, jobs));
+        self.wait_for(DEADLINE, &format!("{count} Jobs"), counted).await
+    }
+
+    /// Sends a signal to the process that a pod's first container was started with, from outside of the container.
+    pub async fn signal(&self, pod: &str, signal: Signal) -> anyhow::Result<()> {
+        kill_process(self.process_of(pod).await?, signal).with_context(|| format!("cannot signal pod {pod}"))
+    }
+
+    /// That process, once it runs, as this host numbers it.
+    pub async fn process_of(&self, pod: &str) -> anyhow::Result<Pid> {
+        let pod = self.running(pod).await?;
+        let id = pod["status"]["containerStatuses"][0]["containerID"].as_str().unwrap_or_default();
+        main_process(id)
+    }
+
+    /// What the containers of a pod wrote, over all their starts, even if it is gone.
+    pub fn pod_log(&self, pod: &str) -> anyhow::Result<String> {
+        let logs = self.logs.as_ref().context("TEST_POD_LOGS is not set: the logs of pods cannot be read")?;
+        Ok(logs.text(&format!("{}_{pod}_", self.namespace)))
+    }
+}
+
+/// Adds the fields that an object lacks.
+fn fill(object: &mut Value, defaults: &Value) {
+    for (key, value) in defaults.as_object().into_iter().flatten() {
+        if object[key].is_null() {
+            object[key] = value.clone();
+        }
+    }
+}
+
+/// The process that a container was started with: the first of its process namespace.
+pub(crate) fn main_process(container: &str) -> anyhow::Result<Pid> {
+    let id = container.rsplit('/').next().filter(|id| !id.is_empty()).context("a container without an id")?;
+    let of_container = |pid: &u32| {
+        let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        groups.contains(id) && is_first(*pid)
+    };
+    let pid = processes().find(of_container).and_then(|pid| Pid::from_raw(pid.cast_signed()));
+    pid.with_context(|| format!("no process of container {id} runs on this host"))
+}
+
+/// Whether a signal was sent that the process, stopped as it is, does not hear.
+pub(crate) fn is_pending(process: Pid, signal: Signal) -> anyhow::Result<bool> {
+    let signals = status(process.as_raw_nonzero().get().cast_unsigned(), "ShdPnd");
+    let signals = u64::from_str_radix(&signals, 16).context("the process has ended")?;
+    Ok(signals & 1 << (signal.as_raw() - 1) != 0)
+}
+
+/// Whether a process is there: not once it was reaped, when all its threads are gone and its connections closed.
+pub(crate) fn lives(process: Pid) -> bool {
+    Path::new("/proc").join(process.as_raw_nonzero().to_string()).exists()
+}
+
+fn is_first(pid: u32) -> bool {
+    status(pid, "NSpid").split_whitespace().last() == Some("1")
+}
+
+/// A field of a process's status; empty if it has ended.
+fn status(pid: u32, field: &str) -> String {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let value = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    value.unwrap_or_default().trim().to_owned()
+}
+
+/// Every process that this host sees, those in containers included.
+fn processes() -> impl Iterator<Item = u32> {
+    fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
