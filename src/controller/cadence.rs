@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
+use tracing::info;
 
 use super::{AFTER_ERROR, Context, warn_once};
 use crate::backoff::fraction;
@@ -95,6 +96,10 @@ pub(super) fn count(context: &Context, upload: &FileUpload, plan: &Plan, outcome
     }
     for (reason, size) in &plan.reported {
         context.metrics.reported(reason.as_str(), *size);
+    }
+    for job in &plan.concluded {
+        info!(job = job.name, "took in what a worker reported");
+        context.places.ended(&job.name);
     }
     if !plan.concluded.is_empty() {
         let credential = (upload.namespace().unwrap_or_default(), upload.spec.secret_name().to_owned());

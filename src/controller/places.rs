@@ -118,6 +118,11 @@ impl Places {
         state.given.retain(|given| given.uid != uid || given.job.is_some());
     }
 
+    /// A Job is over: whether the cache has it or not, its place is free.
+    pub(super) fn ended(&self, job: &str) {
+        self.lock().given.retain(|given| given.job.as_deref() != Some(job));
+    }
+
     /// Lowers or raises the bound of a credential, as a worker met a 429 or ended without one.
     pub(super) fn paced(&self, credential: Credential, slowed: bool) {
         let mut state = self.lock();

@@ -134,6 +134,8 @@ pub struct JobView {
     pub credentials_version: String,
     /// The settings that it was made with.
     pub settings: String,
+    /// Its Pods' image.
+    pub image: String,
     /// Whether the Job itself still exists.
     pub exists: bool,
     /// Whether it is being deleted.

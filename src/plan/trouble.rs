@@ -23,7 +23,7 @@ pub(super) fn pending(upload: &FileUpload, job: &JobView, pod: Option<&PodView>,
     if pod.running {
         return node_silent(pod);
     }
-    image(upload, pod)
+    image(upload, job, pod)
         .or_else(|| unschedulable(job, pod))
         .or_else(|| volume(upload, job, pod))
         .or_else(|| container(job, pod))
@@ -120,7 +120,7 @@ pub fn refused(what: &str, message: &str, job: &str) -> Why {
     (Reason::AdmissionDenied, format!("the cluster does not admit {what}: {}", quote(message)))
 }
 
-fn image(upload: &FileUpload, pod: &PodView) -> Option<Why> {
+fn image(upload: &FileUpload, job: &JobView, pod: &PodView) -> Option<Why> {
     const WORDS: [&str; 7] = [
         "ErrImagePull",
         "ImagePullBackOff",
@@ -134,14 +134,12 @@ fn image(upload: &FileUpload, pod: &PodView) -> Option<Why> {
     // While it backs off the kubelet repeats the image only; the pull's own error is in the events.
     let pull = pod.events.iter().rev().find(|event| event.reason == "Failed" && event.message.contains("pull"));
     let cause = pull.map_or(&waiting.message, |event| &event.message);
+    let (image, cause) = (&job.image, clean(pod, cause));
     let namespace = upload.metadata.namespace.as_deref().unwrap_or("default");
-    Some((
-        Reason::ImagePullFailed,
-        format!(
-            "the worker's image cannot be pulled in namespace {namespace}: {}: if the registry asks for credentials, their pull Secret must exist in this namespace and be named to the operator (--worker-pull-secret) or in its default ServiceAccount",
-            clean(pod, cause),
-        ),
-    ))
+    let message = format!(
+        "image {image} cannot be pulled for the worker in namespace {namespace}: {cause}: see --worker-image; a registry that asks for credentials needs their pull Secret in this namespace, named by --worker-pull-secret"
+    );
+    Some((Reason::ImagePullFailed, message))
 }
 
 fn unschedulable(job: &JobView, pod: &PodView) -> Option<Why> {
