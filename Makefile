@@ -12,7 +12,7 @@ demo: ## Show an upload from kubectl apply to the key in a Job, against a double
 	@$(owned) tests/demo/run
 
 .PHONY: test
-test: ## Run all tests, those in a real Kubernetes too (as root with a node, otherwise without)
+test: ## Run all tests, those in a real Kubernetes too (as root with nodes, otherwise without)
 	@$(owned) .ci/tiers test
 
 .PHONY: lint

@@ -1,4 +1,4 @@
-//! The operator as a process: how it starts, is asked after itself, and ends.
+//! The operator as a program: how it starts, is asked after itself, and ends.
 
 use cyberun_stub::{Fault, Hold, Moment, Step};
 use serde_json::{Value, json};

@@ -5,6 +5,7 @@
 
 mod admission;
 mod change;
+mod chart;
 mod conflict;
 mod crash;
 mod hands;

@@ -125,18 +125,19 @@ impl Cluster {
 
     /// The chart's manifests for a namespace but for the operator itself, with these values (`PATH=JSON`).
     pub fn chart_in(&self, namespace: &str, values: &[&str]) -> anyhow::Result<String> {
-        let manifests = self.template(namespace, values)?;
+        let manifests = self.chart(namespace, values)?;
         Ok(manifests.split_inclusive("\n---\n").filter(|manifest| !manifest.contains("\nkind: Deployment\n")).collect())
     }
 
     /// The chart's Deployment for a namespace, with these values.
     pub(crate) fn deployment_in(&self, namespace: &str, values: &[&str]) -> anyhow::Result<serde_json::Value> {
-        let manifests = self.template(namespace, values)?;
+        let manifests = self.chart(namespace, values)?;
         let deployment = manifests.split("\n---\n").find(|manifest| manifest.contains("\nkind: Deployment\n"));
         Ok(serde_yaml::from_str(deployment.context("the chart has no Deployment")?)?)
     }
 
-    fn template(&self, namespace: &str, values: &[&str]) -> anyhow::Result<String> {
+    /// All of the chart's manifests for a namespace, with these values.
+    pub fn chart(&self, namespace: &str, values: &[&str]) -> anyhow::Result<String> {
         let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../../charts/fileupload-operator");
         let mut command = Command::new(&self.helm);
         command.args(["template", RELEASE, chart, "--namespace", namespace]);

@@ -1,5 +1,7 @@
 //! The nodes: their names, and taints that keep pods off one.
 
+use anyhow::Context as _;
+use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::world::World;
@@ -17,19 +19,27 @@ impl World {
     /// Keeps new pods that do not tolerate `key` (`key: Exists`) off a node, until the end of the test.
     pub async fn taint(&mut self, node: &str, key: &str) -> anyhow::Result<()> {
         self.taints.push((node.to_owned(), key.to_owned()));
-        let mut taints = self.taints_but(node, key).await?;
-        taints.push(json!({"key": key, "effect": "NoSchedule"}));
-        self.patch("Node", node, json!({"spec": {"taints": taints}})).await
+        self.set_taint(node, key, Some(json!({"key": key, "effect": "NoSchedule"}))).await
     }
 
     /// Lets pods onto a node again.
     pub async fn untaint(&self, node: &str, key: &str) -> anyhow::Result<()> {
-        let taints = self.taints_but(node, key).await?;
-        self.patch("Node", node, json!({"spec": {"taints": taints}})).await
+        self.set_taint(node, key, None).await
     }
 
-    async fn taints_but(&self, node: &str, key: &str) -> anyhow::Result<Vec<Value>> {
-        let taints = self.read("Node", node).await?["spec"]["taints"].as_array().cloned().unwrap_or_default();
-        Ok(taints.into_iter().filter(|taint| taint["key"] != key).collect())
+    async fn set_taint(&self, node: &str, key: &str, taint: Option<Value>) -> anyhow::Result<()> {
+        loop {
+            let seen = self.read("Node", node).await?;
+            let others = seen["spec"]["taints"].as_array().cloned().unwrap_or_default();
+            let others = others.into_iter().filter(|other| other["key"] != key);
+            let taints: Vec<_> = others.chain(taint.clone()).collect();
+            let version = &seen["metadata"]["resourceVersion"];
+            let patch = Patch::Merge(json!({"metadata": {"resourceVersion": version}, "spec": {"taints": taints}}));
+            match self.api("Node").patch(node, &PatchParams::default(), &patch).await {
+                // Another test's taint must not be lost.
+                Err(kube::Error::Api(refusal)) if refusal.code == 409 => {}
+                answer => return answer.map(drop).with_context(|| format!("cannot taint {node}")),
+            }
+        }
     }
 }

@@ -1,0 +1,95 @@
+//! The chart itself: what it gives rights to, what it refuses, and that the API server takes all it can write.
+
+use test_support::{World, kubectl, scenario};
+
+use crate::OPERATOR;
+
+/// Every value that changes what is written, and a word of what it writes.
+const VALUES: [(&str, &str); 20] = [
+    ("watchNamespaces=[\"team-a\",\"team-b\"]", "--namespace=team-b"),
+    ("image={\"repository\":\"registry.example/fileupload\",\"tag\":\"1.2.3\"}", "registry.example/fileupload:1.2.3"),
+    ("imagePullSecrets=[{\"name\":\"registry\"}]", "- name: registry"),
+    ("apiUrl=\"http://cyberun.example/api/v1\"", "--api-url=http://cyberun.example/api/v1"),
+    ("allowHttp=true", "--allow-http"),
+    ("directUploads=false", "--direct-uploads=false"),
+    ("workers.max=9", "--max-workers=9"),
+    ("workers.maxPerClaim=2", "--max-workers-per-claim=2"),
+    ("workers.maxPerCredential=3", "--max-workers-per-credential=3"),
+    ("workers.deadlineSeconds=600", "--worker-deadline=600"),
+    ("workers.pullSecrets=[\"pull\"]", "--worker-pull-secret=pull"),
+    ("workers.labels={\"team\":\"data\"}", "--worker-label=team=data"),
+    ("proxy={\"https\":\"http://proxy:3128\",\"http\":\"http://other:3128\",\"noProxy\":\"store\"}", "name: NO_PROXY"),
+    ("caBundle=\"-----BEGIN CERTIFICATE-----\"", "--ca-file=/etc/fileupload/ca.crt"),
+    ("logFormat=\"text\"", "--log-format=text"),
+    ("logLevel=\"debug\"", "--log-level=debug"),
+    ("extraArgs=[\"--more\"]", "- --more"),
+    ("tolerations=[{\"key\":\"gpu\",\"operator\":\"Exists\"}]", "key: gpu"),
+    ("podLabels={\"team\":\"platform\"}", "team: platform"),
+    ("podAnnotations={\"scrape\":\"true\"}", "scrape: \"true\""),
+];
+
+const DIGEST: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
+
+fn complaint(world: &World, value: &str) -> String {
+    let Err(complaint) = world.cluster.chart(&world.namespace, &[value]) else { unreachable!("{value} is accepted") };
+    format!("{complaint:#}")
+}
+
+#[test]
+fn each_value_does_what_it_says_and_the_api_server_takes_it() {
+    scenario(OPERATOR, async |world| {
+        let default = world.cluster.chart(&world.namespace, &[])?;
+        let values = VALUES.map(|(value, _)| value);
+        let all = world.cluster.chart(&world.namespace, &values)?;
+        for (value, word) in VALUES {
+            assert!(all.contains(word) && !default.contains(word), "{value}: {word} is not in\n{all}");
+        }
+        for value in ["directUploads=true", "rbac.create=false", "logLevel=\"info\""] {
+            let name = format!("fullnameOverride={:?}", world.namespace);
+            let own = [name.as_str(), "crds.install=false", "watchNamespaces=[\"default\"]", value];
+            let values: Vec<_> = values.into_iter().chain(own).collect();
+            let manifests = world.cluster.chart(&world.namespace, &values)?;
+            kubectl(world.cluster, ["apply", "--dry-run=server", "--filename", "-"], &manifests)?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_digest_wins_over_a_tag() {
+    scenario(OPERATOR, async |world| {
+        let values = ["image.tag=\"1.2.3\"", &format!("image.digest={DIGEST:?}")];
+        let chart = world.cluster.chart(&world.namespace, &values)?;
+        assert!(chart.contains(&format!("fileupload-operator@{DIGEST}")) && !chart.contains("1.2.3"), "{chart}");
+        Ok(())
+    });
+}
+
+#[test]
+fn without_direct_uploads_there_is_no_right_on_secrets() {
+    scenario(OPERATOR, async |world| {
+        let rights = |values: &[&str]| world.cluster.chart(&world.namespace, values);
+        assert!(rights(&[])?.contains("resources: [secrets]"));
+        assert!(!rights(&["directUploads=false"])?.contains("[secrets]"));
+        Ok(())
+    });
+}
+
+#[test]
+fn what_cannot_be_meant_is_refused_in_words() {
+    scenario(OPERATOR, async |world| {
+        for (value, word) in [
+            ("apiUrl=\"\"", "apiUrl is needed"),
+            ("image.repository=\"\"", "image.repository is needed"),
+            ("image.digest=\"1.2.3\"", "/image/digest"),
+            ("workers.maxx=1", "maxx"),
+            ("workers.max=0", "/workers/max"),
+            ("logFormat=\"xml\"", "/logFormat"),
+            ("proxy.no=\"a\"", "'no'"),
+        ] {
+            let complaint = complaint(world, value);
+            assert!(complaint.contains(word), "{value}: {word} is not in: {complaint}");
+        }
+        Ok(())
+    });
+}
