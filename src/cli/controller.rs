@@ -41,6 +41,15 @@ pub(super) struct Controller {
     api: Api,
 }
 
+/// A client of the cluster. In a cluster a proxy of the environment is for the way out, not for its own API server.
+async fn client() -> anyhow::Result<kube::Client> {
+    let mut config = kube::Config::infer().await?;
+    if kube::Config::incluster().is_ok_and(|inside| inside.cluster_url == config.cluster_url) {
+        config.proxy_url = None;
+    }
+    Ok(kube::Client::try_from(config)?)
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 enum Format {
     Json,
@@ -64,9 +73,7 @@ impl Controller {
     }
 
     async fn operate(self, courier: Arc<Courier>, settings: Arc<Settings>) -> anyhow::Result<()> {
-        let client = kube::Client::try_default()
-            .await
-            .context("cannot reach a cluster: no usable kubeconfig or service account")?;
+        let client = client().await.context("cannot reach a cluster: no usable kubeconfig or service account")?;
         let listener = TcpListener::bind(self.listen)
             .await
             .with_context(|| format!("cannot listen on {} (--listen)", self.listen))?;
