@@ -47,6 +47,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- $arguments := list "controller" -}}
 {{- $url := required "apiUrl is needed: the Cyberun API, with its /api/v1" .Values.apiUrl -}}
 {{- $arguments = append $arguments (printf "--api-url=%s" $url) -}}
+{{- $arguments = append $arguments (printf "--worker-image=%s" (include "fileupload-operator.image" .)) -}}
 {{- range .Values.watchNamespaces -}}
 {{- $arguments = append $arguments (printf "--namespace=%s" .) -}}
 {{- end -}}
