@@ -108,6 +108,7 @@ pub struct Settings {
 }
 
 /// What the operator needs from outside.
+#[derive(Clone)]
 pub struct Operator {
     /// The cluster.
     pub client: Client,
@@ -122,12 +123,26 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// Runs in one namespace, or in all; `on_synced` is called once everything was listed.
-    pub async fn run(self, namespace: Option<&str>, on_synced: impl FnOnce() + Send + 'static) {
+    /// Serves these namespaces, or all if none is named; `on_synced` is called for each once everything was listed.
+    ///
+    /// They have their watches each for itself, and the places for workers together.
+    pub async fn run(self, namespaces: Vec<String>, on_synced: impl FnOnce() + Clone + Send + 'static) {
+        let places = Arc::new(Places::new(self.settings.limits));
+        let mut scopes: Vec<_> = namespaces.into_iter().map(Some).collect();
+        if scopes.is_empty() {
+            scopes.push(None);
+        }
+        let serve = |scope: Option<String>| {
+            let (operator, places, on_synced) = (self.clone(), Arc::clone(&places), on_synced.clone());
+            async move { Box::pin(operator.serve(scope.as_deref(), places, on_synced)).await }
+        };
+        futures::future::join_all(scopes.into_iter().map(serve)).await;
+    }
+
+    async fn serve(self, namespace: Option<&str>, places: Arc<Places>, on_synced: impl FnOnce()) {
         let (listed, synced) = watch::channel(0u8);
         let listed = Arc::new(listed);
         let memory = Memories::default();
-        let places = Arc::new(Places::new(self.settings.limits));
         let (uploads, upload_events) = uploads(scoped(&self.client, namespace), &listed, &memory, &places);
         let (config_maps, config_map_events) = ConfigMaps::watch(scoped(&self.client, namespace), &listed);
         let apis = Apis {
@@ -136,6 +151,8 @@ impl Operator {
             claims: scoped(&self.client, namespace),
         };
         let (workers, events) = Workers::watch(self.client.clone(), apis, &listed);
+        let workers = Arc::new(workers);
+        places.serve(&workers);
         let reporter = Reporter { controller: FIELD_MANAGER.into(), instance: None };
         let context = Arc::new(Context {
             recorder: Recorder::new(self.client.clone(), reporter),
@@ -144,7 +161,7 @@ impl Operator {
             courier: self.courier,
             metrics: self.metrics,
             config_maps,
-            workers: Arc::new(workers),
+            workers,
             places: Arc::clone(&places),
             settings: self.settings,
             memory,

@@ -4,12 +4,13 @@
 //! from the cache. Losing the queue costs nothing but the order of those who wait.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 
+use super::workers::Workers;
 use crate::plan::{self, Asked, Limits, Running, Volume};
 use crate::resource::FileUpload;
 
@@ -24,6 +25,8 @@ type Credential = (String, String);
 /// Places for workers.
 pub(super) struct Places {
     limits: Limits,
+    /// The caches of all namespaces that are served.
+    caches: Mutex<Vec<Arc<Workers>>>,
     state: Mutex<State>,
 }
 
@@ -55,7 +58,17 @@ pub(super) type Seen = Vec<(String, Running)>;
 
 impl Places {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, state: Mutex::default() }
+        Self { limits, caches: Mutex::default(), state: Mutex::default() }
+    }
+
+    /// Counts the workers of this cache too.
+    pub(super) fn serve(&self, cache: &Arc<Workers>) {
+        self.caches.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(cache));
+    }
+
+    /// The caches whose workers count.
+    pub(super) fn caches(&self) -> Vec<Arc<Workers>> {
+        self.caches.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Asks for places; those that are given are held until [`Places::settle`].
