@@ -7,7 +7,7 @@ use test_support::{Request, Signal, World, file, kubectl, nodes, not_tried, scen
 use crate::OPERATOR;
 
 /// Runs a test that needs pods, or says that it is not tried.
-fn with_pods(what: &str, body: impl AsyncFnOnce(&mut World) -> anyhow::Result<()>) -> anyhow::Result<()> {
+pub(crate) fn with_pods(what: &str, body: impl AsyncFnOnce(&mut World) -> anyhow::Result<()>) -> anyhow::Result<()> {
     if nodes() == 0 {
         return not_tried(&format!("{what}: no node runs here (TEST_NODES=0), run make test as root"));
     }

@@ -5,16 +5,21 @@
 
 mod admission;
 mod change;
+mod changing;
 mod chart;
 mod conflict;
 mod crash;
+mod files;
 mod hands;
 mod happy;
+mod hostile;
 mod judgement;
 mod lifecycle;
+mod many;
 mod node;
 mod output;
 mod reasons;
+mod volumes;
 
 /// The program under test.
 const OPERATOR: &str = env!("CARGO_BIN_EXE_fileupload");

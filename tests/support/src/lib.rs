@@ -40,4 +40,5 @@ pub use rustix::process::Signal;
 pub use scenario::{scenario, scenario_with};
 pub use untried::not_tried;
 pub use view::{condition, files, key_of, message, reason, sha256, state};
+pub use volumes::{age, on_claim, write};
 pub use world::World;

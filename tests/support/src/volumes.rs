@@ -3,13 +3,19 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
 use crate::world::World;
 
+/// An entry of `spec.files` from a claim.
+pub fn on_claim(name: &str, claim: &str, path: &str) -> Value {
+    json!({"name": name, "source": {"persistentVolumeClaim": {"claimName": claim, "path": path}}})
+}
+
 impl World {
-    /// A folder with these files, which every user may read, and a bound claim of it.
+    /// A folder with these files, which every user may read and nobody touched of late, and a bound claim of it.
     pub async fn volume(
         &mut self,
         name: &str,
@@ -31,13 +37,19 @@ impl World {
 
     /// A `PersistentVolume` of a folder of this host, kept for the claim of this name; it goes with the test.
     pub async fn persistent_volume(&mut self, name: &str, access_modes: &[&str], folder: &Path) -> anyhow::Result<()> {
-        let volume = format!("{}-{name}", self.namespace);
         let spec = json!({
-            "capacity": {"storage": "1Gi"}, "accessModes": access_modes, "storageClassName": "",
-            "persistentVolumeReclaimPolicy": "Retain", "hostPath": {"path": folder, "type": "Directory"},
+            "accessModes": access_modes, "storageClassName": "", "hostPath": {"path": folder, "type": "Directory"},
             "claimRef": {"namespace": self.namespace, "name": name},
         });
-        self.create("PersistentVolume", &volume, json!({"spec": spec})).await?;
+        self.persistent_volume_with(name, json!({}), spec).await
+    }
+
+    /// A `PersistentVolume` with this metadata and spec; it goes with the test.
+    pub async fn persistent_volume_with(&mut self, name: &str, metadata: Value, mut spec: Value) -> anyhow::Result<()> {
+        let volume = format!("{}-{name}", self.namespace);
+        spec["capacity"] = json!({"storage": "1Gi"});
+        spec["persistentVolumeReclaimPolicy"] = "Retain".into();
+        self.create("PersistentVolume", &volume, json!({"metadata": metadata, "spec": spec})).await?;
         self.volumes.push(volume);
         Ok(())
     }
@@ -51,8 +63,9 @@ impl World {
     }
 }
 
-/// Writes a file beneath a folder, with the folders on its way, for every user to read.
-fn write(folder: &Path, path: &str, content: &[u8]) -> anyhow::Result<()> {
+/// Writes a file beneath a folder, with the folders on its way, for every user to read. It is an hour old: a worker
+/// does not wait for it to settle.
+pub fn write(folder: &Path, path: &str, content: &[u8]) -> anyhow::Result<()> {
     let file = folder.join(path);
     let mut parent = folder.to_owned();
     for part in Path::new(path).parent().into_iter().flat_map(Path::components) {
@@ -62,5 +75,12 @@ fn write(folder: &Path, path: &str, content: &[u8]) -> anyhow::Result<()> {
     }
     fs::write(&file, content)?;
     fs::set_permissions(&file, Permissions::from_mode(0o644))?;
+    age(&file)
+}
+
+/// Makes a file look untouched for an hour.
+pub fn age(file: &Path) -> anyhow::Result<()> {
+    let then = SystemTime::now() - Duration::from_hours(1);
+    fs::File::open(file)?.set_modified(then)?;
     Ok(())
 }
