@@ -258,7 +258,8 @@ async fn reconcile(upload: Arc<FileUpload>, context: Arc<Context>) -> Result<Act
     let outcome = perform::perform(&context, &upload, &plan, &observed.output, &material).await;
     let status = publish::publish(&context, &upload, &plan, &outcome).await?;
     cadence::count(&context, &upload, &plan, &outcome);
-    Ok(cadence::next(&upload, status.as_ref(), plan.look_again, clock::now()))
+    let look_again = plan.look_again.or(outcome.unfinished.then_some(AFTER_ERROR));
+    Ok(cadence::next(&upload, status.as_ref(), look_again, clock::now()))
 }
 
 /// Whether a resourceVersion is older than another: they compare as numbers (KEP-5504).

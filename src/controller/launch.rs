@@ -103,15 +103,21 @@ async fn create(context: &Context, upload: &FileUpload, launch: &Launch) -> Resu
     }
 }
 
-/// Deletes the Jobs that a plan no longer wants, with their Pods. One that is gone already is no failure.
-pub(super) async fn remove(context: &Context, upload: &FileUpload, plan: &Plan) {
+/// Deletes the Jobs that a plan no longer wants, with their Pods; says whether all are. One that is gone already is no
+/// failure.
+pub(super) async fn remove(context: &Context, upload: &FileUpload, plan: &Plan) -> bool {
+    let mut all = true;
     let api = Api::<Job>::namespaced(context.client.clone(), &upload.namespace().unwrap_or_default());
     for removal in &plan.remove {
         let same = Preconditions { uid: Some(removal.uid.clone()), resource_version: None };
         match api.delete(&removal.name, &DeleteParams::background().preconditions(same)).await {
             Ok(_) => info!(job = removal.name, because = removal.because, "deleted a worker's Job"),
             Err(kube::Error::Api(refusal)) if refusal.is_not_found() || refusal.is_conflict() => {}
-            Err(error) => warn!(job = removal.name, %error, "cannot delete a worker's Job"),
+            Err(error) => {
+                warn!(job = removal.name, %error, "cannot delete a worker's Job");
+                all = false;
+            }
         }
     }
+    all
 }
