@@ -15,6 +15,8 @@ mod lifecycle;
 mod node;
 mod output;
 mod reasons;
+mod worker_crash;
+mod workers;
 
 /// The program under test.
 const OPERATOR: &str = env!("CARGO_BIN_EXE_fileupload");
