@@ -18,7 +18,8 @@ const LARGEST_BUNDLE: usize = 32 * 1024;
 #[derive(Args)]
 pub(super) struct Operating {
     /// The image of the Pods that read volumes: the operator's own, best by its digest
-    #[arg(long, value_name = "IMAGE", default_value = concat!("fileupload-operator:", env!("CARGO_PKG_VERSION")))]
+    // The chart names one; the chart's user may name another after it, in a registry that its nodes can reach.
+    #[arg(long, value_name = "IMAGE", overrides_with = "worker_image", default_value = concat!("fileupload-operator:", env!("CARGO_PKG_VERSION")))]
     worker_image: String,
     /// Send files of ConfigMaps from the operator itself; with false a worker Pod sends them too, and the operator
     /// needs no right on Secrets

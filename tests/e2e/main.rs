@@ -20,6 +20,8 @@ mod node;
 mod output;
 mod reasons;
 mod volumes;
+mod worker_crash;
+mod workers;
 
 /// The program under test.
 const OPERATOR: &str = env!("CARGO_BIN_EXE_fileupload");

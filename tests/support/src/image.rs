@@ -1,7 +1,7 @@
 //! Images for the nodes, which can pull nothing: each is made on this host and loaded once.
 
-use std::fs;
-use std::os::unix::fs::symlink;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
@@ -29,8 +29,7 @@ impl Cluster {
             let folder = TempDir::new()?;
             let bin = folder.path().join("image/bin");
             fs::create_dir_all(&bin)?;
-            let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().map(Path::new).find(|path| path.exists());
-            fs::copy(busybox.context("busybox is missing: run .ci/packages")?, bin.join("busybox"))?;
+            fs::copy(busybox()?, bin.join("busybox"))?;
             symlink("busybox", bin.join("sh"))?;
             let archive = folder.path().join("image.tar");
             let mut pack = Command::new(self.script()?);
@@ -42,6 +41,38 @@ impl Cluster {
         Ok(REFERENCE)
     }
 
+    /// Loads an image, under this reference, that does nothing but run this script, whatever it is given.
+    pub fn script_image(&self, reference: &str, script: &str) -> anyhow::Result<()> {
+        let folder = TempDir::new()?;
+        let bin = folder.path().join("image/bin");
+        fs::create_dir_all(&bin)?;
+        fs::copy(busybox()?, bin.join("busybox"))?;
+        symlink("busybox", bin.join("sh"))?;
+        let entry = folder.path().join("image/script");
+        fs::write(&entry, format!("#!/bin/sh\n{script}\n"))?;
+        fs::set_permissions(&entry, Permissions::from_mode(0o755))?;
+        let archive = folder.path().join("image.tar");
+        let mut pack = Command::new(self.script()?);
+        pack.args(["image", reference]).arg(folder.path().join("image")).arg(&archive).arg("/script");
+        output(&mut pack, "")?;
+        self.load(&archive)
+    }
+
+    /// Makes a reference, which may be another image's now, that of the image under test, on every node.
+    pub fn mend_image(&self, reference: &str) -> anyhow::Result<()> {
+        let pods = self.pods.as_ref().context("no node runs here")?;
+        let full = |name: &str| if name.contains('.') { name.to_owned() } else { format!("docker.io/library/{name}") };
+        for node in fs::read_dir(&pods.logs)?.flatten() {
+            let socket = node.path().join("containerd.sock");
+            if socket.exists() {
+                let mut tag = Command::new("ctr");
+                tag.arg("-a").arg(socket).args(["-n", "k8s.io", "images", "tag", "--force"]);
+                output(tag.args([full(&pods.image), full(reference)]), "")?;
+            }
+        }
+        Ok(())
+    }
+
     fn load(&self, archive: &Path) -> anyhow::Result<()> {
         output(Command::new(self.script()?).arg("load").arg(archive), "")?;
         Ok(())
@@ -50,4 +81,9 @@ impl Cluster {
     fn script(&self) -> anyhow::Result<&Path> {
         self.script.as_deref().context("TEST_CLUSTER is not set: images cannot be loaded into this cluster")
     }
+}
+
+fn busybox() -> anyhow::Result<&'static Path> {
+    let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().map(Path::new).find(|path| path.exists());
+    busybox.context("busybox is missing: run .ci/packages")
 }

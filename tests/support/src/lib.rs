@@ -19,6 +19,7 @@
 mod audit;
 mod cluster;
 mod evidence;
+mod history;
 mod http;
 mod image;
 mod nodes;
@@ -26,6 +27,7 @@ mod objects;
 mod operator;
 mod pod_logs;
 mod pods;
+mod policy;
 mod scenario;
 mod untried;
 mod view;
@@ -34,6 +36,7 @@ mod world;
 
 pub use audit::Request;
 pub use cluster::{Cluster, kubectl, nodes};
+pub use history::History;
 pub use objects::{DEADLINE, file};
 pub use operator::Operator;
 pub use rustix::process::Signal;

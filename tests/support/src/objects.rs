@@ -18,6 +18,9 @@ use crate::world::World;
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
 const AGAIN: Duration = Duration::from_millis(100);
+/// Kinds whose objects are in no namespace.
+const CLUSTER_WIDE: [&str; 4] =
+    ["Node", "PersistentVolume", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"];
 
 /// An entry of `spec.files` from a `ConfigMap`.
 pub fn file(name: &str, config_map: &str, key: &str) -> Value {
@@ -30,6 +33,7 @@ fn group_version(kind: &str) -> &'static str {
         "Job" => "batch/v1",
         "Event" => "events.k8s.io/v1",
         "Deployment" => "apps/v1",
+        "ValidatingAdmissionPolicy" | "ValidatingAdmissionPolicyBinding" => "admissionregistration.k8s.io/v1",
         _ => "v1",
     }
 }
@@ -39,7 +43,7 @@ impl World {
     pub fn api(&self, kind: &str) -> Api<DynamicObject> {
         let (group, version) = group_version(kind).split_once('/').unwrap_or(("", group_version(kind)));
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
-        if ["Node", "PersistentVolume"].contains(&kind) {
+        if CLUSTER_WIDE.contains(&kind) {
             return Api::all_with(self.client.clone(), &resource);
         }
         Api::namespaced_with(self.client.clone(), &self.namespace, &resource)

@@ -2,10 +2,14 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Stdio;
 
 use anyhow::Context as _;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::EvictParams;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use tokio::process::Command;
 
 use crate::DEADLINE;
 use crate::world::World;
@@ -66,7 +70,36 @@ impl World {
         kill_process(self.process_of(pod).await?, signal).with_context(|| format!("cannot signal pod {pod}"))
     }
 
-    /// That process, once it runs, as this host numbers it.
+    /// Evicts a pod by the Eviction API, as who drains a node does.
+    pub async fn evict(&self, pod: &str) -> anyhow::Result<()> {
+        let pods = kube::Api::<Pod>::namespaced(self.client.clone(), &self.namespace);
+        pods.evict(pod, &EvictParams::default()).await.with_context(|| format!("cannot evict pod {pod}"))?;
+        Ok(())
+    }
+
+    /// Uses up the memory that a pod's container may have, so that the kernel kills its process: what takes the memory
+    /// joins the container's group, and the process is made the one to be killed.
+    pub async fn starve(&self, pod: &str) -> anyhow::Result<()> {
+        let process = self.process_of(pod).await?.as_raw_nonzero();
+        fs::write(format!("/proc/{process}/oom_score_adj"), "1000").context("cannot choose what is killed")?;
+        let groups = fs::read_to_string(format!("/proc/{process}/cgroup"))?;
+        let of_memory = |line: &str| {
+            let (_, rest) = line.split_once(':')?;
+            let (kinds, path) = rest.split_once(':')?;
+            match kinds {
+                "" => Some(format!("/sys/fs/cgroup{path}")),
+                _ => kinds.split(',').any(|kind| kind == "memory").then(|| format!("/sys/fs/cgroup/memory{path}")),
+            }
+        };
+        // Where there are both, that with a controller comes first.
+        let group = groups.lines().find_map(of_memory).context("a container without a group")?;
+        let eats = format!("echo $$ > {group}/cgroup.procs && exec dd if=/dev/zero of=/dev/null bs=1G count=1");
+        // It is killed as well, once it is alone.
+        Command::new("sh").args(["-c", &eats]).stderr(Stdio::null()).status().await?;
+        Ok(())
+    }
+
+    /// The process that a pod's first container was started with, once it runs, as this host numbers it.
     pub async fn process_of(&self, pod: &str) -> anyhow::Result<Pid> {
         let pod = self.running(pod).await?;
         let id = pod["status"]["containerStatuses"][0]["containerID"].as_str().unwrap_or_default();

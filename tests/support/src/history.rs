@@ -1,0 +1,71 @@
+//! Every state that objects of a kind were in, as the API server tells them: also those that last a moment.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::StreamExt as _;
+use kube::api::{DynamicObject, ListParams, WatchEvent, WatchParams};
+use serde_json::Value;
+use tokio::task::JoinHandle;
+
+use crate::world::World;
+
+/// The states of a kind's objects in one namespace, from when it was asked for; in order.
+pub struct History {
+    seen: Arc<Mutex<Vec<Value>>>,
+    watch: JoinHandle<()>,
+}
+
+impl World {
+    /// Begins to write down each state of this kind's objects.
+    pub async fn history(&self, kind: &str) -> anyhow::Result<History> {
+        let api = self.api(kind);
+        let since = api.list_metadata(&ListParams::default()).await?.metadata.resource_version.unwrap_or_default();
+        let seen: Arc<Mutex<Vec<Value>>> = Arc::default();
+        // It lives as long as the test, which is shorter than the server lets a watch live.
+        let mut events = api.watch(&WatchParams::default().timeout(290), &since).await?.boxed();
+        let writes = Arc::clone(&seen);
+        let watch = tokio::spawn(async move {
+            while let Some(event) = events.next().await {
+                if let Ok(WatchEvent::Added(object) | WatchEvent::Modified(object) | WatchEvent::Deleted(object)) =
+                    event
+                {
+                    write(&writes, &object);
+                }
+            }
+        });
+        Ok(History { seen, watch })
+    }
+}
+
+fn write(seen: &Mutex<Vec<Value>>, object: &DynamicObject) {
+    if let Ok(object) = serde_json::to_value(object) {
+        seen.lock().unwrap_or_else(PoisonError::into_inner).push(object);
+    }
+}
+
+impl History {
+    /// Every state so far.
+    pub fn states(&self) -> Vec<Value> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The names of the objects that there were, in the order in which they came: two of one name are two.
+    pub fn names(&self) -> Vec<String> {
+        let mut uids = Vec::new();
+        let mut names = Vec::new();
+        for state in self.states() {
+            let metadata = &state["metadata"];
+            if !uids.contains(&metadata["uid"]) {
+                uids.push(metadata["uid"].clone());
+                names.push(metadata["name"].as_str().unwrap_or_default().to_owned());
+            }
+        }
+        names
+    }
+}
+
+impl Drop for History {
+    fn drop(&mut self) {
+        self.watch.abort();
+    }
+}
