@@ -250,8 +250,8 @@ fn choose(upload: &FileUpload, observed: &Observed, now: Timestamp, under_way: &
         match (observed.contents.get(&file.name), volume) {
             (Some(Content::NoConfigMap), _) => fail(entry, Reason::ConfigMapNotFound, text::config_map_missing(file)),
             (Some(Content::NoKey), _) => fail(entry, Reason::ConfigMapKeyNotFound, text::key_missing(file)),
-            // Nobody watches a volume's files: what is wrong with one is looked at again when the spec changes.
-            (_, Some(_)) if stalled => {}
+            // Nobody watches a volume's files: what is wrong with one is looked at again when spec or Secret change.
+            (_, Some(_)) if stalled && known => {}
             (_, Some(volume)) => due.entry(volume).or_default().push(file),
             (Some(Content::Found { size, sha256 }), None) => {
                 if stalled && known && entry.sha256.as_deref() == Some(sha256) {

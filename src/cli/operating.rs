@@ -5,7 +5,6 @@ use std::fs;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args};
-use http::Uri;
 
 use super::Usage;
 use crate::controller::Settings;
@@ -110,12 +109,7 @@ impl Proxies {
         let given = [("HTTPS_PROXY", &self.https), ("HTTP_PROXY", &self.http), ("NO_PROXY", &self.no)];
         let given = given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?)));
         let environment: BTreeMap<_, _> = given.filter(|(_, value)| !value.is_empty()).collect();
-        let has_user = |value: &String| {
-            value
-                .parse::<Uri>()
-                .is_ok_and(|uri| uri.authority().is_some_and(|authority| authority.as_str().contains('@')))
-        };
-        match environment.iter().find(|(name, value)| *name != "NO_PROXY" && has_user(value)) {
+        match environment.iter().find(|(name, value)| *name != "NO_PROXY" && value.contains('@')) {
             Some((name, _)) => Err(Usage(format!(
                 "{name} holds a user or password, which everyone who may read Jobs would see: name a proxy that needs none"
             ))),

@@ -11,7 +11,7 @@ use super::{AFTER_ERROR, Context, warn_once};
 use crate::backoff::fraction;
 use crate::plan::{self, Outcome, Plan, Sent, Volume};
 use crate::reason::{Class, Reason};
-use crate::resource::{Condition, FileState, FileStatus, FileUpload, FileUploadStatus, JobStatus};
+use crate::resource::{Condition, FileStatus, FileUpload, FileUploadStatus, JobStatus};
 
 /// Secrets are not watched but fetched anew: within 15 s, of which the cache takes its part.
 const POLL: (f64, f64) = (7.0, 10.0);
@@ -41,19 +41,25 @@ pub(super) fn next(
     // What a worker does, its Job and Pods tell.
     let open = status.files.iter().filter(|file| file.file_key.is_none() && !is_with_a_worker(upload, status, file));
     let of_file = |file: &FileStatus| file.reason.as_deref().and_then(Reason::parse).unwrap_or(Reason::Uploading);
-    let files = open.map(|file| wait(of_file(file).class(), AT_ONCE, upload, status, now));
+    // The next step follows what was just written; where nothing was, it waits for something else.
+    let work = if upload.status.as_ref() == Some(status) { OUTPUT_RETRY } else { AT_ONCE };
+    let files = open.map(|file| match of_file(file) {
+        // Who waits in line is told when a place is free, but by no watch of another namespace.
+        Reason::Queued => Some(spread(POLL, upload, now)),
+        reason => wait(reason.class(), work, upload, status, now),
+    });
     // Where every file has its key, it is the output that is not done.
     let output = whole.filter(|_| status.files_uploaded == status.files_total);
     let output = output.map(|reason| wait(reason.class(), OUTPUT_RETRY, upload, status, now));
     files.chain(output).chain([look_again]).flatten().min().map_or_else(Action::await_change, Action::requeue)
 }
 
-/// Whether a worker is at a file.
+/// Whether a Job is under way on the volume of a file.
 fn is_with_a_worker(upload: &FileUpload, status: &FileUploadStatus, file: &FileStatus) -> bool {
     let spec = upload.spec.files.iter().find(|spec| spec.name == file.name);
     let volume = spec.and_then(|spec| Volume::of(spec, true));
     let reads = |job: &JobStatus| volume.as_ref().is_some_and(|volume| *job == plan::job_status(&job.name, volume));
-    file.state == FileState::Uploading && file.reason.is_none() && status.jobs.iter().any(reads)
+    status.jobs.iter().any(reads)
 }
 
 fn reason_of_ready(status: &FileUploadStatus) -> Option<Reason> {
@@ -77,10 +83,14 @@ fn wait(
             None => OUTPUT_RETRY,
         }),
         Class::Waiting | Class::Stalled => {
-            let (low, high) = if is_patient(&status.conditions, now) { POLL_LATER } else { POLL };
-            Some(Duration::from_secs_f64(low + (high - low) * fraction(seed(upload, now))))
+            Some(spread(if is_patient(&status.conditions, now) { POLL_LATER } else { POLL }, upload, now))
         }
     }
+}
+
+/// A moment between two, so that not all look at the same time.
+fn spread((low, high): (f64, f64), upload: &FileUpload, now: Timestamp) -> Duration {
+    Duration::from_secs_f64(low + (high - low) * fraction(seed(upload, now)))
 }
 
 fn is_patient(conditions: &[Condition], now: Timestamp) -> bool {

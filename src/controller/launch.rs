@@ -50,12 +50,17 @@ fn seen(context: &Context) -> Seen {
     let mut running = |job: &Job| {
         let pods = pods.remove(&(job.namespace()?, job.name_any())).unwrap_or_default();
         let view = job_of(Found { name: &job.name_any(), job: Some(job), pods: &pods, gone: &[], events: &[] })?;
-        let age = view.created.map_or(0, |created| now - created.as_second());
-        let alive = view.pods.iter().filter(|pod| !matches!(pod.phase.as_str(), "Succeeded" | "Failed"));
+        let young =
+            |created: Option<jiff::Timestamp>| created.is_some_and(|created| now - created.as_second() < GIVEN_UP);
+        let mut alive = view.pods.iter().filter(|pod| !matches!(pod.phase.as_str(), "Succeeded" | "Failed")).peekable();
+        // Between two of its Pods a Job keeps its place, too.
+        let moves = match alive.peek() {
+            None => young(view.created) || !view.pods.is_empty(),
+            Some(_) => alive.any(|pod| pod.running || young(pod.created)),
+        };
         let placed = view.pods.iter().any(|pod| pod.node.is_some());
-        let wanted = usize::try_from(job.spec.as_ref()?.parallelism.unwrap_or(1)).unwrap_or(1);
-        let workers = if age < GIVEN_UP { wanted } else { alive.filter(|pod| pod.running).count() };
-        let holds = view.ended.is_none() && workers > 0;
+        let workers = usize::try_from(job.spec.as_ref()?.parallelism.unwrap_or(1)).unwrap_or(1);
+        let holds = view.ended.is_none() && moves;
         let secret = views::secret_of(job)?;
         let running = Running { namespace: job.namespace()?, volume: view.volume, secret, workers, placed };
         holds.then(|| (job.name_any(), running))
@@ -92,13 +97,18 @@ async fn create(context: &Context, upload: &FileUpload, launch: &Launch) -> Resu
             Ok(())
         }
         Err(kube::Error::Api(refusal)) if refusal.is_already_exists() => Ok(()),
-        Err(kube::Error::Api(refusal)) if (400..500).contains(&refusal.code) && refusal.code != 429 => {
+        Err(kube::Error::Api(refusal)) if matches!(refusal.code, 401 | 409 | 429) => {
+            warn!(job = launch.name, cause = refusal.message, "the API server does not take a worker now");
+            Err((Reason::WorkerPending, "the worker's Job is being created".to_owned()))
+        }
+        Err(kube::Error::Api(refusal)) if (400..500).contains(&refusal.code) => {
             warn!(job = launch.name, cause = refusal.message, "the API server refused a worker");
             Err(plan::refused("the worker's Job", &refusal.message, &launch.name))
         }
+        // It may exist by now: it counts as under way, and the next look finds out.
         Err(error) => {
-            warn!(job = launch.name, %error, "cannot create a worker");
-            Err((Reason::WorkerPending, "the worker's Job is being created".to_owned()))
+            warn!(job = launch.name, %error, "it is not known whether a worker was created");
+            Ok(())
         }
     }
 }

@@ -96,7 +96,7 @@ impl Places {
             }
         }
         state.given.retain(|given| match &given.job {
-            None => given.uid != uid,
+            None => given.uid != uid && given.at.elapsed() < SEEN,
             Some(job) => given.at.elapsed() < SEEN && !seen.iter().any(|(name, _)| name == job),
         });
         let running: Vec<_> = seen

@@ -140,6 +140,7 @@ fn pod_of(pod: &Pod, gone: bool, events: &[Event]) -> PodView {
         name: pod.name_any(),
         index: pod.annotations().get(ANNOTATION_INDEX).and_then(|index| index.parse().ok()).unwrap_or_default(),
         node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
+        created: created(&pod.metadata),
         phase: status.phase.clone().unwrap_or_default(),
         said: status.reason.as_ref().map(|_| said(status.reason.as_ref(), status.message.as_ref())),
         deleting: pod.metadata.deletion_timestamp.is_some(),

@@ -18,6 +18,7 @@ use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, Resource, ResourceExt};
 use tokio::sync::watch;
+use tracing::warn;
 
 use super::views::{Found, LABEL_JOB, claim_of, job_of, upload_uid, vanished};
 use super::{count_list, strip};
@@ -99,8 +100,11 @@ impl Workers {
     pub(super) async fn jobs(&self, upload: &FileUpload, now: Timestamp) -> kube::Result<Vec<JobView>> {
         let uid = upload.uid().unwrap_or_default();
         let is_mine = |labels: &BTreeMap<String, String>| upload_uid(labels) == Some(&uid);
-        let jobs: Vec<_> = self.jobs.state().into_iter().filter(|job| is_mine(job.labels())).collect();
-        let pods: Vec<_> = self.pods.state().into_iter().filter(|pod| is_mine(pod.labels())).collect();
+        // Labels can be written by anybody: what another namespace says of itself is nobody's report here.
+        let namespace = upload.namespace();
+        let jobs = self.jobs.state().into_iter().filter(|job| is_mine(job.labels()) && job.namespace() == namespace);
+        let pods = self.pods.state().into_iter().filter(|pod| is_mine(pod.labels()) && pod.namespace() == namespace);
+        let (jobs, pods): (Vec<_>, Vec<_>) = (jobs.collect(), pods.collect());
         let in_status = upload.status.iter().flat_map(|status| &status.jobs).map(|job| job.name.clone());
         let mut names: BTreeSet<String> = jobs.iter().map(|job| job.name_any()).chain(in_status).collect();
         names.extend(pods.iter().filter_map(|pod| pod.labels().get(LABEL_JOB).cloned()));
@@ -109,7 +113,8 @@ impl Workers {
             let of_job = |pod: &&Pod| pod.labels().get(LABEL_JOB) == Some(&name);
             let job = jobs.iter().find(|job| job.name_any() == name).map(|job| (**job).clone());
             let pods: Vec<Pod> = pods.iter().map(AsRef::as_ref).filter(of_job).cloned().collect();
-            let gone: Vec<Pod> = lock(&self.graves).get(&uid).into_iter().flatten().filter(of_job).cloned().collect();
+            let dead = |pod: &&Pod| of_job(pod) && pod.namespace() == namespace;
+            let gone: Vec<Pod> = lock(&self.graves).get(&uid).into_iter().flatten().filter(dead).cloned().collect();
             views.extend(self.job(upload, &name, (job, pods, gone), now).await?);
         }
         views.sort_by_key(|view: &JobView| view.attempt);
@@ -133,7 +138,11 @@ impl Workers {
         if !plan::may_be_kept(&view, now) {
             return Ok(Some(view));
         }
-        let events = self.events(upload, &view, pods).await?;
+        // Without them only the cause is missing, which is no reason to leave everything else undone.
+        let events = self.events(upload, &view, pods).await.unwrap_or_else(|error| {
+            warn!(job = name, %error, "cannot read the events of a worker");
+            Vec::new()
+        });
         Ok(job_of(Found { name, job: job.as_ref(), pods, gone, events: &events }))
     }
 

@@ -168,6 +168,8 @@ pub struct PodView {
     pub index: usize,
     /// Its node, once it is scheduled.
     pub node: Option<String>,
+    /// When it was made.
+    pub created: Option<Timestamp>,
     /// Its `status.phase`.
     pub phase: String,
     /// Its `status.reason` and `status.message`, as with `Evicted`.

@@ -35,6 +35,8 @@ pub(super) struct Told {
     retry_after: Option<Duration>,
     /// Whether the API asked to slow down.
     limited: bool,
+    /// The lines, each with the share that wrote it, until they are taken in.
+    entries: Vec<(usize, Entry)>,
     /// What came of each file, and its size in bytes.
     results: Vec<(Reason, u64)>,
 }
@@ -62,46 +64,54 @@ pub(super) fn take_in(upload: &FileUpload, job: &JobView, now: Timestamp, plan: 
         if report.garbled {
             told.unreadable.insert(pod.index);
         }
-        for entry in report.entries {
-            let (index, sent) = sent(upload, &job.volume, entry);
-            told.results.push(match &sent {
-                Sent::Uploaded { size, .. } => (Reason::Uploaded, size.unsigned_abs()),
-                Sent::Failed { reason, .. } => (*reason, 0),
-            });
-            if let Sent::Failed { retry_after, .. } = &sent {
-                told.retry_after = told.retry_after.max(*retry_after);
-            }
-            let share = report::share(job.files.len(), job.shards, pod.index);
-            for index in index
-                .map_or(share, |index| index..index + 1)
-                .filter(|index| !told.files.contains(index))
-                .collect::<Vec<_>>()
-            {
-                told.files.insert(index);
-                if is_outdated(job, &sent, plan) {
-                    anew(job.files.get(index), &mut plan.files);
-                    continue;
-                }
-                absorb(job.files.get(index), &sent, now, &mut plan.files);
-            }
-            if !is_outdated(job, &sent, plan) {
-                share_failure(job, &sent, plan);
-            }
-        }
+        told.entries.extend(report.entries.into_iter().map(|entry| (pod.index, entry)));
+    }
+    // Keys first: a failure that is every file's may have been written while others were still on their way.
+    let is_failure = |(_, entry): &(usize, Entry)| matches!(entry, Entry::Failed { .. });
+    let (failures, uploads): (Vec<_>, Vec<_>) = std::mem::take(&mut told.entries).into_iter().partition(is_failure);
+    for (share, entry) in uploads.into_iter().chain(failures) {
+        let (index, sent) = sent(upload, &job.volume, entry);
+        tell(job, share, index, &sent, now, &mut told, plan);
     }
     told
+}
+
+/// Takes in one line: what came of one file, or of all of a share that have no line of their own.
+fn tell(
+    job: &JobView,
+    share: usize,
+    index: Option<usize>,
+    sent: &Sent,
+    now: Timestamp,
+    told: &mut Told,
+    plan: &mut Plan,
+) {
+    told.results.push(match sent {
+        Sent::Uploaded { size, .. } => (Reason::Uploaded, size.unsigned_abs()),
+        Sent::Failed { reason, .. } => (*reason, 0),
+    });
+    if let Sent::Failed { retry_after, .. } = sent {
+        told.retry_after = told.retry_after.max(*retry_after);
+    }
+    let outdated = is_outdated(job, sent, plan);
+    let share = report::share(job.files.len(), job.shards, share);
+    for index in index.map_or(share, |index| index..index + 1) {
+        let Some(assignment) = job.files.get(index).filter(|_| told.files.insert(index)) else { continue };
+        if outdated {
+            with_entry(assignment, &mut plan.files, |entry| answer(entry, None));
+        } else {
+            absorb(assignment, sent, now, &mut plan.files);
+        }
+    }
+    if !outdated {
+        share_failure(job, sent, plan);
+    }
 }
 
 /// Whether a worker says what only a person can mend, of a spec that was changed since: that is a new chance.
 fn is_outdated(job: &JobView, sent: &Sent, plan: &Plan) -> bool {
     let stalls = matches!(sent, Sent::Failed { reason, .. } if reason.class() == Class::Stalled);
     stalls && job.generation.is_some_and(|generation| generation < plan.generation)
-}
-
-fn anew(assignment: Option<&Assignment>, files: &mut [FileStatus]) {
-    if let Some(assignment) = assignment {
-        with_entry(assignment, files, |entry| answer(entry, None));
-    }
 }
 
 /// A line of a report, as what came of sending.
@@ -119,12 +129,10 @@ fn sent(upload: &FileUpload, volume: &Volume, entry: Entry) -> (Option<usize>, S
     }
 }
 
-fn absorb(assignment: Option<&Assignment>, sent: &Sent, now: Timestamp, files: &mut [FileStatus]) {
-    let same = |entry: &&mut FileStatus| {
-        assignment.is_some_and(|given| given.name == entry.name && given.revision == entry.revision)
-    };
+fn absorb(assignment: &Assignment, sent: &Sent, now: Timestamp, files: &mut [FileStatus]) {
+    let same = |entry: &&mut FileStatus| assignment.name == entry.name && assignment.revision == entry.revision;
     if let Some(entry) = files.iter_mut().find(same) {
-        take(entry, assignment.map(|given| given.file_name.as_str()), sent, now);
+        take(entry, Some(&assignment.file_name), sent, now);
     }
 }
 
@@ -185,7 +193,13 @@ pub(super) fn conclude(
 ) -> Vec<String> {
     for (index, assignment) in job.files.iter().enumerate().filter(|(index, _)| !told.files.contains(index)) {
         let why = silence(upload, job, told, index, now);
-        with_entry(assignment, &mut plan.files, |entry| answer(entry, why));
+        // It made way, and its Job was deleted for that.
+        let made_way = |entry: &FileStatus| job.ended.is_none() && reason(entry) == Some(Reason::ClaimInUse);
+        with_entry(assignment, &mut plan.files, |entry| {
+            if !made_way(entry) {
+                answer(entry, why);
+            }
+        });
     }
     let given =
         |entry: &FileStatus| job.files.iter().any(|given| given.name == entry.name && given.revision == entry.revision);
@@ -209,7 +223,7 @@ pub(super) fn conclude(
 /// Why a Job's report says nothing of a file; `None` if it was called off before it began.
 fn silence(upload: &FileUpload, job: &JobView, told: &Told, file: usize, now: Timestamp) -> Option<(Reason, String)> {
     let pod = pod_of(job, file);
-    let share = pod.map_or(0, |pod| pod.index);
+    let share = share_of(job, file);
     if told.full.contains(&share) {
         return Some((Reason::ReportFull, "the report of its worker was full: it follows at once".to_owned()));
     }
@@ -256,10 +270,16 @@ fn unexplained(
     trouble::ended(upload, job, pod, now)
 }
 
+/// The share that has the file.
+fn share_of(job: &JobView, file: usize) -> usize {
+    let has = |share: &usize| report::share(job.files.len(), job.shards, *share).contains(&file);
+    (0..job.shards).find(has).unwrap_or_default()
+}
+
 /// The Pod that has the file, the latest of its share.
 pub(super) fn pod_of(job: &JobView, file: usize) -> Option<&PodView> {
-    let has = |pod: &&PodView| report::share(job.files.len(), job.shards, pod.index).contains(&file);
-    job.pods.iter().rev().find(has)
+    let share = share_of(job, file);
+    job.pods.iter().rev().find(|pod| pod.index == share)
 }
 
 pub(super) fn with_entry(assignment: &Assignment, files: &mut [FileStatus], act: impl FnOnce(&mut FileStatus)) {
@@ -270,10 +290,15 @@ pub(super) fn with_entry(assignment: &Assignment, files: &mut [FileStatus], act:
 }
 
 /// Gives an entry its reason. A text that the cluster gave is frozen at first sight: it varies, and would never rest.
+/// Another kind of cause, which the words before the colon tell, or a cause where none was known, takes its place.
 pub(super) fn answer(entry: &mut FileStatus, why: Option<(Reason, String)>) {
-    match why {
-        None => (entry.state, entry.reason, entry.message) = (FileState::Pending, None, None),
-        Some((why, _)) if reason(entry) == Some(why) => {}
-        Some((why, message)) => fail(entry, why, message),
+    let Some((why, message)) = why else {
+        (entry.state, entry.reason, entry.message) = (FileState::Pending, None, None);
+        return;
+    };
+    let head = |text: &str| text.split(": ").next().unwrap_or_default().to_owned();
+    let same = entry.message.as_deref().is_some_and(|known| head(known) == head(&message));
+    if reason(entry) != Some(why) || !same && !trouble::is_vague(&message) {
+        fail(entry, why, message);
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::reports::take;
+use super::reports::{answer, take};
 use super::{Outcome, Plan, Sent, fail, is_timed, job_status, reason};
 use crate::backoff;
 use crate::reason::{Class, Reason, Scope};
@@ -27,10 +27,9 @@ pub fn status(upload: &FileUpload, plan: &Plan, outcome: &Outcome, now: Timestam
     let waits = [sends, launches, plan.wait.filter(|_| current)].into_iter().flatten().max();
     let verdict = verdict(upload, &files, plan, outcome);
     let uploaded = files.iter().filter(|file| file.file_key.is_some()).count();
-    let next_attempt_at = match waits {
-        Some(wait) => Some(Time(later(now, wait))),
-        None => old.next_attempt_at.clone().filter(|_| files.iter().any(|file| is_awaited(file, plan.by_worker))),
-    };
+    let awaited = files.iter().any(|file| is_awaited(file, plan.by_worker));
+    let known = old.next_attempt_at.clone().filter(|time| awaited && time.0 > now);
+    let next_attempt_at = waits.map(|wait| Time(later(now, wait))).or(known);
     let total = upload.spec.files.len();
     FileUploadStatus {
         observed_generation: if current { plan.generation } else { old.observed_generation },
@@ -42,7 +41,7 @@ pub fn status(upload: &FileUpload, plan: &Plan, outcome: &Outcome, now: Timestam
         attempts: attempts(&old, plan, outcome),
         next_attempt_at,
         credentials_version: plan.credentials_version.clone(),
-        jobs: jobs(if current { Vec::new() } else { old.jobs }, current, plan, outcome),
+        jobs: jobs(old.jobs, current, plan, outcome),
         output: outcome.output_name.clone().map(|name| OutputStatus { name }),
         conditions: conditions(&old.conditions, &verdict, plan.generation, now),
         files,
@@ -90,7 +89,7 @@ fn launched(files: &mut [FileStatus], plan: &Plan, outcome: &Outcome) -> Option<
         let Some(Some((reason, message))) = outcome.launched.get(&launch.name) else { continue };
         for file in &launch.files {
             if let Some(entry) = planned(files, plan, &file.name).filter(|entry| entry.file_key.is_none()) {
-                fail(entry, *reason, message.clone());
+                answer(entry, Some((*reason, message.clone())));
             }
         }
         if reason.class() == Class::Backoff {
@@ -100,9 +99,12 @@ fn launched(files: &mut [FileStatus], plan: &Plan, outcome: &Outcome) -> Option<
     wait
 }
 
-/// The Jobs that are under way now. Under a spec that changed meanwhile those count that were taken in, too: what they
-/// reported is not in the status.
+/// The Jobs that are under way now: those that the status names, as another write may have added some, and those of the
+/// plan, without those that were taken in. Under a spec that changed meanwhile what these reported is not in the status.
 fn jobs(mut jobs: Vec<JobStatus>, current: bool, plan: &Plan, outcome: &Outcome) -> Vec<JobStatus> {
+    if current {
+        jobs.retain(|job| !plan.concluded.iter().any(|done| done.name == job.name));
+    }
     let exist = plan.launch.iter().filter(|launch| outcome.launched.get(&launch.name) == Some(&None));
     let known = plan.jobs.iter().chain(plan.concluded.iter().filter(|_| !current)).cloned();
     for job in known.chain(exist.map(|launch| job_status(&launch.name, &launch.volume))) {

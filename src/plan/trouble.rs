@@ -15,11 +15,14 @@ use crate::resource::FileUpload;
 /// How long a worker may be on its way before that is worth saying.
 const ON_ITS_WAY: i64 = 15;
 
+const NO_POD: &str = "has no Pod yet";
+const NOT_STARTED: &str = "has not started yet";
+
 type Why = (Reason, String);
 
 /// What keeps the Pod of a share from running; `None` if it runs, or is on its way.
 pub(super) fn pending(upload: &FileUpload, job: &JobView, pod: Option<&PodView>, now: Timestamp) -> Option<Why> {
-    let Some(pod) = pod else { return not_created(job).or_else(|| slow(job, "has no Pod yet", now)) };
+    let Some(pod) = pod else { return not_created(job).or_else(|| slow(job, NO_POD, now)) };
     if pod.running {
         return node_silent(pod);
     }
@@ -27,7 +30,7 @@ pub(super) fn pending(upload: &FileUpload, job: &JobView, pod: Option<&PodView>,
         .or_else(|| unschedulable(job, pod))
         .or_else(|| volume(upload, job, pod))
         .or_else(|| container(job, pod))
-        .or_else(|| slow(job, "has not started yet", now))
+        .or_else(|| slow(job, NOT_STARTED, now))
 }
 
 /// Why a share has ended without a word on some of its files.
@@ -174,7 +177,7 @@ fn volume(upload: &FileUpload, job: &JobView, pod: &PodView) -> Option<Why> {
     let (message, secret) = (&event.message, upload.spec.secret_name());
     let what = job.volume.describe();
     Some(match () {
-        () if message.contains("secret") && message.contains("not found") => {
+        () if message.contains(&format!("secret \"{secret}\" not found")) => {
             (Reason::SecretNotFound, super::text::secret_missing(upload))
         }
         () if message.contains("non-existent secret key") => (
@@ -210,6 +213,11 @@ fn node_silent(pod: &PodView) -> Option<Why> {
     told.then(|| {
         failed("the worker's node does not answer: it is tried anew once the cluster has given the Pod up".to_owned())
     })
+}
+
+/// Whether a text of [`slow`] tells that nothing is known yet.
+pub(super) fn is_vague(message: &str) -> bool {
+    [NO_POD, NOT_STARTED].iter().any(|vague| message.ends_with(vague))
 }
 
 fn slow(job: &JobView, what: &str, now: Timestamp) -> Option<Why> {

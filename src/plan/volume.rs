@@ -65,7 +65,11 @@ impl ClaimView {
     }
 
     fn is_shared(&self) -> bool {
-        self.allows("ReadWriteMany") || self.allows("ReadOnlyMany")
+        self.allows("ReadWriteMany") || self.is_read_only()
+    }
+
+    fn is_read_only(&self) -> bool {
+        !self.access_modes.is_empty() && self.access_modes.iter().all(|mode| mode == "ReadOnlyMany")
     }
 
     fn is_for_one_pod(&self) -> bool {
@@ -99,14 +103,14 @@ pub(super) fn access(name: &str, claim: &ClaimView) -> Result<Placement, (Reason
 }
 
 fn place(claim: &ClaimView) -> Placement {
-    let (shared, read_only) = (claim.is_shared(), claim.access_modes.iter().all(|mode| mode == "ReadOnlyMany"));
+    let (shared, read_only) = (claim.is_shared(), claim.is_read_only());
     let on_a_node = || claim.users.iter().filter(|user| user.node.is_some());
     let holder = on_a_node().find(|user| user.started).or_else(|| on_a_node().next()).filter(|_| !shared);
     Placement {
         node: holder.and_then(|user| user.node.clone()),
         tolerations: holder.map(|user| user.tolerations.clone()).unwrap_or_default(),
         shared,
-        read_only: read_only && !claim.access_modes.is_empty(),
+        read_only,
     }
 }
 

@@ -18,6 +18,8 @@ use crate::resource::{FileState, FileUpload};
 
 /// A volume that does not attach for so long is left to whoever has it, in seconds.
 const ATTACH: i64 = 60;
+/// No plan launches more Jobs than a resource has files.
+const MOST: i64 = 100;
 /// A Pod takes so long to start anyway, in seconds.
 const SOON: i64 = 3;
 /// How soon to look again at a worker that does not run: what keeps it may be told in events, which nobody watches.
@@ -54,7 +56,7 @@ pub(super) fn follow(upload: &FileUpload, observed: &Observed, now: Timestamp, p
             }
             continue;
         }
-        plan.attempts = plan.attempts.max(job.attempt);
+        plan.attempts = plan.attempts.max(job.attempt.min(plan.attempts.saturating_add(MOST)));
         let told = take_in(upload, job, now, plan);
         under_way.volumes.insert(job.volume.clone());
         if job.is_over() {
@@ -88,7 +90,7 @@ fn stand(upload: &FileUpload, job: &JobView, told: &Told, now: Timestamp, plan: 
         plan.look_again = plan.look_again.or((why.is_some() || !job.has_started()).then_some(LOOK_AGAIN));
         with_entry(assignment, &mut plan.files, |entry| {
             names.push(entry.name.clone());
-            if job.deleting && reason(entry) == Some(Reason::ClaimInUse) {
+            if (job.deleting || !job.exists) && reason(entry) == Some(Reason::ClaimInUse) {
                 return; // it made way, and says so until it is gone
             }
             match why {
@@ -122,10 +124,12 @@ fn withdraw(observed: &Observed, job: &JobView, now: Timestamp, plan: &mut Plan)
     let unattached = |pod: &PodView| pod.events.iter().any(|event| event.reason == "FailedAttachVolume");
     let stuck = age >= ATTACH && !job.has_started() && job.pods.iter().any(unattached);
     if rival == Rival::Waiting || stuck {
-        let message = format!(
-            "{} is wanted by another Pod, for which the worker made way: it is read as soon as it can be",
-            job.volume.describe()
-        );
+        let (claim, later) = (job.volume.describe(), "it is read as soon as it can be");
+        let message = if stuck {
+            format!("{claim} could not be attached for a minute, as another node may have it: {later}")
+        } else {
+            format!("{claim} is wanted by another Pod, for which the worker made way: {later}")
+        };
         for assignment in &job.files {
             with_entry(assignment, &mut plan.files, |entry| fail(entry, Reason::ClaimInUse, message.clone()));
         }

@@ -96,7 +96,9 @@ impl<W: Write> Writer<W> {
             Entry::Failed { file, reason, message, retry_after } => {
                 let Some(line) = self.failed(*file, *reason, message, *retry_after) else { return self.full() };
                 self.put(&line)?;
-                self.said.clone_from(message);
+                if line.contains(" :") {
+                    self.said.clone_from(message); // only what was written can be meant by `"`
+                }
                 if let Some(file) = file {
                     self.open.remove(file);
                 } else {

@@ -2,7 +2,7 @@
 //!
 //! They are looked at by the functions that the operator's caches are looked at with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -117,20 +117,17 @@ impl Manifests {
             let owners = job.metadata.owner_references.iter().flatten();
             owners.into_iter().any(|owner| Some(&owner.uid) == upload.metadata.uid.as_ref())
         };
-        let view = |job: &Job| {
-            let name = job.name_any();
-            let of_job = |pod: &&Pod| pod.namespace() == job.namespace() && pod.labels().get(LABEL_JOB) == Some(&name);
-            let pods: Vec<Pod> = self.pods.iter().filter(of_job).cloned().collect();
-            let view = job_of(Found { name: &name, job: Some(job), pods: &pods, gone: &[], events: &self.events })?;
-            Some(JobView { confirmed: true, ..view })
+        let view = |name: &str, job: Option<&Job>| {
+            let of_job = |pod: &&Pod| pod.labels().get(LABEL_JOB).is_some_and(|job| job == name);
+            let pods = self.pods.iter().filter(|pod| pod.metadata.namespace == upload.metadata.namespace);
+            let pods: Vec<Pod> = pods.filter(of_job).cloned().collect();
+            let view = job_of(Found { name, job, pods: &pods, gone: &[], events: &self.events });
+            Some(JobView { confirmed: true, ..view.or_else(|| vanished(upload, name))? })
         };
-        let mut views: Vec<_> = self.jobs.iter().filter(mine).filter_map(view).collect();
-        for known in upload.status.iter().flat_map(|status| &status.jobs) {
-            if !views.iter().any(|view| view.name == known.name) {
-                views.extend(vanished(upload, &known.name).map(|view| JobView { confirmed: true, ..view }));
-            }
-        }
-        views
+        let mut names: BTreeSet<String> = self.jobs.iter().filter(mine).map(ResourceExt::name_any).collect();
+        names.extend(upload.status.iter().flat_map(|status| &status.jobs).map(|job| job.name.clone()));
+        let job = |name: &String| self.jobs.iter().filter(mine).find(|job| job.name_any() == *name);
+        names.iter().filter_map(|name| view(name, job(name))).collect()
     }
 }
 
