@@ -14,10 +14,13 @@ mod hands;
 mod happy;
 mod hostile;
 mod judgement;
+mod left_to_workers;
 mod lifecycle;
 mod many;
+mod midway;
 mod node;
 mod output;
+mod pods;
 mod reasons;
 mod volumes;
 
