@@ -20,7 +20,7 @@ lint: ## Check format, lints, documentation, generated files and chart
 	@.ci/tiers lint
 
 .PHONY: image
-image: ## Make the image that is published, as an archive that docker load takes (8 minutes of CPU)
+image: ## Make the image that is published, as an archive that docker load takes (5 minutes of CPU)
 	@.ci/packages
 	@.ci/image published
 

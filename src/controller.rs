@@ -7,18 +7,15 @@
 //! The requeue is the retry; nothing here loops over attempts. A failed act is data, so that the status is
 //! always written. Correctness never rests on being the only instance.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
-use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
-use kube::api::PartialObjectMeta;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::controller::{Action, Config, Controller};
 use kube::runtime::events::{Recorder, Reporter};
-use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::reflector::{self, Store};
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, Resource, ResourceExt};
 use tokio::sync::watch;
@@ -48,6 +45,7 @@ mod places;
 mod publish;
 mod secrets;
 mod views;
+mod wake;
 mod workers;
 
 /// Resources that are worked on at the same time.
@@ -108,6 +106,7 @@ pub struct Settings {
 }
 
 /// What the operator needs from outside.
+#[derive(Clone)]
 pub struct Operator {
     /// The cluster.
     pub client: Client,
@@ -122,12 +121,26 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// Runs in one namespace, or in all; `on_synced` is called once everything was listed.
-    pub async fn run(self, namespace: Option<&str>, on_synced: impl FnOnce() + Send + 'static) {
+    /// Serves these namespaces, or all if none is named; `on_synced` is called for each once everything was listed.
+    ///
+    /// They have their watches each for itself, and the places for workers together.
+    pub async fn run(self, namespaces: BTreeSet<String>, on_synced: impl FnOnce() + Clone + Send + 'static) {
+        let places = Arc::new(Places::new(self.settings.limits));
+        let mut scopes: Vec<_> = namespaces.into_iter().map(Some).collect();
+        if scopes.is_empty() {
+            scopes.push(None);
+        }
+        let serve = |scope: Option<String>| {
+            let (operator, places, on_synced) = (self.clone(), Arc::clone(&places), on_synced.clone());
+            async move { Box::pin(operator.serve(scope.as_deref(), places, on_synced)).await }
+        };
+        futures::future::join_all(scopes.into_iter().map(serve)).await;
+    }
+
+    async fn serve(self, namespace: Option<&str>, places: Arc<Places>, on_synced: impl FnOnce()) {
         let (listed, synced) = watch::channel(0u8);
         let listed = Arc::new(listed);
         let memory = Memories::default();
-        let places = Arc::new(Places::new(self.settings.limits));
         let (uploads, upload_events) = uploads(scoped(&self.client, namespace), &listed, &memory, &places);
         let (config_maps, config_map_events) = ConfigMaps::watch(scoped(&self.client, namespace), &listed);
         let apis = Apis {
@@ -136,6 +149,8 @@ impl Operator {
             claims: scoped(&self.client, namespace),
         };
         let (workers, events) = Workers::watch(self.client.clone(), apis, &listed);
+        let workers = Arc::new(workers);
+        places.serve(&workers);
         let reporter = Reporter { controller: FIELD_MANAGER.into(), instance: None };
         let context = Arc::new(Context {
             recorder: Recorder::new(self.client.clone(), reporter),
@@ -144,7 +159,7 @@ impl Operator {
             courier: self.courier,
             metrics: self.metrics,
             config_maps,
-            workers: Arc::new(workers),
+            workers,
             places: Arc::clone(&places),
             settings: self.settings,
             memory,
@@ -154,11 +169,11 @@ impl Operator {
         let (by_config_map, by_pod, by_claim) = (uploads.clone(), uploads.clone(), uploads.clone());
         let controller = Controller::for_stream(upload_events, uploads)
             .with_config(Config::default().concurrency(CONCURRENT))
-            .watches_stream(config_map_events, move |config_map| referrers(&by_config_map, &config_map))
-            .watches_stream(events.jobs, move |job| of_job(&places, &job))
-            .watches_stream(events.pods, move |pod| of_pod(&by_pod, &pod))
+            .watches_stream(config_map_events, move |config_map| wake::on_config_map(&by_config_map, &config_map))
+            .watches_stream(events.jobs, move |job| wake::on_job(&places, &job))
+            .watches_stream(events.pods, move |pod| wake::on_pod(&by_pod, &pod))
             .watches_stream(events.claims, move |claim| {
-                on_claim(&by_claim, claim.metadata.namespace.as_deref(), &claim.name_any())
+                wake::on_claim(&by_claim, claim.metadata.namespace.as_deref(), &claim.name_any())
             })
             .graceful_shutdown_on(async move { drop(stop.wait_for(|stop| *stop).await) })
             .run(reconcile, |upload, error, _| cadence::after_error(&upload, error), context)
@@ -226,49 +241,6 @@ fn count_list<K>(listed: &Arc<watch::Sender<u8>>) -> impl FnMut(&watcher::Result
     }
 }
 
-/// The `FileUpload`s that read from a ConfigMap, or write to it.
-fn referrers(uploads: &Store<FileUpload>, config_map: &PartialObjectMeta<ConfigMap>) -> Vec<ObjectRef<FileUpload>> {
-    let name = config_map.name_any();
-    let refers = |upload: &FileUpload| {
-        let reads = upload.spec.files.iter().filter_map(|file| file.source.config_map_key_ref.as_ref());
-        upload.spec.output_name() == Some(&name) || reads.into_iter().any(|reference| reference.name == name)
-    };
-    let same = |upload: &Arc<FileUpload>| upload.namespace() == config_map.namespace() && refers(upload);
-    uploads.state().into_iter().filter(same).map(|upload| ObjectRef::from_obj(&*upload)).collect()
-}
-
-/// The `FileUpload` that a Job was made for, and once that is over those who wait for its place.
-fn of_job(places: &Places, job: &Job) -> Vec<ObjectRef<FileUpload>> {
-    let status = job.status.as_ref();
-    let runs =
-        job.metadata.deletion_timestamp.is_none() && status.is_none_or(|status| status.active.unwrap_or_default() > 0);
-    let mut woken: Vec<_> = workers::works_for(job).into_iter().collect();
-    if !runs {
-        woken.extend(places.next_in_line());
-    }
-    woken
-}
-
-/// The `FileUpload` that a Pod works for; of others' Pods those that read the same claims.
-fn of_pod(uploads: &Store<FileUpload>, pod: &Pod) -> Vec<ObjectRef<FileUpload>> {
-    let mut woken: Vec<_> = workers::works_for(pod).into_iter().collect();
-    for claim in views::claims_of(pod) {
-        woken.extend(on_claim(uploads, pod.metadata.namespace.as_deref(), claim));
-    }
-    woken
-}
-
-/// The `FileUpload`s that have yet to read a file of a claim.
-fn on_claim(uploads: &Store<FileUpload>, namespace: Option<&str>, claim: &str) -> Vec<ObjectRef<FileUpload>> {
-    let on_it = |upload: &FileUpload| {
-        let is_open = upload.status.as_ref().is_none_or(|status| status.files_uploaded < status.files_total);
-        let mut claims = upload.spec.files.iter().filter_map(|file| file.source.persistent_volume_claim.as_ref());
-        is_open && claims.any(|file| file.claim_name == claim)
-    };
-    let same = |upload: &Arc<FileUpload>| upload.metadata.namespace.as_deref() == namespace && on_it(upload);
-    uploads.state().into_iter().filter(same).map(|upload| ObjectRef::from_obj(&*upload)).collect()
-}
-
 /// One step for one resource.
 #[tracing::instrument(skip_all, fields(namespace = upload.namespace(), fileupload = upload.name_any(), generation = upload.metadata.generation))]
 async fn reconcile(upload: Arc<FileUpload>, context: Arc<Context>) -> Result<Action, kube::Error> {
@@ -286,7 +258,8 @@ async fn reconcile(upload: Arc<FileUpload>, context: Arc<Context>) -> Result<Act
     let outcome = perform::perform(&context, &upload, &plan, &observed.output, &material).await;
     let status = publish::publish(&context, &upload, &plan, &outcome).await?;
     cadence::count(&context, &upload, &plan, &outcome);
-    Ok(cadence::next(&upload, status.as_ref(), plan.look_again, clock::now()))
+    let look_again = plan.look_again.or(outcome.unfinished.then_some(AFTER_ERROR));
+    Ok(cadence::next(&upload, status.as_ref(), look_again, clock::now()))
 }
 
 /// Whether a resourceVersion is older than another: they compare as numbers (KEP-5504).

@@ -100,6 +100,8 @@ pub struct Outcome {
     pub sent: BTreeMap<String, Sent>,
     /// Of the Jobs to create, those that exist now, and those that the API server refused with the reason.
     pub launched: BTreeMap<String, Option<(Reason, String)>>,
+    /// Whether a Job that was to be deleted is still there.
+    pub unfinished: bool,
     /// Why the output could not be written, if it could not.
     pub output: Option<(Reason, String)>,
     /// The output that exists now, by name.

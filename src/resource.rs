@@ -34,6 +34,8 @@ pub const KEYS_JSON: &str = "keys.json";
 pub const LABEL_UID: &str = "cyberun.cloud/fileupload-uid";
 /// Which of the resource's attempts a Job is.
 pub const ANNOTATION_ATTEMPT: &str = "cyberun.cloud/attempt";
+/// The generation of the spec that a Job was launched for.
+pub const ANNOTATION_GENERATION: &str = "cyberun.cloud/generation";
 /// The resourceVersion of the Secret that a Job was launched with.
 pub const ANNOTATION_CREDENTIALS_VERSION: &str = "cyberun.cloud/credentials-version";
 /// A hash of the settings that a Job was made with.

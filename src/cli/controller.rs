@@ -1,5 +1,6 @@
 //! `fileupload controller`: the operator, on a laptop with a kubeconfig or in a cluster.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -77,26 +78,14 @@ impl Controller {
         let listener = TcpListener::bind(self.listen)
             .await
             .with_context(|| format!("cannot listen on {} (--listen)", self.listen))?;
-        let mut scopes: Vec<Option<String>> = self.namespace.into_iter().map(Some).collect();
-        if scopes.is_empty() {
-            scopes.push(None);
-        }
-        let (metrics, readiness) = (Metrics::default(), Readiness::expecting(scopes.len()));
+        // Twice the same would be two operators that both send.
+        let namespaces: BTreeSet<String> = self.namespace.into_iter().collect();
+        let (metrics, readiness) = (Metrics::default(), Readiness::expecting(namespaces.len().max(1)));
         let stop = stop_on_signal()?;
         let server = tokio::spawn(telemetry::serve(listener, metrics.clone(), readiness.clone()));
-        let operators = scopes.into_iter().map(|scope| {
-            let operator = Operator {
-                client: client.clone(),
-                courier: Arc::clone(&courier),
-                settings: Arc::clone(&settings),
-                metrics: metrics.clone(),
-                stop: stop.clone(),
-            };
-            let readiness = readiness.clone();
-            async move { Box::pin(operator.run(scope.as_deref(), move || readiness.report())).await }
-        });
+        let operator = Operator { client, courier, settings, metrics, stop };
         info!(version = env!("CARGO_PKG_VERSION"), "started");
-        futures::future::join_all(operators).await;
+        operator.run(namespaces, move || readiness.report()).await;
         server.abort();
         info!("stopped");
         Ok(())

@@ -9,9 +9,9 @@ use tracing::info;
 
 use super::{AFTER_ERROR, Context, warn_once};
 use crate::backoff::fraction;
-use crate::plan::{Outcome, Plan, Sent};
+use crate::plan::{self, Outcome, Plan, Sent, Volume};
 use crate::reason::{Class, Reason};
-use crate::resource::{Condition, FileStatus, FileUpload, FileUploadStatus};
+use crate::resource::{Condition, FileState, FileStatus, FileUpload, FileUploadStatus, JobStatus};
 
 /// Secrets are not watched but fetched anew: within 15 s, of which the cache takes its part.
 const POLL: (f64, f64) = (7.0, 10.0);
@@ -38,13 +38,22 @@ pub(super) fn next(
     if matches!(whole, Some(Reason::Suspended | Reason::InvalidSpec)) {
         return look_again.map_or_else(Action::await_change, Action::requeue);
     }
-    let open = status.files.iter().filter(|file| file.file_key.is_none());
+    // What a worker does, its Job and Pods tell.
+    let open = status.files.iter().filter(|file| file.file_key.is_none() && !is_with_a_worker(upload, status, file));
     let of_file = |file: &FileStatus| file.reason.as_deref().and_then(Reason::parse).unwrap_or(Reason::Uploading);
     let files = open.map(|file| wait(of_file(file).class(), AT_ONCE, upload, status, now));
     // Where every file has its key, it is the output that is not done.
     let output = whole.filter(|_| status.files_uploaded == status.files_total);
     let output = output.map(|reason| wait(reason.class(), OUTPUT_RETRY, upload, status, now));
     files.chain(output).chain([look_again]).flatten().min().map_or_else(Action::await_change, Action::requeue)
+}
+
+/// Whether a worker is at a file.
+fn is_with_a_worker(upload: &FileUpload, status: &FileUploadStatus, file: &FileStatus) -> bool {
+    let spec = upload.spec.files.iter().find(|spec| spec.name == file.name);
+    let volume = spec.and_then(|spec| Volume::of(spec, true));
+    let reads = |job: &JobStatus| volume.as_ref().is_some_and(|volume| *job == plan::job_status(&job.name, volume));
+    file.state == FileState::Uploading && file.reason.is_none() && status.jobs.iter().any(reads)
 }
 
 fn reason_of_ready(status: &FileUploadStatus) -> Option<Reason> {

@@ -2,7 +2,7 @@
 //!
 //! `create`, never `apply`: a name comes from what the Job is for, so one that exists already is the same Job.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use k8s_openapi::api::batch::v1::Job;
 use kube::api::{DeleteParams, PostParams, Preconditions};
@@ -45,7 +45,8 @@ pub(super) fn places(context: &Context, upload: &FileUpload, observed: &Observed
 /// The workers in the cache that hold a place.
 fn seen(context: &Context) -> Seen {
     let now = clock::now().as_second();
-    let mut pods = context.workers.pods_by_job();
+    let caches = context.places.caches();
+    let mut pods: HashMap<_, _> = caches.iter().flat_map(|cache| cache.pods_by_job()).collect();
     let mut running = |job: &Job| {
         let pods = pods.remove(&(job.namespace()?, job.name_any())).unwrap_or_default();
         let view = job_of(Found { name: &job.name_any(), job: Some(job), pods: &pods, gone: &[], events: &[] })?;
@@ -59,7 +60,7 @@ fn seen(context: &Context) -> Seen {
         let running = Running { namespace: job.namespace()?, volume: view.volume, secret, workers, placed };
         holds.then(|| (job.name_any(), running))
     };
-    context.workers.all_jobs().iter().filter_map(|job| running(job)).collect()
+    caches.iter().flat_map(|cache| cache.all_jobs()).filter_map(|job| running(&job)).collect()
 }
 
 /// Creates the Jobs of a plan; says of each whether it exists now, or why the API server does not take it.
@@ -102,15 +103,21 @@ async fn create(context: &Context, upload: &FileUpload, launch: &Launch) -> Resu
     }
 }
 
-/// Deletes the Jobs that a plan no longer wants, with their Pods. One that is gone already is no failure.
-pub(super) async fn remove(context: &Context, upload: &FileUpload, plan: &Plan) {
+/// Deletes the Jobs that a plan no longer wants, with their Pods; says whether all are. One that is gone already is no
+/// failure.
+pub(super) async fn remove(context: &Context, upload: &FileUpload, plan: &Plan) -> bool {
+    let mut all = true;
     let api = Api::<Job>::namespaced(context.client.clone(), &upload.namespace().unwrap_or_default());
     for removal in &plan.remove {
         let same = Preconditions { uid: Some(removal.uid.clone()), resource_version: None };
         match api.delete(&removal.name, &DeleteParams::background().preconditions(same)).await {
             Ok(_) => info!(job = removal.name, because = removal.because, "deleted a worker's Job"),
             Err(kube::Error::Api(refusal)) if refusal.is_not_found() || refusal.is_conflict() => {}
-            Err(error) => warn!(job = removal.name, %error, "cannot delete a worker's Job"),
+            Err(error) => {
+                warn!(job = removal.name, %error, "cannot delete a worker's Job");
+                all = false;
+            }
         }
     }
+    all
 }

@@ -1,6 +1,6 @@
 //! Looks at the world: reads only, and only what the plan may need.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use bytes::Bytes;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -46,10 +46,11 @@ pub(super) async fn observe(
         observed.claims = context.workers.claims(&namespace, claims.map(|file| file.claim_name.clone()));
     }
     if plan::wanted(upload, &observed, clock::now()).credentials {
-        let contents = credentials(context, upload, &mut observed, &mut material).await?;
-        contents_of(context, upload, &contents, &mut observed, &mut material).await?;
+        look_at_credentials(context, upload, &mut observed).await?;
+        contents_of(context, upload, &mut observed, &mut material).await?;
     }
     observed.slots = Some(launch::places(context, upload, &observed));
+    refresh_credentials(context, upload, &mut observed, &mut material).await?;
     Ok((observed, material))
 }
 
@@ -57,10 +58,10 @@ pub(super) async fn observe(
 async fn contents_of(
     context: &Context,
     upload: &FileUpload,
-    contents: &BTreeSet<String>,
     observed: &mut Observed,
     material: &mut Material,
 ) -> kube::Result<()> {
+    let contents = plan::wanted(upload, observed, clock::now()).contents;
     let mut read = HashMap::new();
     for file in upload.spec.files.iter().filter(|file| contents.contains(&file.name)) {
         let Some(reference) = &file.source.config_map_key_ref else { continue };
@@ -80,28 +81,31 @@ async fn contents_of(
     Ok(())
 }
 
-/// The Secret: a shared look decides whether anything is to be sent, and what is sent with is fetched anew. Returns
-/// which contents are wanted then.
-async fn credentials(
+/// The Secret, as it was seen within the last seconds: enough to decide whether anything is to be sent.
+async fn look_at_credentials(context: &Context, upload: &FileUpload, observed: &mut Observed) -> kube::Result<()> {
+    observed.credentials = if observed.by_worker {
+        CredentialsView::LeftToWorkers
+    } else {
+        let namespace = upload.namespace().unwrap_or_default();
+        context.secrets.shared(&namespace, upload.spec.secret_name()).await?.view
+    };
+    Ok(())
+}
+
+/// What is sent with is fetched anew; whoever only waits costs no request.
+async fn refresh_credentials(
     context: &Context,
     upload: &FileUpload,
     observed: &mut Observed,
     material: &mut Material,
-) -> kube::Result<BTreeSet<String>> {
-    let (namespace, name) = (upload.namespace().unwrap_or_default(), upload.spec.secret_name());
-    if observed.by_worker {
-        observed.credentials = CredentialsView::LeftToWorkers;
-        return Ok(plan::wanted(upload, observed, clock::now()).contents);
+) -> kube::Result<()> {
+    let draft = plan::next(upload, observed, clock::now());
+    if observed.by_worker || draft.send.is_empty() && draft.launch.is_empty() {
+        return Ok(());
     }
-    let shared = context.secrets.shared(&namespace, name).await?;
-    observed.credentials = shared.view;
-    let wanted = plan::wanted(upload, observed, clock::now()).contents;
-    if wanted.is_empty() {
-        return Ok(wanted);
-    }
-    let fresh = context.secrets.fresh(&namespace, name).await?;
+    let fresh = context.secrets.fresh(&upload.namespace().unwrap_or_default(), upload.spec.secret_name()).await?;
     (observed.credentials, material.credential) = (fresh.view, fresh.credential);
-    Ok(plan::wanted(upload, observed, clock::now()).contents)
+    Ok(())
 }
 
 async fn config_map(context: &Context, upload: &FileUpload, name: &str) -> kube::Result<Option<ConfigMap>> {

@@ -25,9 +25,10 @@ pub(super) async fn perform(
     view: &OutputView,
     material: &Material,
 ) -> Outcome {
-    launch::remove(context, upload, plan).await;
+    let unfinished = !launch::remove(context, upload, plan).await;
     let launched = launch::launch(context, upload, plan).await;
-    let mut outcome = Outcome { sent: send(context, upload, plan, material).await, launched, ..Outcome::default() };
+    let mut outcome =
+        Outcome { sent: send(context, upload, plan, material).await, launched, unfinished, ..Outcome::default() };
     let files = plan::status(upload, plan, &outcome, clock::now()).files;
     let act = plan::output(upload, &files, view);
     let creates = matches!(act, OutputAct::Create(_));

@@ -4,12 +4,13 @@
 //! from the cache. Losing the queue costs nothing but the order of those who wait.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 
+use super::workers::Workers;
 use crate::plan::{self, Asked, Limits, Running, Volume};
 use crate::resource::FileUpload;
 
@@ -24,6 +25,8 @@ type Credential = (String, String);
 /// Places for workers.
 pub(super) struct Places {
     limits: Limits,
+    /// The caches of all namespaces that are served.
+    caches: Mutex<Vec<Arc<Workers>>>,
     state: Mutex<State>,
 }
 
@@ -55,7 +58,17 @@ pub(super) type Seen = Vec<(String, Running)>;
 
 impl Places {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, state: Mutex::default() }
+        Self { limits, caches: Mutex::default(), state: Mutex::default() }
+    }
+
+    /// Counts the workers of this cache too.
+    pub(super) fn serve(&self, cache: &Arc<Workers>) {
+        self.caches.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(cache));
+    }
+
+    /// The caches whose workers count.
+    pub(super) fn caches(&self) -> Vec<Arc<Workers>> {
+        self.caches.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Asks for places; those that are given are held until [`Places::settle`].
@@ -155,5 +168,82 @@ impl Places {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn upload(uid: &str) -> FileUpload {
+        let json = serde_json::json!({
+            "apiVersion": "cyberun.cloud/v1alpha1", "kind": "FileUpload",
+            "metadata": {"name": uid, "namespace": "team", "uid": uid}, "spec": {"files": []},
+        });
+        serde_json::from_value(json).unwrap()
+    }
+
+    fn volume() -> Volume {
+        Volume::Claim("c".into())
+    }
+
+    fn asked(workers: usize) -> Vec<Asked> {
+        let (namespace, secret) = ("team".into(), "cyberun".into());
+        vec![Asked { namespace, volume: volume(), secret, workers, shared: true, per_credential: None }]
+    }
+
+    fn places(per_claim: usize, per_credential: usize) -> Places {
+        Places::new(Limits { total: 64, per_claim, per_credential })
+    }
+
+    fn granted(places: &Places, uid: &str, workers: usize) -> usize {
+        places.ask(&upload(uid), asked(workers), &Seen::new()).get(&volume()).copied().unwrap_or_default()
+    }
+
+    fn launched(places: &Places, uid: &str) {
+        places.settle(uid, &[(volume(), format!("job-of-{uid}"))].into());
+    }
+
+    #[test]
+    fn a_place_is_held_until_it_is_known_what_became_of_it() {
+        let places = places(1, 8);
+        assert_eq!(granted(&places, "a", 1), 1);
+        assert_eq!(granted(&places, "b", 1), 0, "a may be launching");
+        places.settle("a", &BTreeMap::new());
+        places.forget("a");
+        assert_eq!(granted(&places, "b", 1), 1, "a launched nothing");
+        launched(&places, "b");
+        assert_eq!(granted(&places, "c", 1), 0, "the cache does not have b's Job yet");
+        places.ended("job-of-b");
+        assert_eq!(granted(&places, "c", 1), 1);
+    }
+
+    #[test]
+    fn those_who_wait_are_served_in_the_order_in_which_they_came() {
+        let places = places(1, 8);
+        assert_eq!(granted(&places, "a", 1), 1);
+        launched(&places, "a");
+        assert_eq!((granted(&places, "b", 1), granted(&places, "c", 1)), (0, 0));
+        assert_eq!(places.next_in_line(), [ObjectRef::from_obj(&upload("b")), ObjectRef::from_obj(&upload("c"))]);
+        places.ended("job-of-a");
+        assert_eq!(granted(&places, "c", 1), 0, "b came first");
+        assert_eq!(granted(&places, "b", 1), 1);
+    }
+
+    #[test]
+    fn a_credential_that_was_slowed_down_has_fewer_workers_until_it_went_well_again() {
+        let places = places(8, 8);
+        let credential = || ("team".to_owned(), "cyberun".to_owned());
+        let bound = |places: &Places| {
+            let granted = granted(places, "a", 8);
+            places.settle("a", &BTreeMap::new());
+            granted
+        };
+        places.paced(credential(), true);
+        assert_eq!(bound(&places), 4);
+        (0..5).for_each(|_| places.paced(credential(), true));
+        assert_eq!(bound(&places), 1, "never none");
+        (0..7).for_each(|_| places.paced(credential(), false));
+        assert_eq!(bound(&places), 8);
     }
 }

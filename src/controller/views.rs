@@ -13,8 +13,8 @@ use kube::ResourceExt;
 
 use crate::plan::{ClaimUser, ClaimView, JobView, PodView, Said, Terminated, Volume};
 use crate::resource::{
-    ANNOTATION_ATTEMPT, ANNOTATION_CREDENTIALS_VERSION, ANNOTATION_SETTINGS, FIELD_MANAGER, FileUpload,
-    LABEL_MANAGED_BY, LABEL_UID,
+    ANNOTATION_ATTEMPT, ANNOTATION_CREDENTIALS_VERSION, ANNOTATION_GENERATION, ANNOTATION_SETTINGS, FIELD_MANAGER,
+    FileUpload, LABEL_MANAGED_BY, LABEL_UID,
 };
 
 /// The label by which the Job controller names a Pod's Job, and the annotation for its share.
@@ -94,6 +94,7 @@ pub(crate) fn job_of(found: Found<'_>) -> Option<JobView> {
         uid: job.and_then(ResourceExt::uid).unwrap_or_default(),
         volume: volume_of(pod_spec)?,
         attempt: annotation(ANNOTATION_ATTEMPT).and_then(|attempt| attempt.parse().ok()).unwrap_or_default(),
+        generation: annotation(ANNOTATION_GENERATION).and_then(|generation| generation.parse().ok()),
         credentials_version: annotation(ANNOTATION_CREDENTIALS_VERSION).unwrap_or_default(),
         settings: annotation(ANNOTATION_SETTINGS).unwrap_or_default(),
         image: pod_spec.containers.first().and_then(|container| container.image.clone()).unwrap_or_default(),
@@ -206,6 +207,7 @@ pub(crate) fn vanished(upload: &FileUpload, name: &str) -> Option<JobView> {
         uid: String::new(),
         volume,
         attempt: 0,
+        generation: None,
         credentials_version: String::new(),
         settings: String::new(),
         image: String::new(),

@@ -200,10 +200,17 @@ pub(super) fn works_for(object: &impl ResourceExt) -> Option<ObjectRef<FileUploa
     Some(ObjectRef::new(name).within(&object.namespace()?))
 }
 
+/// Keeps what a Pod last said; nobody asks for what others said an hour before.
 fn entomb(graves: &Graves, pod: &Pod) {
-    if let Some(uid) = upload_uid(pod.labels()) {
-        lock(graves).entry(uid.clone()).or_default().push(pod.clone());
-    }
+    const OLD: i64 = 3600;
+    let Some(uid) = upload_uid(pod.labels()) else { return };
+    let end = |pod: &Pod| pod.metadata.deletion_timestamp.as_ref().map_or(i64::MAX, |time| time.0.as_second());
+    let mut graves = lock(graves);
+    graves.entry(uid.clone()).or_default().push(pod.clone());
+    graves.retain(|_, dead| {
+        dead.retain(|other| end(pod).saturating_sub(end(other)) < OLD);
+        !dead.is_empty()
+    });
 }
 
 /// Of other people's Pods only what tells who uses a claim is kept.

@@ -13,8 +13,8 @@ use super::launch::Launch;
 use super::revision::hex;
 use super::volume::Volume;
 use crate::resource::{
-    ANNOTATION_ATTEMPT, ANNOTATION_CREDENTIALS_VERSION, ANNOTATION_SETTINGS, FIELD_MANAGER, FileUpload,
-    LABEL_FILE_UPLOAD, LABEL_MANAGED_BY, LABEL_UID, SECRET_API_KEY, SECRET_TEAM_ID, Worker,
+    ANNOTATION_ATTEMPT, ANNOTATION_CREDENTIALS_VERSION, ANNOTATION_GENERATION, ANNOTATION_SETTINGS, FIELD_MANAGER,
+    FileUpload, LABEL_FILE_UPLOAD, LABEL_MANAGED_BY, LABEL_UID, SECRET_API_KEY, SECRET_TEAM_ID, Worker,
 };
 
 /// The user that workers run as unless `spec.worker` names another: nobody's.
@@ -75,6 +75,7 @@ pub fn job(upload: &FileUpload, launch: &Launch, settings: &WorkerSettings) -> s
     pod_labels.extend(MESH_LABELS.map(|(name, value)| (name.to_owned(), value.to_owned())));
     let annotations = BTreeMap::from([
         (ANNOTATION_ATTEMPT, launch.attempt.to_string()),
+        (ANNOTATION_GENERATION, upload.metadata.generation.unwrap_or_default().to_string()),
         (ANNOTATION_CREDENTIALS_VERSION, launch.credentials_version.clone()),
         (ANNOTATION_SETTINGS, launch.settings.clone()),
     ]);

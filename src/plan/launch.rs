@@ -136,3 +136,114 @@ pub fn job_status(name: &str, volume: &Volume) -> JobStatus {
     };
     JobStatus { name: name.to_owned(), claim_name, config_map_name }
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use serde_json::json;
+
+    use super::*;
+    use crate::plan::{CredentialsView, Outcome, next, status};
+
+    fn now() -> Timestamp {
+        "2026-11-23T10:00:00Z".parse().unwrap()
+    }
+
+    /// A resource with so many files on one claim, once its spec is written down.
+    fn upload(files: usize) -> FileUpload {
+        let file = |at: usize| json!({"name": format!("f{at}"), "source": {"persistentVolumeClaim": {"claimName": "c", "path": format!("f{at}")}}});
+        let mut upload: FileUpload = serde_json::from_value(json!({
+            "apiVersion": "cyberun.cloud/v1alpha1", "kind": "FileUpload",
+            "metadata": {"name": "a.rather.long.name.that.no.pod.could.have.as.it.stands.here", "uid": "u", "generation": 1},
+            "spec": {"files": (0..files).map(file).collect::<Vec<_>>()},
+        }))
+        .unwrap();
+        let first = next(&upload, &Observed::default(), now());
+        upload.status = Some(status(&upload, &first, &Outcome::default(), now()));
+        upload
+    }
+
+    fn observed(modes: &[&str], slots: Option<usize>) -> Observed {
+        let access_modes = modes.iter().map(|mode| (*mode).to_owned()).collect();
+        let claim = ClaimView { phase: "Bound".into(), access_modes, ..ClaimView::default() };
+        Observed {
+            credentials: CredentialsView::Usable { version: "7".into() },
+            claims: [("c".to_owned(), claim)].into(),
+            slots: slots.map(|slots| [(Volume::Claim("c".into()), slots)].into()),
+            ..Observed::default()
+        }
+    }
+
+    #[test]
+    fn a_hundred_files_are_four_shares_and_run_as_far_as_claim_and_places_allow() {
+        for (modes, slots, parallelism) in [
+            (&["ReadWriteMany"][..], None, 4),
+            (&["ReadOnlyMany"], Some(4), 4),
+            (&["ReadWriteMany"], Some(2), 2),
+            (&["ReadWriteOnce"], Some(4), 1),
+        ] {
+            let plan = next(&upload(100), &observed(modes, slots), now());
+            let launch = &plan.launch[0];
+            assert_eq!(
+                (plan.launch.len(), launch.shards, launch.parallelism),
+                (1, 4, parallelism),
+                "{modes:?} {slots:?}"
+            );
+            assert_eq!(launch.files.len(), 100);
+        }
+    }
+
+    #[test]
+    fn without_a_place_files_are_queued_and_no_attempt_is_counted() {
+        let upload = upload(1);
+        let plan = next(&upload, &observed(&["ReadWriteMany"], Some(0)), now());
+        assert_eq!((plan.launch.len(), plan.files[0].reason.as_deref()), (0, Some("Queued")));
+        assert_eq!(status(&upload, &plan, &Outcome::default(), now()).attempts, 0);
+    }
+
+    #[test]
+    fn names_fit_what_a_pod_can_be_called_and_never_come_back() {
+        let mut upload = upload(2);
+        let mut seen = std::collections::BTreeSet::new();
+        for attempt in 1..=3 {
+            let plan = next(&upload, &observed(&["ReadWriteMany"], None), now());
+            let launch = plan.launch[0].clone();
+            assert_eq!(launch, next(&upload, &observed(&["ReadWriteMany"], None), now()).launch[0], "made again");
+            assert!(launch.name.len() <= 52 && !launch.name.contains('.'), "{}", launch.name);
+            assert!(seen.insert(launch.name.clone()), "{} came back", launch.name);
+            let launched = [(launch.name, None)].into();
+            let mut after = status(&upload, &plan, &Outcome { launched, ..Outcome::default() }, now());
+            assert_eq!((after.attempts, after.jobs.len()), (attempt, 1));
+            after.jobs.clear();
+            upload.status = Some(after);
+        }
+    }
+
+    #[test]
+    fn a_job_that_the_api_server_refuses_is_said_of_its_files_and_tried_later() {
+        let upload = upload(1);
+        let plan = next(&upload, &observed(&["ReadWriteMany"], None), now());
+        let why = Some((Reason::QuotaExceeded, "no room".to_owned()));
+        let launched = [(plan.launch[0].name.clone(), why)].into();
+        let after = status(&upload, &plan, &Outcome { launched, ..Outcome::default() }, now());
+        assert_eq!(after.files[0].reason.as_deref(), Some("QuotaExceeded"));
+        assert_eq!((after.jobs.len(), after.attempts, after.next_attempt_at.is_some()), (0, 0, true));
+    }
+
+    #[test]
+    fn under_a_spec_that_changed_meanwhile_a_job_is_kept_until_its_report_is_in_the_status() {
+        let mut upload = upload(1);
+        let plan = next(&upload, &observed(&["ReadWriteMany"], None), now());
+        let launched = [(plan.launch[0].name.clone(), None)].into();
+        upload.status = Some(status(&upload, &plan, &Outcome { launched, ..Outcome::default() }, now()));
+        // The Job is over and taken in, but the write meets a newer generation.
+        let mut over = next(&upload, &observed(&["ReadWriteMany"], None), now());
+        (over.jobs, over.launch) = (Vec::new(), Vec::new());
+        over.concluded = upload.status.clone().unwrap().jobs;
+        let current = status(&upload, &over, &Outcome::default(), now());
+        assert_eq!(current.jobs, [], "its report is in this status");
+        upload.metadata.generation = Some(2);
+        let newer = status(&upload, &over, &Outcome::default(), now());
+        assert_eq!(newer.jobs.len(), 1, "its report is in no status yet");
+    }
+}

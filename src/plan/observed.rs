@@ -130,6 +130,8 @@ pub struct JobView {
     pub volume: Volume,
     /// Which attempt it is.
     pub attempt: i64,
+    /// The generation of the spec that it was launched for.
+    pub generation: Option<i64>,
     /// The resourceVersion of the Secret that it was launched with.
     pub credentials_version: String,
     /// The settings that it was made with.

@@ -13,7 +13,7 @@ use super::observed::{JobView, PodView};
 use super::volume::Volume;
 use super::{Plan, Sent, fail, is_timed, job_status, reason, text, trouble};
 use crate::backoff;
-use crate::reason::{Reason, Scope};
+use crate::reason::{Class, Reason, Scope};
 use crate::report::{self, Assignment, Entry, Unreadable};
 use crate::resource::{FileState, FileStatus, FileUpload};
 
@@ -78,12 +78,30 @@ pub(super) fn take_in(upload: &FileUpload, job: &JobView, now: Timestamp, plan: 
                 .collect::<Vec<_>>()
             {
                 told.files.insert(index);
+                if is_outdated(job, &sent, plan) {
+                    anew(job.files.get(index), &mut plan.files);
+                    continue;
+                }
                 absorb(job.files.get(index), &sent, now, &mut plan.files);
             }
-            share_failure(job, &sent, plan);
+            if !is_outdated(job, &sent, plan) {
+                share_failure(job, &sent, plan);
+            }
         }
     }
     told
+}
+
+/// Whether a worker says what only a person can mend, of a spec that was changed since: that is a new chance.
+fn is_outdated(job: &JobView, sent: &Sent, plan: &Plan) -> bool {
+    let stalls = matches!(sent, Sent::Failed { reason, .. } if reason.class() == Class::Stalled);
+    stalls && job.generation.is_some_and(|generation| generation < plan.generation)
+}
+
+fn anew(assignment: Option<&Assignment>, files: &mut [FileStatus]) {
+    if let Some(assignment) = assignment {
+        with_entry(assignment, files, |entry| answer(entry, None));
+    }
 }
 
 /// A line of a report, as what came of sending.

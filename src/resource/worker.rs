@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Toleration;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 /// How the Pods run that read volumes.
@@ -45,10 +45,22 @@ pub struct Worker {
 pub struct WorkerResources {
     /// The most it may use, by resource. Where only this is given, it is also what is asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("maxProperties" = 16))]
+    #[schemars(schema_with = "quantities")]
     pub limits: Option<BTreeMap<String, Quantity>>,
     /// What it asks for, by resource.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("maxProperties" = 16))]
+    #[schemars(schema_with = "quantities")]
     pub requests: Option<BTreeMap<String, Quantity>>,
+}
+
+/// Amounts by resource, written as in a Pod: `1`, `250m`, `64Mi`.
+fn quantities(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "maxProperties": 16,
+        "additionalProperties": {
+            "pattern": r"^[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+|[kMGTPE]i?|Ki|m)?$",
+            "x-kubernetes-int-or-string": true,
+        },
+    })
 }

@@ -190,3 +190,78 @@ fn a_fresh_file_upload_is_not_taken_for_a_finished_one() {
         Ok(())
     });
 }
+
+/// An entry of `spec.files` from a claim.
+fn on_volume(path: &str) -> Value {
+    let source = json!({"persistentVolumeClaim": {"claimName": "datasets", "path": path}});
+    json!({"files": [{"name": "a", "source": source}]})
+}
+
+#[test]
+fn a_path_that_is_not_beneath_the_volume_is_refused_and_every_name_of_a_file_is_not() {
+    scenario(OPERATOR, async |world| {
+        let mut both = on_volume("a.txt");
+        both["files"][0]["source"]["configMapKeyRef"] = json!({"name": "texts", "key": "a.txt"});
+        let none = json!({"files": [{"name": "a", "source": {}}]});
+        let cases: [(_, _, &[&str]); 8] = [
+            ("an absolute path", on_volume("/etc/passwd"), &["path is relative to the volume's root"]),
+            ("a climbing path", on_volume("../passwd"), &["must not hold '..'"]),
+            ("a path that climbs later", on_volume("a/../b"), &["must not hold '..'"]),
+            ("a path that ends in a climb", on_volume("a/.."), &["must not hold '..'"]),
+            ("a folder", on_volume("raw/"), &["path must name a file"]),
+            ("a name with a control character", on_volume("raw/a\tb"), &["set fileName"]),
+            ("two sources", both, &["exactly one place"]),
+            ("no source", none, &["exactly one place"]),
+        ];
+        refused(world, &cases);
+        let long = format!("{}/{}", "d".repeat(255), "ü".repeat(127));
+        for path in ["a", "-n $(HOME) ü.png", "..a/b..", "./a//b", "a\\b/c", &long] {
+            apply(world, "accepted", &on_volume(path))?;
+        }
+        let mut named = on_volume("raw/a\tb");
+        named["files"][0]["fileName"] = "a-b".into();
+        apply(world, "accepted", &named)?;
+        Ok(())
+    });
+}
+
+#[test]
+fn what_a_worker_may_be_told_is_bounded() {
+    scenario(OPERATOR, async |world| {
+        let with = |worker: Value| {
+            let mut spec = on_volume("a");
+            spec["worker"] = worker;
+            spec
+        };
+        let cases: [(_, _, &[&str]); 4] = [
+            ("a negative user", with(json!({"runAsUser": -1})), &["spec.worker.runAsUser"]),
+            ("an unknown field", with(json!({"nodeName": "node-1"})), &["unknown field", "spec.worker.nodeName"]),
+            (
+                "no amount",
+                with(json!({"resources": {"limits": {"memory": "much"}}})),
+                &["spec.worker.resources.limits"],
+            ),
+            ("too many groups", with(json!({"supplementalGroups": vec![1; 33]})), &["spec.worker.supplementalGroups"]),
+        ];
+        refused(world, &cases);
+        let all = json!({
+            "runAsUser": 0, "runAsGroup": 1, "supplementalGroups": [2], "nodeSelector": {"disk": "fast"},
+            "tolerations": [{"key": "batch", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 60}],
+            "resources": {"limits": {"memory": "1Gi", "cpu": 1}, "requests": {"memory": "64Mi"}},
+        });
+        apply(world, "accepted", &with(all))?;
+        Ok(())
+    });
+}
+
+#[test]
+fn every_example_is_admitted() {
+    scenario(OPERATOR, async |world| {
+        let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/examples");
+        let namespace = &world.namespace;
+        let arguments = ["apply", "--dry-run=server", "--namespace", namespace, "--recursive", "--filename", examples];
+        let said = kubectl(world.cluster, arguments, "")?;
+        assert!(said.lines().filter(|line| line.contains("fileupload.cyberun.cloud/")).count() >= 2, "{said}");
+        Ok(())
+    });
+}

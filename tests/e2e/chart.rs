@@ -56,11 +56,14 @@ fn each_value_does_what_it_says_and_the_api_server_takes_it() {
 }
 
 #[test]
-fn a_digest_wins_over_a_tag() {
+fn a_digest_wins_over_a_tag_for_operator_and_workers() {
     scenario(OPERATOR, async |world| {
         let values = ["image.tag=\"1.2.3\"", &format!("image.digest={DIGEST:?}")];
         let chart = world.cluster.chart(&world.namespace, &values)?;
-        assert!(chart.contains(&format!("fileupload-operator@{DIGEST}")) && !chart.contains("1.2.3"), "{chart}");
+        assert!(!chart.contains("1.2.3"), "{chart}");
+        for word in ["image: \"", "--worker-image="] {
+            assert!(chart.contains(&format!("{word}fileupload-operator@{DIGEST}")), "{word} in\n{chart}");
+        }
         Ok(())
     });
 }
