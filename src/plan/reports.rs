@@ -185,7 +185,10 @@ pub(super) fn conclude(
 ) -> Vec<String> {
     for (index, assignment) in job.files.iter().enumerate().filter(|(index, _)| !told.files.contains(index)) {
         let why = silence(upload, job, told, index, now);
-        with_entry(assignment, &mut plan.files, |entry| answer(entry, why));
+        with_entry(assignment, &mut plan.files, |entry| {
+            // To make way is no failure: the file follows as soon as the claim can be used.
+            answer(entry, if made_way(job, entry) { None } else { why });
+        });
     }
     let given =
         |entry: &FileStatus| job.files.iter().any(|given| given.name == entry.name && given.revision == entry.revision);
@@ -204,6 +207,11 @@ pub(super) fn conclude(
     plan.limited |= told.limited;
     plan.reported.extend(told.results.iter().copied());
     files
+}
+
+/// Whether a file has no answer because its worker was called off for another Pod. A Job is gone before its Pods are.
+pub(super) fn made_way(job: &JobView, entry: &FileStatus) -> bool {
+    (job.deleting || !job.exists) && reason(entry) == Some(Reason::ClaimInUse)
 }
 
 /// Why a Job's report says nothing of a file; `None` if it was called off before it began.
