@@ -16,7 +16,7 @@ use crate::volumes::stored;
 const OF_JOBS: [&str; 4] =
     ["batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-name", "controller-uid", "job-name"];
 /// Ours, on Jobs and pods.
-const OURS: [&str; 3] = ["app.kubernetes.io/managed-by", "cyberun.cloud/file-upload", "cyberun.cloud/file-upload-uid"];
+const OURS: [&str; 3] = ["app.kubernetes.io/managed-by", "cyberun.cloud/fileupload", "cyberun.cloud/fileupload-uid"];
 /// Those by which meshes are told to stay away.
 const OF_MESHES: [&str; 2] = ["kuma.io/sidecar-injection", "sidecar.istio.io/inject"];
 
@@ -182,13 +182,13 @@ fn render(world: &World, manifests: &str) -> anyhow::Result<Vec<Value>> {
 #[test]
 fn render_prints_the_job_that_the_operator_made() -> anyhow::Result<()> {
     with_pods("render and the operator", async |world| {
-        let (hold, _, _) = held(world).await?;
+        let (hold, job, _) = held(world).await?;
         let (mut manifests, namespace) = (String::new(), format!("--namespace={}", world.namespace));
         for kinds in ["fileuploads", "persistentvolumeclaims", "secrets", "pods"] {
             manifests += &kubectl(world.cluster, ["get", kinds, &namespace, "--output=yaml"], "")?;
             manifests += "\n---\n";
         }
-        let mut made = world.jobs(1).await?.remove(0);
+        let mut made = world.read("Job", name(&job)).await?;
         let mut printed = render(world, &manifests)?
             .into_iter()
             .find(|document| document["kind"] == "Job")
