@@ -193,12 +193,9 @@ pub(super) fn conclude(
 ) -> Vec<String> {
     for (index, assignment) in job.files.iter().enumerate().filter(|(index, _)| !told.files.contains(index)) {
         let why = silence(upload, job, told, index, now);
-        // It made way, and its Job was deleted for that.
-        let made_way = |entry: &FileStatus| job.ended.is_none() && reason(entry) == Some(Reason::ClaimInUse);
         with_entry(assignment, &mut plan.files, |entry| {
-            if !made_way(entry) {
-                answer(entry, why);
-            }
+            // To make way is no failure: the file follows as soon as the claim can be used.
+            answer(entry, if made_way(job, entry) { None } else { why });
         });
     }
     let given =
@@ -218,6 +215,11 @@ pub(super) fn conclude(
     plan.limited |= told.limited;
     plan.reported.extend(told.results.iter().copied());
     files
+}
+
+/// Whether a file has no answer because its worker was called off for another Pod. A Job is gone before its Pods are.
+pub(super) fn made_way(job: &JobView, entry: &FileStatus) -> bool {
+    (job.deleting || !job.exists) && reason(entry) == Some(Reason::ClaimInUse)
 }
 
 /// Why a Job's report says nothing of a file; `None` if it was called off before it began.

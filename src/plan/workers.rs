@@ -9,9 +9,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::observed::{JobView, Observed, PodView};
-use super::reports::{Told, answer, conclude, pod_of, take_in, with_entry};
+use super::reports::{Told, answer, conclude, made_way, pod_of, take_in, with_entry};
 use super::volume::{Rival, Volume, rival};
-use super::{Plan, fail, job_status, reason, text, trouble};
+use super::{Plan, fail, job_status, text, trouble};
 use crate::reason::Reason;
 use crate::report::Assignment;
 use crate::resource::{FileState, FileUpload};
@@ -90,8 +90,8 @@ fn stand(upload: &FileUpload, job: &JobView, told: &Told, now: Timestamp, plan: 
         plan.look_again = plan.look_again.or((why.is_some() || !job.has_started()).then_some(LOOK_AGAIN));
         with_entry(assignment, &mut plan.files, |entry| {
             names.push(entry.name.clone());
-            if (job.deleting || !job.exists) && reason(entry) == Some(Reason::ClaimInUse) {
-                return; // it made way, and says so until it is gone
+            if made_way(job, entry) {
+                return; // and says so until it is gone
             }
             match why {
                 None => (entry.state, entry.reason, entry.message) = (FileState::Uploading, None, None),
@@ -159,4 +159,68 @@ pub fn is_doubtful(job: &JobView) -> bool {
     let silent = |pod: &PodView| pod.terminated.as_ref().is_none_or(|ended| ended.message.is_empty());
     let unheard = (0..job.shards).any(|share| job.pods.iter().filter(|pod| pod.index == share).all(silent));
     !job.confirmed && job.is_over() && unheard
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::plan::{CredentialsView, Outcome, Terminated, next, status};
+
+    fn now() -> Timestamp {
+        "2026-11-23T10:00:00Z".parse().unwrap()
+    }
+
+    /// A resource whose only file waits because its worker made way, and that worker, whose Job is gone already.
+    fn called_off(pod: PodView) -> (FileUpload, Observed) {
+        let file = json!({"name": "a", "source": {"persistentVolumeClaim": {"claimName": "c", "path": "a"}}});
+        let mut upload: FileUpload = serde_json::from_value(json!({
+            "apiVersion": "cyberun.cloud/v1alpha1", "kind": "FileUpload",
+            "metadata": {"name": "x", "uid": "u", "generation": 1}, "spec": {"files": [file]},
+        }))
+        .unwrap();
+        let first = next(&upload, &Observed::default(), now());
+        let mut accepted = status(&upload, &first, &Outcome::default(), now());
+        let revision = accepted.files[0].revision.clone();
+        accepted.files[0].reason = Some("ClaimInUse".into());
+        accepted.files[0].message = Some("it made way".into());
+        (accepted.attempts, accepted.jobs) = (1, vec![job_status("x-1", &Volume::Claim("c".into()))]);
+        upload.status = Some(accepted);
+        let given = json!({"name": "a", "revision": revision, "path": "a", "fileName": "a"});
+        let job = JobView {
+            name: "x-1".into(),
+            uid: String::new(),
+            volume: Volume::Claim("c".into()),
+            attempt: 1,
+            generation: Some(1),
+            credentials_version: "7".into(),
+            settings: String::new(),
+            image: String::new(),
+            exists: false,
+            deleting: false,
+            created: Some(now()),
+            files: vec![serde_json::from_value(given).unwrap()],
+            shards: 1,
+            ended: None,
+            events: Vec::new(),
+            pods: vec![pod],
+            confirmed: true,
+        };
+        let credentials = CredentialsView::Usable { version: "7".into() };
+        (upload, Observed { credentials, jobs: vec![job], ..Observed::default() })
+    }
+
+    #[test]
+    fn a_worker_that_made_way_says_so_until_it_is_gone_and_that_is_no_failure() {
+        let running = PodView { running: true, phase: "Running".into(), deleting: true, ..PodView::default() };
+        let (upload, observed) = called_off(running);
+        let plan = next(&upload, &observed, now());
+        assert_eq!((plan.files[0].reason.as_deref(), plan.launch.len()), (Some("ClaimInUse"), 0));
+        let ended = Terminated { exit_code: 1, ..Terminated::default() };
+        let over = PodView { terminated: Some(ended), phase: "Failed".into(), gone: true, ..PodView::default() };
+        let (upload, observed) = called_off(over);
+        let plan = next(&upload, &observed, now());
+        assert_eq!((plan.files[0].reason.as_deref(), plan.wait, plan.concluded.len()), (None, None, 1));
+    }
 }

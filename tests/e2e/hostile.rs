@@ -88,7 +88,7 @@ fn no_link_leads_out_of_a_volume() -> anyhow::Result<()> {
         assert_eq!(world.stub.calls().len(), 2, "a presign and a put: the good one's");
         nothing_leaked(world, &token)?;
 
-        // Mended, and asked for anew.
+        // Mended, and asked for anew: what the worker of the old spec still has to say no longer counts.
         for name in LINKS.iter().map(|(name, _)| *name).chain(more) {
             fs::remove_file(folder.join(name))?;
             write(&folder, name, name.as_bytes())?;

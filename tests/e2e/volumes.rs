@@ -107,6 +107,9 @@ fn a_worker_goes_beside_the_pod_that_holds_its_claim_taints_or_not() -> anyhow::
         let worker = placed(world).await?;
         world.untaint("node-2", &key).await?;
         assert_eq!(worker["spec"]["nodeName"], "node-2");
+        // It could be there by chance, as it puts up with what the holder puts up with.
+        let affinity = worker["spec"]["affinity"]["nodeAffinity"].to_string();
+        assert!(affinity.contains("metadata.name") && affinity.contains("node-2"), "{affinity}");
         stored(world, "one", &[("a", b"held")]).await?;
         world.running("holder").await?;
         Ok(())
