@@ -14,8 +14,14 @@ mod judgement;
 mod lifecycle;
 mod node;
 mod output;
+mod queue;
 mod reasons;
 mod worker_crash;
+mod worker_ends;
+mod worker_image;
+mod worker_remote;
+mod worker_rest;
+mod worker_trouble;
 mod workers;
 
 /// The program under test.
