@@ -12,6 +12,9 @@ use crate::report::{Assignment, share};
 use crate::telemetry::{self, LogFormat};
 use crate::worker::{self, TERMINATION_LOG, Work};
 
+/// As if SIGTERM itself had ended it: whoever reads the pod tells it from a failure.
+const ASKED_TO_END: u8 = 143;
+
 /// Upload files of a volume and report them; run by the operator's Jobs.
 #[derive(Parser)]
 #[command(hide = true)]
@@ -69,8 +72,15 @@ impl Worker {
         };
         // One thread: on few cores a second one costs an upload more than it gives.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let done = runtime.block_on(async { worker::run(work, report, stop_on_signal()?).await })?;
-        Ok(if done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        let (done, stopped) = runtime.block_on(async {
+            let stop = stop_on_signal()?;
+            std::io::Result::Ok((worker::run(work, report, stop.clone()).await?, *stop.borrow()))
+        })?;
+        Ok(match (done, stopped) {
+            (true, _) => ExitCode::SUCCESS,
+            (false, true) => ExitCode::from(ASKED_TO_END),
+            (false, false) => ExitCode::FAILURE,
+        })
     }
 }
 

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::observed::{JobView, Observed, PodView};
 use super::reports::{Told, answer, conclude, made_way, pod_of, take_in, with_entry};
-use super::volume::{Rival, Volume, rival};
+use super::volume::{Rival, Volume, access, rival};
 use super::{Plan, fail, job_status, text, trouble};
 use crate::reason::Reason;
 use crate::report::Assignment;
@@ -64,7 +64,7 @@ pub(super) fn follow(upload: &FileUpload, observed: &Observed, now: Timestamp, p
             under_way.files.extend(conclude(upload, job, &told, now, plan));
         } else {
             plan.jobs.push(job_status(&job.name, &job.volume));
-            under_way.files.extend(stand(upload, job, &told, now, plan));
+            under_way.files.extend(stand(upload, (job, claimless(observed, job)), &told, now, plan));
             withdraw(observed, job, now, plan);
         }
     }
@@ -80,13 +80,20 @@ fn is_absorbed(upload: &FileUpload, job: &JobView) -> bool {
 }
 
 /// How each file stands that a worker still has; returns their names.
-fn stand(upload: &FileUpload, job: &JobView, told: &Told, now: Timestamp, plan: &mut Plan) -> Vec<String> {
+fn stand(
+    upload: &FileUpload,
+    (job, claimless): (&JobView, Option<(Reason, String)>),
+    told: &Told,
+    now: Timestamp,
+    plan: &mut Plan,
+) -> Vec<String> {
     let mut names = Vec::new();
     for (index, assignment) in job.files.iter().enumerate().filter(|(index, _)| !told.files.contains(index)) {
         let pod = pod_of(job, index);
         let others = pod.is_none() && job.pods.iter().any(|pod| !pod.is_over());
         let behind = || Some((Reason::Queued, text::queued(&job.volume)));
         let why = if others { behind() } else { trouble::pending(upload, job, pod, now) };
+        let why = claimless.clone().or(why);
         plan.look_again = plan.look_again.or((why.is_some() || !job.has_started()).then_some(LOOK_AGAIN));
         with_entry(assignment, &mut plan.files, |entry| {
             names.push(entry.name.clone());
@@ -102,6 +109,13 @@ fn stand(upload: &FileUpload, job: &JobView, told: &Told, now: Timestamp, plan: 
     // A file that failed already is the Job's until that is over: then it is known what else went wrong.
     names.extend(told.files.iter().filter_map(|index| job.files.get(*index)).map(|given| given.name.clone()));
     names
+}
+
+/// The claim went away before the worker started. The scheduler may have looked before that, and not look again.
+fn claimless(observed: &Observed, job: &JobView) -> Option<(Reason, String)> {
+    let Volume::Claim(name) = &job.volume else { return None };
+    let why = access(name, observed.claims.get(name)?).err()?;
+    (why.0 == Reason::ClaimNotFound && !job.has_started()).then_some(why)
 }
 
 /// Deletes a Job that nobody wants any more, that is in somebody's way, or that would be made otherwise now.

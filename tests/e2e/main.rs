@@ -21,9 +21,15 @@ mod midway;
 mod node;
 mod output;
 mod pods;
+mod queue;
 mod reasons;
 mod volumes;
 mod worker_crash;
+mod worker_ends;
+mod worker_image;
+mod worker_remote;
+mod worker_rest;
+mod worker_trouble;
 mod workers;
 
 /// The program under test.

@@ -196,7 +196,7 @@ async fn at_sigterm_what_is_being_sent_is_finished_and_nothing_begun() {
     running.signal(Signal::TERM);
     running.said("stopping").await;
     hold.release();
-    let (_, report) = work.ended(running, 1).await;
+    let (_, report) = work.ended(running, 143).await;
     assert_eq!((uploaded(&report), report.entries.len(), report.full), (vec![0], 1, false));
     assert_eq!(work.counted(), (1, 1));
 }
@@ -208,7 +208,7 @@ async fn at_sigterm_a_wait_between_two_tries_ends_with_what_was_wrong() {
     let mut running = work.run().start();
     running.said("trying again").await;
     running.signal(Signal::TERM);
-    let (_, report) = work.ended(running, 1).await;
+    let (_, report) = work.ended(running, 143).await;
     assert_eq!(failed(&report).iter().map(|failed| failed.1).collect::<Vec<_>>(), ["ApiUnavailable"]);
     assert_eq!(work.counted(), (1, 0));
 }

@@ -41,19 +41,22 @@ impl Cluster {
         Ok(REFERENCE)
     }
 
-    /// Loads an image, under this reference, that does nothing but run this script, whatever it is given.
-    pub fn script_image(&self, reference: &str, script: &str) -> anyhow::Result<()> {
+    /// Loads an image, under this reference, that does nothing but run this script, whatever it is given; without one
+    /// it says nowhere what to run.
+    pub fn script_image(&self, reference: &str, script: Option<&str>) -> anyhow::Result<()> {
         let folder = TempDir::new()?;
-        let bin = folder.path().join("image/bin");
+        let (bin, archive) = (folder.path().join("image/bin"), folder.path().join("image.tar"));
         fs::create_dir_all(&bin)?;
         fs::copy(busybox()?, bin.join("busybox"))?;
         symlink("busybox", bin.join("sh"))?;
-        let entry = folder.path().join("image/script");
-        fs::write(&entry, format!("#!/bin/sh\n{script}\n"))?;
-        fs::set_permissions(&entry, Permissions::from_mode(0o755))?;
-        let archive = folder.path().join("image.tar");
         let mut pack = Command::new(self.script()?);
-        pack.args(["image", reference]).arg(folder.path().join("image")).arg(&archive).arg("/script");
+        pack.args(["image", reference]).arg(folder.path().join("image")).arg(&archive);
+        if let Some(script) = script {
+            let entry = folder.path().join("image/script");
+            fs::write(&entry, format!("#!/bin/sh\n{script}\n"))?;
+            fs::set_permissions(&entry, Permissions::from_mode(0o755))?;
+            pack.arg("/script");
+        }
         output(&mut pack, "")?;
         self.load(&archive)
     }

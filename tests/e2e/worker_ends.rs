@@ -1,0 +1,124 @@
+//! A worker is ended by whatever ends pods: what it had sent is kept, the reason is named, and it goes on by itself.
+//!
+//! Of seven files one is sent, four are under way and two have not begun when the end comes. A worker that is asked to
+//! end finishes what is under way; one that is killed cannot, and only that is sent twice.
+
+use cyberun_stub::{Hold, Step};
+use serde_json::{Value, json};
+use test_support::{DEADLINE, History, Signal, World, files};
+
+use crate::workers::{ask, claim, delete_job, heals, hold_puts, puts, reported, said, tidied, with_workers, worker};
+
+const FILES: [&str; 7] = ["f1", "f2", "f3", "f4", "f5", "f6", "f7"];
+/// As many as a worker sends at the same time.
+const UNDER_WAY: usize = 4;
+
+/// A worker in the middle of its work.
+struct Middle {
+    hold: Hold,
+    pod: String,
+    jobs: History,
+    uploads: History,
+}
+
+async fn middle(world: &mut World, spec: Value) -> anyhow::Result<Middle> {
+    claim(world, "data", &FILES).await?;
+    let hold = hold_puts(world, 1, UNDER_WAY);
+    world.operator().await?;
+    let (jobs, uploads) = (world.history("Job").await?, world.history("FileUpload").await?);
+    ask(world, "seven", "data", &FILES, spec).await?;
+    puts(world, 1, UNDER_WAY).await?;
+    let pod = worker(world).await?;
+    reported(world, &pod, 1).await?;
+    Ok(Middle { hold, pod, jobs, uploads })
+}
+
+impl Middle {
+    /// Waits until the worker knows that it is to end, then lets the puts go on.
+    async fn asked_to_end(&self, world: &World) -> anyhow::Result<()> {
+        let told = async || world.pod_log(&self.pod).map(|log| (log.contains("stopping after what is under way"), log));
+        world.wait_for(DEADLINE, "the worker to be asked to end", told).await?;
+        self.hold.release();
+        Ok(())
+    }
+
+    /// All is there in the end, after these words, and so many puts were made.
+    async fn goes_on(&self, world: &World, words: &str, all_puts: usize) -> anyhow::Result<()> {
+        let first = world.stub.calls().iter().find_map(|call| call.file_key.clone().filter(|_| call.step == Step::Put));
+        let keys = heals(world, "seven").await?;
+        tidied(world).await?;
+        let named = said(&self.uploads, "WorkerFailed", &["file ", words])?;
+        let kept: Vec<_> = files(&named).iter().filter_map(|file| file["fileKey"].as_str()).collect();
+        assert_eq!(kept.len(), 7 - (all_puts - 1 - UNDER_WAY), "what was done is in the status that names the reason");
+        assert!(first.is_some_and(|first| kept.contains(&first.as_str())), "the first file's key is the first put's");
+        assert!(kept.iter().all(|key| keys.iter().any(|other| other == key)), "what was done is kept");
+        assert_eq!((world.calls(Step::Put).len(), world.calls(Step::Presign).len()), (all_puts, all_puts));
+        assert_eq!(world.stub.objects().len(), 7, "nothing is left over");
+        assert_eq!(self.jobs.names().len(), 2, "one more Job for what was left");
+        Ok(())
+    }
+}
+
+/// Nothing is sent twice by a worker that may finish what is under way.
+const GENTLY: usize = 7;
+/// What was under way is sent twice.
+const KILLED: usize = 7 + UNDER_WAY;
+
+#[test]
+fn a_worker_whose_pod_is_deleted_finishes_what_is_under_way() -> anyhow::Result<()> {
+    with_workers(async |world| {
+        let middle = middle(world, json!({})).await?;
+        world.delete("Pod", &middle.pod).await?;
+        middle.asked_to_end(world).await?;
+        middle.goes_on(world, "the worker's Pod was deleted before it had sent every file", GENTLY).await
+    })
+}
+
+#[test]
+fn a_worker_that_is_evicted_finishes_what_is_under_way() -> anyhow::Result<()> {
+    with_workers(async |world| {
+        let middle = middle(world, json!({})).await?;
+        world.evict(&middle.pod).await?;
+        middle.asked_to_end(world).await?;
+        middle.goes_on(world, "the worker was evicted by request", GENTLY).await
+    })
+}
+
+#[test]
+fn a_worker_that_gets_sigterm_finishes_what_is_under_way() -> anyhow::Result<()> {
+    with_workers(async |world| {
+        let middle = middle(world, json!({})).await?;
+        world.signal(&middle.pod, Signal::TERM).await?;
+        middle.asked_to_end(world).await?;
+        middle.goes_on(world, "the worker was asked to end before it had sent every file", GENTLY).await
+    })
+}
+
+#[test]
+fn a_worker_whose_job_is_deleted_finishes_what_is_under_way() -> anyhow::Result<()> {
+    with_workers(async |world| {
+        let middle = middle(world, json!({})).await?;
+        delete_job(world, &middle.jobs.names()[0])?;
+        middle.asked_to_end(world).await?;
+        middle.goes_on(world, "was deleted before it", GENTLY).await
+    })
+}
+
+#[test]
+fn a_worker_that_is_killed_has_reported_what_it_had_done() -> anyhow::Result<()> {
+    with_workers(async |world| {
+        let middle = middle(world, json!({})).await?;
+        world.signal(&middle.pod, Signal::KILL).await?;
+        middle.goes_on(world, "the worker was killed (exit code 137)", KILLED).await
+    })
+}
+
+#[test]
+fn a_worker_that_runs_out_of_memory_has_reported_what_it_had_done() -> anyhow::Result<()> {
+    with_workers(async |world| {
+        let middle = middle(world, json!({})).await?;
+        world.starve(&middle.pod).await?;
+        let words = "the worker used more memory than it may and was killed: raise spec.worker.resources.limits.memory";
+        middle.goes_on(world, words, KILLED).await
+    })
+}

@@ -1,0 +1,76 @@
+//! A worker that cannot succeed is not made again and again: what stalls rests, what may pass is tried ever less.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+use test_support::{DEADLINE, History, World};
+
+use crate::workers::{ask, claim, heals, says, settled, tidied, with_workers};
+
+/// When each Job was made and, but for one that has not, when it failed.
+fn times(jobs: &History) -> Vec<(Timestamp, Option<Timestamp>)> {
+    let time = |value: &Value| value.as_str().and_then(|text| text.parse().ok());
+    let states = jobs.states();
+    let of_job = |name: String| {
+        let mut made = None;
+        let mut failed = None;
+        for state in states.iter().filter(|state| state["metadata"]["name"] == name) {
+            made = made.or(time(&state["metadata"]["creationTimestamp"]));
+            let conditions = state["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let end = conditions.iter().find(|condition| condition["type"] == "Failed");
+            failed = failed.or(end.and_then(|condition| time(&condition["lastTransitionTime"])));
+        }
+        (made.unwrap_or_default(), failed)
+    };
+    jobs.names().into_iter().map(of_job).collect()
+}
+
+#[test]
+fn a_file_that_may_not_be_read_is_tried_once_until_the_spec_changes() -> anyhow::Result<()> {
+    with_workers(async |world| {
+        claim(world, "data", &["secret"]).await?;
+        let path = world.folder.path().join("volumes/data/secret.txt");
+        fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+        let jobs = world.history("Job").await?;
+        world.operator().await?;
+        ask(world, "one", "data", &["secret"], json!({})).await?;
+        says(world, "one", "PermissionDenied", "Stalled", &["file secret", "0600", "65532"]).await?;
+        tidied(world).await?;
+        world.looked_at("cyberun", 2).await?;
+        assert_eq!((jobs.names().len(), world.stub.calls().len()), (1, 0), "it rests");
+        fs::set_permissions(&path, Permissions::from_mode(0o644))?;
+        world.patch("FileUpload", "one", json!({"spec": {"output": {"configMap": {"name": "keys"}}}})).await?;
+        heals(world, "one").await?;
+        assert_eq!(jobs.names().len(), 2);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_file_that_is_not_there_is_looked_for_ever_less() -> anyhow::Result<()> {
+    with_workers(async |world| {
+        claim(world, "data", &["other"]).await?;
+        let jobs = world.history("Job").await?;
+        world.operator().await?;
+        ask(world, "one", "data", &["late"], json!({})).await?;
+        says(world, "one", "FileNotFound", "Reconciling", &["file late", "late.txt", "other.txt"]).await?;
+        let fourth = async || Ok((jobs.names().len() >= 4, jobs.names()));
+        world.wait_for(DEADLINE * 2, "a fourth Job", fourth).await?;
+        let times = times(&jobs);
+        let wait = |pair: &[(Timestamp, Option<Timestamp>)]| pair[1].0.duration_since(pair[0].1.unwrap_or_default());
+        let waits: Vec<_> = times.windows(2).map(wait).collect();
+        // 1, 2 and 4 s, each less a fifth; the API server writes whole seconds.
+        let least = [0, 1, 2].map(SignedDuration::from_secs);
+        assert!(waits.len() == 3 && waits.iter().zip(least).all(|(wait, least)| *wait >= least), "{waits:?}");
+        assert!(waits.iter().all(|wait| *wait < SignedDuration::from_mins(1)), "each Job has failed: {waits:?}");
+        assert_eq!(world.stub.calls().len(), 0, "nobody is asked for a file that is not there");
+        let late = world.folder.path().join("volumes/data/late.txt");
+        fs::write(&late, "here it is")?;
+        settled(&late)?;
+        heals(world, "one").await?;
+        assert_eq!(world.stub.calls().len(), 2);
+        Ok(())
+    })
+}
