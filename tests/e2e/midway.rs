@@ -31,7 +31,7 @@ fn puts(world: &World, name: &str) -> usize {
 async fn ending(world: &World) -> anyhow::Result<Value> {
     let is_ending = |pod: &Value| pod["metadata"]["deletionTimestamp"].is_string();
     let look = async || world.list("Pod").await.map(|pods| (pods.iter().any(is_ending), pods));
-    let pods = world.wait_for(DEADLINE, "the worker to be asked to end", look).await?;
+    let pods = world.wait_for(DEADLINE * 2, "the worker to be asked to end", look).await?;
     let pod = pods.into_iter().find(is_ending).context("no pod ends")?;
     let name = pod["metadata"]["name"].as_str().unwrap_or_default();
     let heard = async || world.pod_log(name).map(|log| (log.contains("stopping after what is under way"), log));
