@@ -20,6 +20,8 @@ use crate::resource::{FileState, FileUpload};
 const ATTACH: i64 = 60;
 /// No plan launches more Jobs than a resource has files.
 const MOST: i64 = 100;
+/// That a worker has started is heard of by then, in seconds.
+const UNHEARD: i64 = 10;
 /// A Pod takes so long to start anyway, in seconds.
 const SOON: i64 = 3;
 /// How soon to look again at a worker that does not run: what keeps it may be told in events, which nobody watches.
@@ -129,12 +131,12 @@ fn withdraw(observed: &Observed, job: &JobView, now: Timestamp, plan: &mut Plan)
     if !job.files.iter().any(is_wanted) {
         return plan.remove(job, "none of its files is wanted any more");
     }
-    if !job.has_started() && !job.settings.is_empty() && job.settings != observed.settings {
+    let age = job.created.map_or(0, |created| now.as_second() - created.as_second());
+    if age >= UNHEARD && !job.has_started() && !job.settings.is_empty() && job.settings != observed.settings {
         return plan.remove(job, "it has not started and would be made otherwise now");
     }
     let Volume::Claim(name) = &job.volume else { return };
     let rival = observed.claims.get(name).map_or(Rival::None, |claim| rival(job, claim, now));
-    let age = job.created.map_or(0, |created| now.as_second() - created.as_second());
     let unattached = |pod: &PodView| pod.events.iter().any(|event| event.reason == "FailedAttachVolume");
     let stuck = age >= ATTACH && !job.has_started() && job.pods.iter().any(unattached);
     if rival == Rival::Waiting || stuck {
