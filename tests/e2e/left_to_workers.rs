@@ -13,6 +13,12 @@ fn two() -> serde_json::Value {
     json!({"files": [file("a", "texts", "a.txt"), file("b", "texts", "b.txt")]})
 }
 
+/// Nobody sees what a worker reads change: it is looked at again after a while, and not at once.
+async fn backs_off(world: &World) -> anyhow::Result<()> {
+    world.upload("two", "a next attempt", |upload| upload["status"]["nextAttemptAt"].is_string()).await?;
+    Ok(())
+}
+
 /// The operator has never asked for a Secret.
 fn asked_for_no_secret(world: &World) -> anyhow::Result<()> {
     let Some(requests) = world.requests()? else { return Ok(()) };
@@ -48,6 +54,7 @@ fn a_key_that_a_mounted_config_map_lacks_is_named_and_heals() -> anyhow::Result<
         let words = ["ConfigMap texts", "no key b.txt", "data or binaryData"];
         let upload = says(world, "two", ("ConfigMapKeyNotFound", "Reconciling"), &words).await?;
         assert_eq!(upload["status"]["summary"], "1/2", "it holds no other file back");
+        backs_off(world).await?;
         world.patch("ConfigMap", "texts", json!({"data": {"b.txt": "second"}})).await?;
         stored(world, "two", &[("a", b"first"), ("b", b"second")]).await?;
         asked_for_no_secret(world)
@@ -78,13 +85,14 @@ fn a_token_that_a_worker_finds_rejected_costs_one_call_and_heals_with_the_secret
         world.file_upload("two", two()).await?;
         let words = ["Secret cyberun", "401", "invalid bearer token", "CYBERUN_API_KEY"];
         says(world, "two", ("CredentialsRejected", "Stalled"), &words).await?;
-        let rejected = world.calls(Step::Presign).len();
+        backs_off(world).await?;
         world.credential().await?;
         let upload = world.available("two").await?;
         assert_eq!((world.stored_keys(&upload)?.len(), reason(&upload)), (2, "Uploaded"));
         let calls = world.calls(Step::Presign);
         let refused = calls.iter().filter(|call| call.status() == Some(401)).count();
-        assert_eq!(rejected, 1, "one call for two files");
+        let attempts = upload["status"]["attempts"].as_u64().unwrap_or_default();
+        assert_eq!(refused as u64, attempts - 1, "one call for two files at each attempt but the last");
         assert_eq!(calls.len() - refused, 2, "each file is sent once");
         asked_for_no_secret(world)
     })
