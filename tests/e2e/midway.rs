@@ -27,12 +27,16 @@ fn puts(world: &World, name: &str) -> usize {
     world.calls(Step::Put).iter().filter(|call| call.file_name.as_deref() == Some(name)).count()
 }
 
-/// The worker's pod, once it is being deleted.
+/// The worker's pod, once it is being deleted and the worker has heard of it: it begins nothing more.
 async fn ending(world: &World) -> anyhow::Result<Value> {
     let is_ending = |pod: &Value| pod["metadata"]["deletionTimestamp"].is_string();
     let look = async || world.list("Pod").await.map(|pods| (pods.iter().any(is_ending), pods));
     let pods = world.wait_for(DEADLINE, "the worker to be asked to end", look).await?;
-    pods.into_iter().find(is_ending).context("no pod ends")
+    let pod = pods.into_iter().find(is_ending).context("no pod ends")?;
+    let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+    let heard = async || world.pod_log(name).map(|log| (log.contains("stopping after what is under way"), log));
+    world.wait_for(DEADLINE, "the signal to be heard", heard).await?;
+    Ok(pod)
 }
 
 #[test]
