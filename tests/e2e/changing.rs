@@ -118,7 +118,7 @@ fn a_file_that_is_not_there_yet_is_told_with_what_is_and_is_sent_when_it_appears
     })
 }
 
-/// Adds a line now and then; the file is complete with the last one.
+/// Adds lines at a pace that leaves no second without one, as a slow program writes; the last completes the file.
 fn write_slowly(path: &Path, lines: usize) -> anyhow::Result<()> {
     let mut file = File::options().append(true).create(true).open(path)?;
     for line in 0..lines {

@@ -89,7 +89,7 @@ fn a_file_may_be_empty_or_large_but_not_beyond_one_put() -> anyhow::Result<()> {
         world.credential().await?;
         let folder = world.volume("data", &["ReadWriteOnce"], &[("empty", b""), ("large", b""), ("huge", b"")]).await?;
         // Without blocks on the disk. The worker may use 64 MiB of memory.
-        let large = 600 * 1000 * 1000;
+        let large = 3 * 1000 * 1000 * 1000;
         for (name, size) in [("large", large), ("huge", 5 * (1 << 30) + 1)] {
             File::options().write(true).open(folder.join(name))?.set_len(size)?;
             age(&folder.join(name))?;

@@ -12,10 +12,10 @@ use crate::workers::{ask, claim, delete_job, heals, hold_puts, operator, puts, s
 const FILES: [&str; 3] = ["a", "b", "c"];
 const STATUS: (&str, &str) = ("UPDATE", "cyberun.cloud/fileuploads/status");
 
-/// Three files for one worker, the second of which is held.
+/// Three files for one worker: the first passes, the others are held.
 async fn three(world: &mut World) -> anyhow::Result<Hold> {
     claim(world, "data", &FILES).await?;
-    let hold = hold_puts(world, 1, 1);
+    let hold = hold_puts(world, 1, 2);
     world.operator().await?;
     ask(world, "three", "data", &FILES, json!({"output": {"configMap": {"name": "keys"}}})).await?;
     Ok(hold)
@@ -89,7 +89,7 @@ fn killed_when_the_job_is_created_but_not_in_the_status() -> anyhow::Result<()> 
         world.forbid("status", STATUS, unnamed, "no Jobs in the status").await?;
         let jobs = world.history("Job").await?;
         let hold = three(world).await?;
-        puts(world, 1, 1).await?;
+        puts(world, 1, 2).await?;
         refused(world, "patch", "fileuploads/status").await?;
         kill(world).await?;
         assert!(world.read("FileUpload", "three").await?["status"]["jobs"].is_null(), "the status names no Job");
@@ -108,7 +108,7 @@ fn killed_while_the_worker_runs() -> anyhow::Result<()> {
     with_workers(async |world| {
         let jobs = world.history("Job").await?;
         let hold = three(world).await?;
-        puts(world, 1, 1).await?;
+        puts(world, 1, 2).await?;
         world.upload("three", "its Job in the status", |upload| upload["status"]["jobs"][0].is_object()).await?;
         kill(world).await?;
         restart(world).await?;
@@ -126,7 +126,7 @@ fn killed_while_the_worker_runs_and_back_when_it_has_ended() -> anyhow::Result<(
     with_workers(async |world| {
         let jobs = world.history("Job").await?;
         let hold = three(world).await?;
-        puts(world, 1, 1).await?;
+        puts(world, 1, 2).await?;
         world.upload("three", "its Job in the status", |upload| upload["status"]["jobs"][0].is_object()).await?;
         kill(world).await?;
         hold.release();
@@ -145,7 +145,7 @@ fn killed_when_the_worker_has_ended_but_the_status_has_no_key() -> anyhow::Resul
         world.forbid("status", STATUS, keyless, "no keys in the status").await?;
         let jobs = world.history("Job").await?;
         let hold = three(world).await?;
-        puts(world, 1, 1).await?;
+        puts(world, 1, 2).await?;
         hold.release();
         ended(world).await?;
         refused(world, "patch", "fileuploads/status").await?;
@@ -184,7 +184,7 @@ fn killed_and_its_job_deleted_meanwhile_costs_what_was_not_yet_in_the_status() -
     with_workers(async |world| {
         let jobs = world.history("Job").await?;
         let hold = three(world).await?;
-        puts(world, 1, 1).await?;
+        puts(world, 1, 2).await?;
         world.upload("three", "its Job in the status", |upload| upload["status"]["jobs"][0].is_object()).await?;
         kill(world).await?;
         hold.release();
