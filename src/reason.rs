@@ -63,6 +63,10 @@ macro_rules! reasons {
 reasons! {
     /// The file is stored and has a key.
     Uploaded: Done, File;
+    /// The key's life is over, and `spec.refreshPolicy` renews none.
+    Expired: Done, File;
+    /// A file could not be uploaded anew while its old key still lives; only ever said in an event.
+    RefreshFailed: Done, File;
     /// The file is being sent, or is about to be.
     Uploading: Working, File;
     /// The worker's report has no room for more; another worker is launched for the rest at once.
@@ -109,6 +113,8 @@ reasons! {
     ReportUnsupported: Stalled, File;
     /// The path, or a symbolic link on it, leads out of the volume.
     PathEscapes: Stalled, File;
+    /// `spec.updatePolicy: OnChange` asks for what this operator is not set up to do.
+    UpdateUnsupported: Stalled, Resource;
     /// The output ConfigMap exists and is not ours to write.
     OutputConflict: Stalled, Resource;
 

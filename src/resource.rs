@@ -3,8 +3,8 @@
 //! Every label, annotation and field-manager name is a constant here and nowhere else.
 
 pub use self::file_upload::{
-    ConfigMapKeyReference, Credentials, File, FileUpload, FileUploadSpec, Output, OutputConfigMap, SecretReference,
-    Source, VolumeFile,
+    ConfigMapKeyReference, Credentials, File, FileUpload, FileUploadSpec, Output, OutputConfigMap, RefreshPolicy,
+    SecretReference, Source, UpdatePolicy, VolumeFile,
 };
 pub use self::status::{Condition, FileState, FileStatus, FileUploadStatus, JobStatus, OutputStatus, Phase};
 pub use self::worker::{Worker, WorkerResources};
@@ -40,3 +40,5 @@ pub const ANNOTATION_GENERATION: &str = "cyberun.cloud/generation";
 pub const ANNOTATION_CREDENTIALS_VERSION: &str = "cyberun.cloud/credentials-version";
 /// A hash of the settings that a Job was made with.
 pub const ANNOTATION_SETTINGS: &str = "cyberun.cloud/settings";
+/// On a `FileUpload`: any new value asks for a fresh upload of every file.
+pub const ANNOTATION_REQUESTED_AT: &str = "cyberun.cloud/requested-at";

@@ -40,6 +40,7 @@ pub fn status(upload: &FileUpload, plan: &Plan, outcome: &Outcome, now: Timestam
         file_key: (total == 1).then(|| files.first().and_then(|file| file.file_key.clone())).flatten(),
         attempts: attempts(&old, plan, outcome),
         next_attempt_at,
+        last_handled_requested_at: old.last_handled_requested_at,
         credentials_version: plan.credentials_version.clone(),
         jobs: jobs(old.jobs, current, plan, outcome),
         output: outcome.output_name.clone().map(|name| OutputStatus { name }),

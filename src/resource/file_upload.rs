@@ -33,6 +33,8 @@ use super::worker::Worker;
     printcolumn(name = "Key", type_ = "string", json_path = ".status.fileKey", priority = 1),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = 1)
 )]
+#[x_kube(validation = Rule::new("!has(self.updatePolicy) || self.updatePolicy != 'OnChange' || self.files.exists(file, has(file.source.configMapKeyRef))").message("updatePolicy OnChange needs a file with source.configMapKeyRef: the files of volumes are not watched"))]
+#[x_kube(validation = Rule::new("!has(self.ttlSecondsAfterFinished) || !has(self.refreshPolicy) || self.refreshPolicy != 'BeforeExpiry'").message("ttlSecondsAfterFinished needs refreshPolicy Never: a FileUpload that renews its keys never finishes"))]
 #[serde(rename_all = "camelCase")]
 pub struct FileUploadSpec {
     /// Where the team's Cyberun credential is. Defaults to the Secret `cyberun`.
@@ -47,6 +49,22 @@ pub struct FileUploadSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<Output>,
 
+    /// What happens before a key dies, a day after its upload: `Never` lets it, `BeforeExpiry` uploads the file anew in
+    /// time. Defaults to `Never`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refresh_policy: Option<RefreshPolicy>,
+
+    /// What happens when the content of a ConfigMap changes: nothing with `Once`; with `OnChange` the old key is
+    /// withdrawn and the file uploaded anew. Defaults to `Once`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update_policy: Option<UpdatePolicy>,
+
+    /// Deletes the FileUpload, and with it its output, so many seconds after it has finished: every file is uploaded, or
+    /// nothing more happens until somebody acts. Left out, it stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub ttl_seconds_after_finished: Option<i32>,
+
     /// Stops before the next act; what is uploaded stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
@@ -54,6 +72,24 @@ pub struct FileUploadSpec {
     /// How the Pods run that read volumes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker: Option<Worker>,
+}
+
+/// What happens before a key dies.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[expect(missing_docs, reason = "the schema would show them in place of the field's own description")]
+pub enum RefreshPolicy {
+    #[default]
+    Never,
+    BeforeExpiry,
+}
+
+/// What happens when the content of a ConfigMap changes.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[expect(missing_docs, reason = "the schema would show them in place of the field's own description")]
+pub enum UpdatePolicy {
+    #[default]
+    Once,
+    OnChange,
 }
 
 /// Where the team's Cyberun credential is.
@@ -165,6 +201,16 @@ impl FileUploadSpec {
     /// The name of the output ConfigMap, if one is asked for.
     pub fn output_name(&self) -> Option<&str> {
         self.output.as_ref().map(|output| output.config_map.name.as_str())
+    }
+
+    /// Whether keys are renewed before they die.
+    pub fn renews(&self) -> bool {
+        self.refresh_policy == Some(RefreshPolicy::BeforeExpiry)
+    }
+
+    /// Whether a ConfigMap whose content changes is uploaded anew.
+    pub fn follows_changes(&self) -> bool {
+        self.update_policy == Some(UpdatePolicy::OnChange)
     }
 
     /// Whether it is to stop before the next act.

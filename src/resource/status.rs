@@ -41,6 +41,10 @@ pub struct FileUploadStatus {
     /// When sending is tried again, if it failed in a way that may pass by itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_attempt_at: Option<Time>,
+    /// The value of the annotation `cyberun.cloud/requested-at` that was heeded last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub last_handled_requested_at: Option<String>,
     /// The resourceVersion of the Secret that was used last. Another one wakes what a credential stalled.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
@@ -65,6 +69,7 @@ pub enum Phase {
     Pending,
     Uploading,
     Ready,
+    Expired,
     Suspended,
     Failed,
 }
@@ -129,14 +134,17 @@ pub struct FileStatus {
     /// When its upload ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uploaded_at: Option<Time>,
+    /// When Cyberun deletes what was uploaded. The key is withdrawn some time before that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Time>,
     /// Since when it has been looked for and not been there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub missing_since: Option<Time>,
-    /// Why it is not uploaded, in one word.
+    /// Why it is not uploaded, or not uploaded anew, in one word.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub reason: Option<String>,
-    /// Why it is not uploaded, and what to do about it.
+    /// The same in words, and what to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub message: Option<String>,
@@ -149,6 +157,7 @@ pub enum FileState {
     Pending,
     Uploading,
     Uploaded,
+    Expired,
     Failed,
 }
 
@@ -165,6 +174,7 @@ impl FileStatus {
             size: None,
             sha256: None,
             uploaded_at: None,
+            expires_at: None,
             missing_since: None,
             reason: None,
             message: None,
