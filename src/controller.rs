@@ -27,7 +27,7 @@ use self::secrets::Secrets;
 use self::workers::{Apis, Workers};
 use crate::clock;
 use crate::delivery::Courier;
-use crate::plan::{self, Limits, WorkerSettings};
+use crate::plan::{self, Limits, Terms, WorkerSettings};
 use crate::resource::{FIELD_MANAGER, FileUpload};
 use crate::telemetry::Metrics;
 
@@ -103,6 +103,8 @@ pub struct Settings {
     pub worker: WorkerSettings,
     /// How many workers there may be.
     pub limits: Limits,
+    /// How long keys live.
+    pub terms: Terms,
 }
 
 /// What the operator needs from outside.
@@ -256,10 +258,13 @@ async fn reconcile(upload: Arc<FileUpload>, context: Arc<Context>) -> Result<Act
     let (observed, material) = observe::observe(&context, &upload, &memory).await?;
     let plan = plan::next(&upload, &observed, clock::now());
     let outcome = perform::perform(&context, &upload, &plan, &observed.output, &material).await;
+    if outcome.discarded {
+        return Ok(Action::await_change());
+    }
     let status = publish::publish(&context, &upload, &plan, &outcome).await?;
     cadence::count(&context, &upload, &plan, &outcome);
     let look_again = plan.look_again.or(outcome.unfinished.then_some(AFTER_ERROR));
-    Ok(cadence::next(&upload, status.as_ref(), look_again, clock::now()))
+    Ok(cadence::next(&upload, &plan, status.as_ref(), look_again, clock::now()))
 }
 
 /// Whether a resourceVersion is older than another: they compare as numbers (KEP-5504).

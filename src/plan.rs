@@ -16,6 +16,7 @@ use serde::Serialize;
 pub use self::budget::{Asked, Limits, Running, grant};
 pub use self::job::{SOURCE, WorkerSettings, job, settings};
 pub use self::launch::{Launch, job_status};
+pub use self::life::{Terms, is_open, next_moment, refresh_failure};
 pub use self::observed::{
     ClaimUser, ClaimView, Content, CredentialsView, JobView, Observed, PodView, Said, Terminated,
 };
@@ -28,11 +29,12 @@ pub use self::volume::{Placement, Volume};
 use self::workers::UnderWay;
 pub use self::workers::{Removal, is_doubtful, may_be_kept};
 use crate::reason::{Class, Reason, Scope};
-use crate::resource::{File, FileState, FileStatus, FileUpload, JobStatus};
+use crate::resource::{ANNOTATION_REQUESTED_AT, File, FileState, FileStatus, FileUpload, JobStatus};
 
 mod budget;
 mod job;
 mod launch;
+mod life;
 mod observed;
 mod output;
 mod patience;
@@ -48,6 +50,7 @@ mod workers;
 const BATCH: usize = 8;
 
 /// What is to be done.
+#[expect(clippy::struct_excessive_bools, reason = "each is an answer of its own")]
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Plan {
@@ -77,9 +80,24 @@ pub struct Plan {
     pub reported: Vec<(Reason, u64)>,
     /// When to look again although nothing may have changed.
     pub look_again: Option<Duration>,
-    /// The whole resource rests because the spec cannot be carried out.
+    /// The whole resource rests because the spec cannot be carried out: why, and in words.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub rejection: Option<String>,
+    pub rejection: Option<(Reason, String)>,
+    /// The request for a fresh upload that is heeded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
+    /// Whether a key is withdrawn: that is written down before anything is begun.
+    #[serde(skip_serializing_if = "is_false")]
+    pub withdraws: bool,
+    /// Whether the resource has finished and is to be deleted.
+    #[serde(skip_serializing_if = "is_false")]
+    pub discards: bool,
+    /// Keys that were uploaded at this moment or before it are to be renewed.
+    #[serde(skip)]
+    pub renew_before: Option<Timestamp>,
+    /// How long keys live.
+    #[serde(skip)]
+    pub terms: Terms,
     /// The resourceVersion of the credentials that are used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credentials_version: Option<String>,
@@ -104,6 +122,8 @@ pub struct Outcome {
     pub unfinished: bool,
     /// Why the output could not be written, if it could not.
     pub output: Option<(Reason, String)>,
+    /// Whether the resource was deleted.
+    pub discarded: bool,
     /// The output that exists now, by name.
     pub output_name: Option<String>,
 }
@@ -151,7 +171,7 @@ pub fn wanted(upload: &FileUpload, observed: &Observed, now: Timestamp) -> Wante
     if rests(upload, &plan) {
         return Wanted::default();
     }
-    let open = || plan.files.iter().filter(|entry| is_open(entry, &under_way));
+    let open = || plan.files.iter().filter(|entry| is_free(entry, &plan, &under_way));
     let mut wanted = Wanted { credentials: open().next().is_some(), contents: BTreeSet::new() };
     if let Some(version) = observed.credentials.usable()
         && !held_back(upload, &plan, version, now)
@@ -165,8 +185,10 @@ pub fn wanted(upload: &FileUpload, observed: &Observed, now: Timestamp) -> Wante
 /// The next step: the pure heart of the operator.
 pub fn next(upload: &FileUpload, observed: &Observed, now: Timestamp) -> Plan {
     let (mut plan, under_way) = begin(upload, observed, now);
+    let over = upload.status.as_ref().and_then(|status| life::discarded_at(upload, status));
+    plan.discards = is_accepted(upload) && under_way.files.is_empty() && over.is_some_and(|over| over <= now);
     // First the status says what is wanted now, and the output no longer what is not; only then is sent.
-    if rests(upload, &plan) {
+    if plan.discards || rests(upload, &plan) {
         return plan;
     }
     match &observed.credentials {
@@ -204,7 +226,12 @@ fn begin(upload: &FileUpload, observed: &Observed, now: Timestamp) -> (Plan, Und
         limited: false,
         reported: Vec::new(),
         look_again: None,
-        rejection: text::rejection(upload),
+        rejection: text::rejection(upload, observed.by_worker),
+        request: requested(upload).map(str::to_owned),
+        withdraws: false,
+        discards: false,
+        renew_before: None,
+        terms: observed.terms,
         credentials_version: status.and_then(|status| status.credentials_version.clone()),
         failures: observed.failures,
         by_worker: observed.by_worker,
@@ -212,22 +239,27 @@ fn begin(upload: &FileUpload, observed: &Observed, now: Timestamp) -> (Plan, Und
     };
     if status.is_none_or(|status| status.observed_generation != plan.generation) {
         // A new spec is a new chance for what failed under the old one.
-        for entry in plan.files.iter_mut().filter(|entry| entry.file_key.is_none()) {
-            *entry = FileStatus::pending(&entry.name, std::mem::take(&mut entry.revision));
+        for entry in plan.files.iter_mut().filter(|entry| entry.state != FileState::Expired) {
+            if entry.file_key.is_none() {
+                *entry = FileStatus::pending(&entry.name, std::mem::take(&mut entry.revision));
+            }
+            (entry.reason, entry.message, entry.missing_since) = (None, None, None);
         }
     }
+    plan.renew_before = life::renew_before(upload, &plan.files, &plan.terms, now);
     let under_way = workers::follow(upload, observed, now, &mut plan);
+    plan.withdraws = life::withdraw(upload, observed, now, &mut plan.files);
     (plan, under_way)
 }
 
-/// Whether nothing new is begun: the spec is not to be carried out, or not yet written down.
+/// Whether nothing new is begun: the spec is not to be carried out, or what is wanted is not yet written down.
 fn rests(upload: &FileUpload, plan: &Plan) -> bool {
-    plan.rejection.is_some() || !is_accepted(upload) || upload.spec.is_suspended()
+    plan.rejection.is_some() || plan.withdraws || !is_accepted(upload) || upload.spec.is_suspended()
 }
 
-/// Whether a file has neither a key nor a worker.
-fn is_open(entry: &FileStatus, under_way: &UnderWay) -> bool {
-    entry.state != FileState::Uploaded && !under_way.files.contains(&entry.name)
+/// Whether a file wants to be uploaded and no worker has it.
+fn is_free(entry: &FileStatus, plan: &Plan, under_way: &UnderWay) -> bool {
+    plan.wants(entry) && !under_way.files.contains(&entry.name)
 }
 
 /// Decides for each file without a key whether it is sent or given to a worker now.
@@ -240,7 +272,7 @@ fn choose(upload: &FileUpload, observed: &Observed, now: Timestamp, under_way: &
     let mut due = launch::Due::new();
     let mut send = Vec::new();
     for (at, file) in upload.spec.files.iter().enumerate() {
-        if !is_open(&plan.files[at], under_way) || backs_off(upload, plan, &plan.files[at], now) {
+        if !is_free(&plan.files[at], plan, under_way) || backs_off(upload, plan, &plan.files[at], now) {
             continue;
         }
         let entry = &mut plan.files[at];
@@ -254,11 +286,15 @@ fn choose(upload: &FileUpload, observed: &Observed, now: Timestamp, under_way: &
             (_, Some(_)) if stalled && known => {}
             (_, Some(volume)) => due.entry(volume).or_default().push(file),
             (Some(Content::Found { size, sha256 }), None) => {
-                if stalled && known && entry.sha256.as_deref() == Some(sha256) {
+                // What is known of the content is about the key, where there still is one.
+                let keyed = entry.file_key.is_some();
+                if stalled && known && (keyed || entry.sha256.as_deref() == Some(sha256)) {
                     continue;
                 }
-                (entry.state, entry.reason, entry.message) = (FileState::Uploading, None, None);
-                (entry.size, entry.sha256) = (Some(*size), Some(sha256.clone()));
+                begun(entry);
+                if !keyed {
+                    (entry.size, entry.sha256) = (Some(*size), Some(sha256.clone()));
+                }
                 send.push(entry.name.clone());
             }
             (None | Some(Content::Unread), None) => {}
@@ -274,11 +310,22 @@ fn choose(upload: &FileUpload, observed: &Observed, now: Timestamp, under_way: &
 fn entries(upload: &FileUpload) -> Vec<FileStatus> {
     let known = upload.status.as_ref().map_or(&[][..], |status| &status.files);
     let entry = |file: &File| {
-        let revision = revision::revision(file, upload.spec.secret_name());
+        let revision = revision::revision(file, upload.spec.secret_name(), requested(upload));
         let same = known.iter().find(|entry| entry.name == file.name && entry.revision == revision);
         same.cloned().unwrap_or_else(|| FileStatus::pending(&file.name, revision))
     };
     upload.spec.files.iter().map(entry).collect()
+}
+
+/// The request for a fresh upload that holds: the annotation, or after it was taken away the one that was heeded last.
+fn requested(upload: &FileUpload) -> Option<&str> {
+    let asked = request(upload).filter(|request| text::is_short(request));
+    asked.or_else(|| upload.status.as_ref()?.last_handled_requested_at.as_deref())
+}
+
+/// The request for a fresh upload as it is written.
+fn request(upload: &FileUpload) -> Option<&str> {
+    Some(upload.metadata.annotations.as_ref()?.get(ANNOTATION_REQUESTED_AT)?.as_str())
 }
 
 /// Whether the status is already about this spec.
@@ -288,19 +335,35 @@ fn is_accepted(upload: &FileUpload) -> bool {
     })
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
 fn reason(entry: &FileStatus) -> Option<Reason> {
     entry.reason.as_deref().and_then(Reason::parse)
 }
 
 fn fail_open(plan: &mut Plan, under_way: &UnderWay, reason: Reason, message: &str) {
-    for entry in plan.files.iter_mut().filter(|entry| is_open(entry, under_way)) {
-        fail(entry, reason, message.to_owned());
+    for at in 0..plan.files.len() {
+        if is_free(&plan.files[at], plan, under_way) {
+            fail(&mut plan.files[at], reason, message.to_owned());
+        }
     }
 }
 
-/// Marks a file as failed, or as waiting where that is what its reason means.
+/// Marks a file as being sent. One that still has its key keeps saying so, and why it was not renewed, until it is.
+fn begun(entry: &mut FileStatus) {
+    if entry.file_key.is_none() {
+        (entry.state, entry.reason, entry.message) = (FileState::Uploading, None, None);
+    }
+}
+
+/// Marks a file as failed, or as waiting where that is what its reason means. A key that lives is not touched.
 fn fail(entry: &mut FileStatus, reason: Reason, message: String) {
-    entry.state = if reason.class() == Class::Stalled { FileState::Failed } else { FileState::Pending };
+    if entry.file_key.is_none() {
+        entry.state = if reason.class() == Class::Stalled { FileState::Failed } else { FileState::Pending };
+    }
     entry.reason = Some(reason.to_string());
     entry.message = Some(message);
 }

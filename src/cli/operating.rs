@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{ArgAction, Args};
 
-use super::Usage;
+use super::{Usage, duration};
 use crate::controller::Settings;
-use crate::plan::{Limits, WorkerSettings};
+use crate::plan::{Limits, Terms, WorkerSettings};
 
 /// The largest bundle that is written into each Job.
 const LARGEST_BUNDLE: usize = 32 * 1024;
@@ -33,6 +34,12 @@ pub(super) struct Operating {
     /// The most workers with one Secret's credential
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
     max_workers_per_credential: u16,
+    /// After how long Cyberun deletes what was uploaded, as 24h or 1d
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration::parse)]
+    retention: Duration,
+    /// How long before that a key is withdrawn, so that whoever reads it has this time to use it; less than half of it
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration::parse_or_zero)]
+    minimum_life: Duration,
     /// How long a worker's Job may take
     #[arg(long, value_name = "SECONDS", default_value_t = 86400, value_parser = clap::value_parser!(u32).range(1..))]
     worker_deadline: u32,
@@ -80,7 +87,20 @@ impl Operating {
                 ca_pem: self.ca_pem()?,
                 proxies: self.proxies.environment()?,
             },
+            terms: self.terms()?,
         })
+    }
+
+    fn terms(&self) -> Result<Terms, Usage> {
+        let Self { retention, minimum_life, .. } = *self;
+        if minimum_life.saturating_mul(2) >= retention {
+            let (retention, minimum) = (retention.as_secs(), minimum_life.as_secs());
+            let fix = "give a shorter --minimum-life or a longer --retention";
+            return Err(Usage(format!(
+                "--minimum-life ({minimum} s) must be less than half of --retention ({retention} s), or keys could not be renewed in time: {fix}"
+            )));
+        }
+        Ok(Terms { retention, minimum_life })
     }
 
     fn labels(&self) -> Result<BTreeMap<String, String>, Usage> {

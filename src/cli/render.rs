@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::Parser;
+use jiff::Timestamp;
 use kube::ResourceExt;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -32,6 +33,9 @@ pub(super) struct Render {
     /// A manifest, a folder of them, or - for standard input (repeatable)
     #[arg(short, long = "filename", value_name = "FILE", required = true)]
     filename: Vec<PathBuf>,
+    /// Print what would be done at this time, as 2026-11-24T10:00:00Z, rather than now
+    #[arg(long, value_name = "TIME")]
+    at: Option<Timestamp>,
     /// The Cyberun API that the operator calls, with its /api/v1
     #[arg(long, env = "CYBERUN_API_URL", default_value = cyberun::HOSTED)]
     api_url: String,
@@ -54,29 +58,29 @@ impl Render {
                 self.filename.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
             );
         }
+        let now = self.at.unwrap_or_else(clock::now);
         for upload in &manifests.uploads {
-            render(&manifests, upload, &settings)?;
+            render(&manifests, upload, &settings, now)?;
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
 /// Prints the plan of one resource, then its Jobs.
-fn render(manifests: &Manifests, upload: &FileUpload, settings: &Settings) -> anyhow::Result<()> {
-    let now = clock::now();
+fn render(manifests: &Manifests, upload: &FileUpload, settings: &Settings, now: Timestamp) -> anyhow::Result<()> {
     let mut upload = upload.clone();
     if upload.status.as_ref().map(|status| status.observed_generation) != upload.metadata.generation {
-        let plan = plan::next(&upload, &manifests.observe(&upload, settings), now);
+        let plan = plan::next(&upload, &manifests.observe(&upload, settings, now), now);
         upload.status = Some(plan::status(&upload, &plan, &Outcome::default(), now));
     }
-    let observed = manifests.observe(&upload, settings);
+    let observed = manifests.observe(&upload, settings, now);
     let plan = plan::next(&upload, &observed, now);
     let act = plan::output(&upload, &plan.files, &observed.output);
     let output = (act == OutputAct::Conflict).then(|| plan::conflict(&upload));
     let launched = plan.launch.iter().map(|launch| (launch.name.clone(), None)).collect();
     let status = plan::status(&upload, &plan, &Outcome { launched, output, ..Outcome::default() }, now);
     document(&describe(&upload, &plan, &act, &status))?;
-    for launch in plan.launch.iter().chain(&under_way(manifests, &upload, settings)) {
+    for launch in plan.launch.iter().chain(&under_way(manifests, &upload, settings, now)) {
         document(&plan::job(&upload, launch, &settings.worker)?)?;
     }
     Ok(())
@@ -87,7 +91,7 @@ fn document(value: &impl Serialize) -> anyhow::Result<()> {
 }
 
 /// The launches of the Jobs that the status names, from the state before them.
-fn under_way(manifests: &Manifests, upload: &FileUpload, settings: &Settings) -> Vec<Launch> {
+fn under_way(manifests: &Manifests, upload: &FileUpload, settings: &Settings, now: Timestamp) -> Vec<Launch> {
     let mut before = upload.clone();
     let Some(status) = &mut before.status else { return Vec::new() };
     let jobs = std::mem::take(&mut status.jobs);
@@ -97,11 +101,11 @@ fn under_way(manifests: &Manifests, upload: &FileUpload, settings: &Settings) ->
         (entry.state, entry.reason, entry.message) = (FileState::Pending, None, None);
     }
     let names_one = |name: &Option<String>| jobs.iter().any(|job| Some(&job.name) == name.as_ref());
-    let mut observed = manifests.observe(&before, settings);
+    let mut observed = manifests.observe(&before, settings, now);
     observed.jobs.clear();
     let others = |claim: &mut ClaimView| claim.users.retain(|user| !names_one(&user.worker_of));
     observed.claims.values_mut().for_each(others);
-    let mut launches = plan::next(&before, &observed, clock::now()).launch;
+    let mut launches = plan::next(&before, &observed, now).launch;
     launches.retain(|launch| names_one(&Some(launch.name.clone())));
     launches
 }
@@ -110,6 +114,7 @@ fn describe(upload: &FileUpload, plan: &Plan, act: &OutputAct, status: &FileUplo
     let output = match act {
         OutputAct::None => json!("none"),
         OutputAct::Create(_) => json!("create"),
+        OutputAct::Adopt(_) => json!("adopt"),
         OutputAct::Replace(data) => json!({ "replace": data.keys().collect::<Vec<_>>() }),
         OutputAct::Conflict => json!("conflict"),
     };
@@ -128,6 +133,9 @@ fn describe(upload: &FileUpload, plan: &Plan, act: &OutputAct, status: &FileUplo
         "files": plan.files,
         "status": { "phase": status.phase, "summary": status.summary, "conditions": conditions },
     });
+    if plan.discards {
+        described["delete"] = json!("it has finished, and spec.ttlSecondsAfterFinished is over");
+    }
     if !plan.launch.is_empty() {
         described["launch"] = json!(plan.launch);
     }

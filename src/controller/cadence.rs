@@ -11,7 +11,7 @@ use super::{AFTER_ERROR, Context, warn_once};
 use crate::backoff::fraction;
 use crate::plan::{self, Outcome, Plan, Sent, Volume};
 use crate::reason::{Class, Reason};
-use crate::resource::{Condition, FileStatus, FileUpload, FileUploadStatus, JobStatus};
+use crate::resource::{FileStatus, FileUpload, FileUploadStatus, JobStatus};
 
 /// Secrets are not watched but fetched anew: within 15 s, of which the cache takes its part.
 const POLL: (f64, f64) = (7.0, 10.0);
@@ -26,6 +26,7 @@ const OUTPUT_RETRY: Duration = Duration::from_secs(5);
 /// When to look again, given the status that stands now.
 pub(super) fn next(
     upload: &FileUpload,
+    plan: &Plan,
     status: Option<&FileUploadStatus>,
     look_again: Option<Duration>,
     now: Timestamp,
@@ -34,24 +35,80 @@ pub(super) fn next(
     if Some(status.observed_generation) != upload.metadata.generation {
         return Action::requeue(AT_ONCE);
     }
-    let whole = reason_of_ready(status);
-    if matches!(whole, Some(Reason::Suspended | Reason::InvalidSpec)) {
-        return look_again.map_or_else(Action::await_change, Action::requeue);
+    let look = Look { upload, plan, status, now };
+    let moment = plan::next_moment(upload, status, &plan.terms, now).map(|moment| look.until(moment));
+    let rests = upload.spec.is_suspended() || plan.rejection.is_some();
+    let work = if rests { None } else { look.work() };
+    [look_again, moment, work].into_iter().flatten().min().map_or_else(Action::await_change, Action::requeue)
+}
+
+/// What decides when to look again.
+struct Look<'a> {
+    upload: &'a FileUpload,
+    plan: &'a Plan,
+    status: &'a FileUploadStatus,
+    now: Timestamp,
+}
+
+impl Look<'_> {
+    /// When something is to be done, or looked for.
+    fn work(&self) -> Option<Duration> {
+        let Self { upload, plan, status, .. } = *self;
+        // What a worker does, its Job and Pods tell.
+        let open: Vec<_> =
+            status.files.iter().filter(|file| plan.wants(file) && !is_with_a_worker(upload, status, file)).collect();
+        if open.is_empty() && status.jobs.is_empty() {
+            // It may be the output that is not done.
+            let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready")?;
+            let waited = self.now.as_second() - ready.last_transition_time.0.as_second();
+            return self.wait(Reason::parse(&ready.reason)?.class(), OUTPUT_RETRY, waited);
+        }
+        // The next step follows what was just written; where nothing was, it waits for something else.
+        let at_once = if upload.status.as_ref() == Some(status) { OUTPUT_RETRY } else { AT_ONCE };
+        let of_file = |file: &FileStatus| file.reason.as_deref().and_then(Reason::parse).unwrap_or(Reason::Uploading);
+        let waits = open.into_iter().map(|file| match of_file(file) {
+            // Who waits in line is told when a place is free, but by no watch of another namespace.
+            Reason::Queued => Some(self.spread(POLL)),
+            reason => self.wait(reason.class(), at_once, self.waited(file)),
+        });
+        waits.flatten().min()
     }
-    // What a worker does, its Job and Pods tell.
-    let open = status.files.iter().filter(|file| file.file_key.is_none() && !is_with_a_worker(upload, status, file));
-    let of_file = |file: &FileStatus| file.reason.as_deref().and_then(Reason::parse).unwrap_or(Reason::Uploading);
-    // The next step follows what was just written; where nothing was, it waits for something else.
-    let work = if upload.status.as_ref() == Some(status) { OUTPUT_RETRY } else { AT_ONCE };
-    let files = open.map(|file| match of_file(file) {
-        // Who waits in line is told when a place is free, but by no watch of another namespace.
-        Reason::Queued => Some(spread(POLL, upload, now)),
-        reason => wait(reason.class(), work, upload, status, now),
-    });
-    // Where every file has its key, it is the output that is not done.
-    let output = whole.filter(|_| status.files_uploaded == status.files_total);
-    let output = output.map(|reason| wait(reason.class(), OUTPUT_RETRY, upload, status, now));
-    files.chain(output).chain([look_again]).flatten().min().map_or_else(Action::await_change, Action::requeue)
+
+    /// How long a class waits; `work` is for what goes on by itself, `waited` for how many seconds it has been so.
+    fn wait(&self, class: Class, work: Duration, waited: i64) -> Option<Duration> {
+        match class {
+            Class::Done => None,
+            Class::Working => Some(work),
+            Class::Backoff => Some(match &self.status.next_attempt_at {
+                Some(time) if time.0 > self.now => self.until(time.0),
+                Some(_) => work,
+                None => OUTPUT_RETRY,
+            }),
+            Class::Waiting | Class::Stalled => {
+                Some(self.spread(if waited > PATIENT_AFTER { POLL_LATER } else { POLL }))
+            }
+        }
+    }
+
+    /// For how many seconds a file has been without the key that it wants: since the resource is not Ready, or since the
+    /// key is due for renewal.
+    fn waited(&self, file: &FileStatus) -> i64 {
+        let due = file.uploaded_at.as_ref().filter(|_| file.file_key.is_some());
+        if let (Some(uploaded_at), Some(before)) = (due, self.plan.renew_before) {
+            return before.as_second() - uploaded_at.0.as_second();
+        }
+        let ready = self.status.conditions.iter().find(|condition| condition.type_ == "Ready");
+        ready.map_or(0, |ready| self.now.as_second() - ready.last_transition_time.0.as_second())
+    }
+
+    fn until(&self, moment: Timestamp) -> Duration {
+        moment.duration_since(self.now).unsigned_abs()
+    }
+
+    /// A moment between two, so that not all look at the same time.
+    fn spread(&self, (low, high): (f64, f64)) -> Duration {
+        Duration::from_secs_f64(low + (high - low) * fraction(seed(self.upload, self.now)))
+    }
 }
 
 /// Whether a Job is under way on the volume of a file.
@@ -60,42 +117,6 @@ fn is_with_a_worker(upload: &FileUpload, status: &FileUploadStatus, file: &FileS
     let volume = spec.and_then(|spec| Volume::of(spec, true));
     let reads = |job: &JobStatus| volume.as_ref().is_some_and(|volume| *job == plan::job_status(&job.name, volume));
     status.jobs.iter().any(reads)
-}
-
-fn reason_of_ready(status: &FileUploadStatus) -> Option<Reason> {
-    status.conditions.iter().find(|condition| condition.type_ == "Ready").and_then(|ready| Reason::parse(&ready.reason))
-}
-
-/// How long a class waits; `work` is for what goes on by itself.
-fn wait(
-    class: Class,
-    work: Duration,
-    upload: &FileUpload,
-    status: &FileUploadStatus,
-    now: Timestamp,
-) -> Option<Duration> {
-    match class {
-        Class::Done => None,
-        Class::Working => Some(work),
-        Class::Backoff => Some(match &status.next_attempt_at {
-            Some(time) if time.0 > now => time.0.duration_since(now).unsigned_abs(),
-            Some(_) => work,
-            None => OUTPUT_RETRY,
-        }),
-        Class::Waiting | Class::Stalled => {
-            Some(spread(if is_patient(&status.conditions, now) { POLL_LATER } else { POLL }, upload, now))
-        }
-    }
-}
-
-/// A moment between two, so that not all look at the same time.
-fn spread((low, high): (f64, f64), upload: &FileUpload, now: Timestamp) -> Duration {
-    Duration::from_secs_f64(low + (high - low) * fraction(seed(upload, now)))
-}
-
-fn is_patient(conditions: &[Condition], now: Timestamp) -> bool {
-    let ready = conditions.iter().find(|condition| condition.type_ == "Ready");
-    ready.is_some_and(|ready| now.as_second() - ready.last_transition_time.0.as_second() > PATIENT_AFTER)
 }
 
 fn seed(upload: &FileUpload, now: Timestamp) -> u64 {

@@ -17,8 +17,8 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::{count_list, is_older, strip};
-use crate::plan::OutputView;
+use super::{content_of, count_list, is_older, strip};
+use crate::plan::{Content, OutputView};
 use crate::resource::{FIELD_MANAGER, FileUpload, LABEL_FILE_UPLOAD, LABEL_MANAGED_BY};
 
 type Meta = PartialObjectMeta<ConfigMap>;
@@ -33,12 +33,16 @@ struct Known {
     data: Data,
 }
 
+/// What keys hold, by namespace, name and key: at which resourceVersion, and its SHA-256.
+type Hashes = Arc<Mutex<HashMap<(String, String, String), (String, Option<String>)>>>;
+
 type Written = Arc<Mutex<HashMap<(String, String), Known>>>;
 
 /// The ConfigMaps of the namespaces that are watched.
 pub(super) struct ConfigMaps {
     store: Store<Meta>,
     written: Written,
+    hashes: Hashes,
 }
 
 impl ConfigMaps {
@@ -49,22 +53,61 @@ impl ConfigMaps {
     ) -> (Self, impl Stream<Item = watcher::Result<Meta>> + use<>) {
         let (store, writer) = reflector::store();
         let written = Written::default();
-        let forget = Arc::clone(&written);
+        let hashes = Hashes::default();
+        let (forget, forget_hashes) = (Arc::clone(&written), Arc::clone(&hashes));
         let events =
             watcher::watcher(api, watcher::Config::default()).map(|event| event.map(|event| event.modify(strip)));
         let events =
             reflector::reflector(writer, events).inspect(count_list(listed)).inspect(move |event| match event {
-                Ok(Event::Delete(gone)) => drop(lock(&forget).remove(&key(gone))),
+                Ok(Event::Delete(gone)) => {
+                    let gone = key(gone);
+                    lock(&forget).remove(&gone);
+                    lock(&forget_hashes).retain(|(namespace, name, _), _| (&gone.0, &gone.1) != (namespace, name));
+                }
                 // What happened between two lists is not known.
                 Ok(Event::Init) => lock(&forget).clear(),
                 _ => {}
             });
-        (Self { store, written }, events.default_backoff().touched_objects())
+        (Self { store, written, hashes }, events.default_backoff().touched_objects())
     }
 
     /// Whether there is such a ConfigMap, as far as the watch knows.
     pub(super) fn exists(&self, namespace: &str, name: &str) -> bool {
         self.store.get(&ObjectRef::new(name).within(namespace)).is_some()
+    }
+
+    /// A ConfigMap's content; no request is made for one that the watch does not know.
+    pub(super) async fn get(&self, client: &Client, namespace: &str, name: &str) -> kube::Result<Option<ConfigMap>> {
+        if !self.exists(namespace, name) {
+            return Ok(None); // the watch wakes us when it appears
+        }
+        Api::<ConfigMap>::namespaced(client.clone(), namespace).get_opt(name).await
+    }
+
+    /// The SHA-256 of what a key holds; the ConfigMap is read only if it changed since that was last asked.
+    pub(super) async fn hash(
+        &self,
+        client: &Client,
+        namespace: &str,
+        name: &str,
+        key: &str,
+    ) -> kube::Result<Option<String>> {
+        let cached = self.store.get(&ObjectRef::new(name).within(namespace));
+        let Some(version) = cached.and_then(|cached| cached.resource_version()) else { return Ok(None) };
+        let place = (namespace.to_owned(), name.to_owned(), key.to_owned());
+        if let Some((known, hash)) = lock(&self.hashes).get(&place)
+            && !is_older(Some(known), Some(&version))
+        {
+            return Ok(hash.clone());
+        }
+        let found = self.get(client, namespace, name).await?;
+        let hash = match content_of(found.as_ref(), key).0 {
+            Content::Found { sha256, .. } => Some(sha256),
+            _ => None,
+        };
+        let read = found.and_then(|found| found.resource_version()).unwrap_or(version);
+        lock(&self.hashes).insert(place, (read, hash.clone()));
+        Ok(hash)
     }
 
     /// What is known of the output called `name`; reads it only if it changed since it was written.
@@ -78,8 +121,11 @@ impl ConfigMaps {
             (Some(cached), Some(known)) if !is_older(Some(&known.version), cached.resource_version().as_deref()) => {
                 Ok(OutputView::Ours { data: known.data })
             }
-            (Some(cached), _) if !is_ours(&cached.metadata, upload) => Ok(OutputView::Foreign),
-            (Some(_), _) => self.read(client, upload, name).await,
+            (Some(cached), _) => match whose(&cached.metadata, upload) {
+                Whose::Ours => self.read(client, upload, name).await,
+                Whose::Orphaned => Ok(OutputView::Orphaned),
+                Whose::Foreign => Ok(OutputView::Foreign),
+            },
         }
     }
 
@@ -122,11 +168,46 @@ impl ConfigMaps {
             Err(kube::Error::Api(refusal)) if refusal.is_already_exists() => {
                 match self.read(client, upload, name).await? {
                     OutputView::Ours { .. } => self.replace(client, upload, name, &data).await.map(|()| true),
+                    OutputView::Orphaned => self.adopt(client, upload, name, &data).await,
                     OutputView::Foreign | OutputView::Absent => Ok(false),
                 }
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Makes an output this resource's that was left behind by one of the same name; says whether it was still so.
+    pub(super) async fn adopt(
+        &self,
+        client: &Client,
+        upload: &FileUpload,
+        name: &str,
+        data: &Data,
+    ) -> kube::Result<bool> {
+        let api = Api::<ConfigMap>::namespaced(client.clone(), &upload.namespace().unwrap_or_default());
+        let found = api.get_metadata_opt(name).await?;
+        let Some(found) = found.filter(|found| matches!(whose(&found.metadata, upload), Whose::Orphaned)) else {
+            return Ok(false); // the watch tells whose it is by now
+        };
+        let patch = json!([
+            { "op": "replace", "path": "/metadata/resourceVersion", "value": found.resource_version() },
+            { "op": "add", "path": "/metadata/ownerReferences", "value": [owner(upload)] },
+            { "op": "add", "path": "/data", "value": data },
+        ]);
+        self.patch(&api, upload, name, patch).await.map(|()| true)
+    }
+
+    async fn patch(
+        &self,
+        api: &Api<ConfigMap>,
+        upload: &FileUpload,
+        name: &str,
+        patch: serde_json::Value,
+    ) -> kube::Result<()> {
+        let patch = serde_json::from_value(patch).map_err(kube::Error::SerdeError)?;
+        let patched = api.patch(name, &PatchParams::apply(FIELD_MANAGER), &Patch::<ConfigMap>::Json(patch)).await?;
+        self.remember(upload, &patched);
+        Ok(())
     }
 
     /// Replaces the content of the output, provided that it is still as it was last seen.
@@ -143,24 +224,21 @@ impl ConfigMaps {
             { "op": "replace", "path": "/metadata/resourceVersion", "value": version },
             { "op": "add", "path": "/data", "value": data },
         ]);
-        let patch = serde_json::from_value(patch).map_err(kube::Error::SerdeError)?;
         let api = Api::<ConfigMap>::namespaced(client.clone(), &namespace);
-        let result = api.patch(name, &PatchParams::apply(FIELD_MANAGER), &Patch::<ConfigMap>::Json(patch)).await;
-        match result {
-            Ok(replaced) => self.remember(upload, &replaced),
-            Err(error) => {
-                lock(&self.written).remove(&(namespace, name.to_owned()));
-                return Err(error);
-            }
+        let result = self.patch(&api, upload, name, patch).await;
+        if result.is_err() {
+            lock(&self.written).remove(&(namespace, name.to_owned()));
         }
-        Ok(())
+        result
     }
 
     /// Deletes an output that is no longer asked for, if it is ours.
     pub(super) async fn delete(&self, client: &Client, upload: &FileUpload, name: &str) -> kube::Result<()> {
         let namespace = upload.namespace().unwrap_or_default();
         let api = Api::<ConfigMap>::namespaced(client.clone(), &namespace);
-        let Some(found) = api.get_opt(name).await?.filter(|found| is_ours(&found.metadata, upload)) else {
+        let Some(found) =
+            api.get_opt(name).await?.filter(|found| matches!(whose(&found.metadata, upload), Whose::Ours))
+        else {
             return Ok(());
         };
         let preconditions = Preconditions { uid: found.uid(), resource_version: found.resource_version() };
@@ -181,25 +259,45 @@ fn key(config_map: &impl ResourceExt) -> (String, String) {
 pub(crate) fn output_of(config_map: Option<&ConfigMap>, upload: &FileUpload) -> OutputView {
     match config_map {
         None => OutputView::Absent,
-        Some(found) if !is_ours(&found.metadata, upload) => OutputView::Foreign,
-        Some(found) => OutputView::Ours { data: found.data.clone().unwrap_or_default() },
+        Some(found) => match whose(&found.metadata, upload) {
+            Whose::Ours => OutputView::Ours { data: found.data.clone().unwrap_or_default() },
+            Whose::Orphaned => OutputView::Orphaned,
+            Whose::Foreign => OutputView::Foreign,
+        },
     }
 }
 
-/// Our label, and this very `FileUpload` as the owner.
-fn is_ours(metadata: &ObjectMeta, upload: &FileUpload) -> bool {
-    let labelled = metadata
-        .labels
-        .as_ref()
-        .and_then(|labels| labels.get(LABEL_MANAGED_BY))
-        .is_some_and(|value| value == FIELD_MANAGER);
-    let owners = metadata.owner_references.as_deref().unwrap_or_default();
-    labelled && owners.iter().any(|owner| Some(&owner.uid) == upload.metadata.uid.as_ref())
+/// To whom a ConfigMap belongs.
+enum Whose {
+    /// To this very `FileUpload`.
+    Ours,
+    /// To one of the same name that no longer exists.
+    Orphaned,
+    /// To somebody else.
+    Foreign,
 }
 
-fn new(upload: &FileUpload, name: &str, data: Data) -> ConfigMap {
-    let labels = [(LABEL_MANAGED_BY, FIELD_MANAGER.to_owned()), (LABEL_FILE_UPLOAD, upload.name_any())];
-    let owner = OwnerReference {
+/// Only what carries our label is ours to write. Of two `FileUpload`s of one name in one namespace only one can exist:
+/// so an owner of this name with another uid is gone.
+fn whose(metadata: &ObjectMeta, upload: &FileUpload) -> Whose {
+    let label = |label: &str| metadata.labels.as_ref().and_then(|labels| labels.get(label)).map(String::as_str);
+    if label(LABEL_MANAGED_BY) != Some(FIELD_MANAGER) {
+        return Whose::Foreign;
+    }
+    let owners = metadata.owner_references.as_deref().unwrap_or_default();
+    let name = upload.name_any();
+    let is_gone = |owner: &OwnerReference| {
+        owner.api_version == FileUpload::api_version(&()) && owner.kind == FileUpload::kind(&()) && owner.name == name
+    };
+    match () {
+        () if owners.iter().any(|owner| Some(&owner.uid) == upload.metadata.uid.as_ref()) => Whose::Ours,
+        () if label(LABEL_FILE_UPLOAD) == Some(&name) && owners.iter().all(is_gone) => Whose::Orphaned,
+        () => Whose::Foreign,
+    }
+}
+
+fn owner(upload: &FileUpload) -> OwnerReference {
+    OwnerReference {
         api_version: FileUpload::api_version(&()).into_owned(),
         kind: FileUpload::kind(&()).into_owned(),
         name: upload.name_any(),
@@ -207,11 +305,15 @@ fn new(upload: &FileUpload, name: &str, data: Data) -> ConfigMap {
         controller: Some(true),
         // Blocking its deletion would need a right on finalizers, and nobody waits for it.
         block_owner_deletion: None,
-    };
+    }
+}
+
+fn new(upload: &FileUpload, name: &str, data: Data) -> ConfigMap {
+    let labels = [(LABEL_MANAGED_BY, FIELD_MANAGER.to_owned()), (LABEL_FILE_UPLOAD, upload.name_any())];
     let metadata = ObjectMeta {
         name: Some(name.to_owned()),
         labels: Some(labels.map(|(label, value)| (label.to_owned(), value)).into()),
-        owner_references: Some(vec![owner]),
+        owner_references: Some(vec![owner(upload)]),
         ..ObjectMeta::default()
     };
     ConfigMap { metadata, data: Some(data), ..ConfigMap::default() }

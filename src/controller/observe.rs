@@ -1,17 +1,17 @@
 //! Looks at the world: reads only, and only what the plan may need.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::{Api, ResourceExt};
+use kube::ResourceExt;
 use sha2::{Digest, Sha256};
 
 use super::{Context, Memory, launch};
 use crate::clock;
 use crate::delivery::{Credential, hex};
 use crate::plan::{self, Content, CredentialsView, Observed};
-use crate::resource::FileUpload;
+use crate::resource::{ConfigMapKeyReference, File, FileUpload};
 
 /// What an attempt needs and a plan must not see.
 #[derive(Default)]
@@ -32,6 +32,7 @@ pub(super) async fn observe(
         jobs: context.workers.jobs(upload, clock::now()).await?,
         settings: plan::settings(upload, &context.settings.worker),
         by_worker: !context.settings.direct,
+        terms: context.settings.terms,
         ..Observed::default()
     };
     let mut material = Material::default();
@@ -41,7 +42,9 @@ pub(super) async fn observe(
     if let Some(name) = upload.spec.output_name() {
         observed.output = context.config_maps.output(&context.client, upload, name).await?;
     }
-    if upload.status.as_ref().is_none_or(|status| status.files_uploaded < status.files_total) {
+    observed.hashes = hashes(context, upload).await?;
+    let open = plan::wanted(upload, &observed, clock::now()).credentials;
+    if open || !observed.jobs.is_empty() {
         let claims = upload.spec.files.iter().filter_map(|file| file.source.persistent_volume_claim.as_ref());
         observed.claims = context.workers.claims(&namespace, claims.map(|file| file.claim_name.clone()));
     }
@@ -52,6 +55,25 @@ pub(super) async fn observe(
     observed.slots = Some(launch::places(context, upload, &observed));
     refresh_credentials(context, upload, &mut observed, &mut material).await?;
     Ok((observed, material))
+}
+
+/// What ConfigMaps hold now, where a change of it would withdraw a key.
+async fn hashes(context: &Context, upload: &FileUpload) -> kube::Result<BTreeMap<String, String>> {
+    let mut hashes = BTreeMap::new();
+    if !upload.spec.follows_changes() || !context.settings.direct {
+        return Ok(hashes);
+    }
+    let uploaded = |file: &&File| {
+        let mut entries = upload.status.iter().flat_map(|status| &status.files);
+        entries.any(|entry| entry.name == file.name && entry.uploaded_at.is_some())
+    };
+    for file in upload.spec.files.iter().filter(uploaded) {
+        let Some(ConfigMapKeyReference { name, key }) = &file.source.config_map_key_ref else { continue };
+        let namespace = upload.namespace().unwrap_or_default();
+        let hash = context.config_maps.hash(&context.client, &namespace, name, key).await?;
+        hashes.extend(hash.map(|hash| (file.name.clone(), hash)));
+    }
+    Ok(hashes)
 }
 
 /// The contents of ConfigMap files; where workers send them, only whether there is such a ConfigMap.
@@ -110,10 +132,7 @@ async fn refresh_credentials(
 
 async fn config_map(context: &Context, upload: &FileUpload, name: &str) -> kube::Result<Option<ConfigMap>> {
     let namespace = upload.namespace().unwrap_or_default();
-    if !context.config_maps.exists(&namespace, name) {
-        return Ok(None); // the watch wakes us when it appears
-    }
-    Api::<ConfigMap>::namespaced(context.client.clone(), &namespace).get_opt(name).await
+    context.config_maps.get(&context.client, &namespace, name).await
 }
 
 /// What `key` of a ConfigMap holds: for the plan, and the bytes themselves.

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use kube::api::{DeleteParams, Preconditions};
+use kube::{Api, ResourceExt};
 use tracing::{info, warn};
 
 use super::observe::Material;
@@ -25,13 +27,16 @@ pub(super) async fn perform(
     view: &OutputView,
     material: &Material,
 ) -> Outcome {
+    if plan.discards && discard(context, upload).await {
+        return Outcome { discarded: true, ..Outcome::default() };
+    }
     let unfinished = !launch::remove(context, upload, plan).await;
     let launched = launch::launch(context, upload, plan).await;
     let mut outcome =
         Outcome { sent: send(context, upload, plan, material).await, launched, unfinished, ..Outcome::default() };
     let files = plan::status(upload, plan, &outcome, clock::now()).files;
     let act = plan::output(upload, &files, view);
-    let creates = matches!(act, OutputAct::Create(_));
+    let creates = matches!(act, OutputAct::Create(_) | OutputAct::Adopt(_));
     outcome.output = output(context, upload, act).await.err();
     let exists = matches!(view, OutputView::Ours { .. }) || creates && outcome.output.is_none();
     outcome.output_name = upload.spec.output_name().filter(|_| exists).map(str::to_owned);
@@ -40,6 +45,22 @@ pub(super) async fn perform(
         outcome.output_name = former(upload).map(str::to_owned);
     }
     outcome
+}
+
+/// Deletes a resource that has finished, as it stands; says whether it is gone.
+async fn discard(context: &Context, upload: &FileUpload) -> bool {
+    let api = Api::<FileUpload>::namespaced(context.client.clone(), &upload.namespace().unwrap_or_default());
+    let preconditions = Preconditions { uid: upload.uid(), resource_version: upload.resource_version() };
+    match api.delete(&upload.name_any(), &DeleteParams::background().preconditions(preconditions)).await {
+        Ok(_) => {
+            info!("deleted, as spec.ttlSecondsAfterFinished asks");
+            true
+        }
+        Err(error) => {
+            warn!(%error, "cannot delete a FileUpload that has finished");
+            false
+        }
+    }
 }
 
 /// Sends one file after the other; a failure that would be every file's ends the round.
@@ -102,6 +123,11 @@ async fn output(context: &Context, upload: &FileUpload, act: OutputAct) -> Resul
             Ok(false) => return Err(plan::conflict(upload)),
             Err(error) => Err(error),
         },
+        OutputAct::Adopt(data) => match config_maps.adopt(client, upload, name, &data).await {
+            Ok(true) => Ok(()),
+            Ok(false) => return Err(being_written(name)),
+            Err(error) => Err(error),
+        },
         OutputAct::Replace(data) => config_maps.replace(client, upload, name, &data).await,
     };
     result.map_err(|error| {
@@ -121,8 +147,12 @@ fn refused(name: &str, error: &kube::Error) -> (Reason, String) {
                 format!("ConfigMap {name} (spec.output.configMap) cannot be written: {}", quote(&refusal.message)),
             )
         }
-        _ => (Reason::Uploading, format!("ConfigMap {name} is being written")),
+        _ => being_written(name),
     }
+}
+
+fn being_written(name: &str) -> (Reason, String) {
+    (Reason::Uploading, format!("ConfigMap {name} is being written"))
 }
 
 /// The output that the status names and the spec no longer does.

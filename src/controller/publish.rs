@@ -72,19 +72,29 @@ async fn write(api: &Api<FileUpload>, upload: &FileUpload, status: &FileUploadSt
     api.patch_status(&upload.name_any(), &params, &Patch::<FileUpload>::Json(patch)).await
 }
 
-/// An event when the reason of Ready is another than before.
+/// An event when the reason of Ready is another than before, and one when keys that live can no longer be renewed.
 async fn announce(context: &Context, upload: &FileUpload, status: &FileUploadStatus) {
-    let before = upload.status.as_ref().and_then(|status| ready(&status.conditions));
-    let Some(ready) = ready(&status.conditions) else { return };
-    if before.is_some_and(|before| before.reason == ready.reason && before.status == ready.status) {
-        return;
+    let old = upload.status.as_ref();
+    let before = old.and_then(|status| ready(&status.conditions));
+    if let Some(ready) = ready(&status.conditions)
+        && before.is_none_or(|before| before.reason != ready.reason || before.status != ready.status)
+    {
+        let class = Reason::parse(&ready.reason).map(Reason::class);
+        let calm = matches!(class, Some(Class::Done | Class::Working)) || ready.reason == Reason::Suspended.as_str();
+        say(context, upload, calm, &ready.reason, &ready.message).await;
     }
-    let class = Reason::parse(&ready.reason).map(Reason::class);
-    let calm = matches!(class, Some(Class::Done | Class::Working)) || ready.reason == Reason::Suspended.as_str();
+    if let Some(message) = plan::refresh_failure(status)
+        && old.and_then(plan::refresh_failure).is_none()
+    {
+        say(context, upload, false, Reason::RefreshFailed.as_str(), &message).await;
+    }
+}
+
+async fn say(context: &Context, upload: &FileUpload, calm: bool, reason: &str, message: &str) {
     let event = Event {
         type_: if calm { EventType::Normal } else { EventType::Warning },
-        reason: ready.reason.clone(),
-        note: Some(ready.message.clone()),
+        reason: reason.to_owned(),
+        note: Some(message.to_owned()),
         action: "Upload".to_owned(),
         secondary: None,
     };

@@ -13,6 +13,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use super::places::Places;
 use super::views::claims_of;
 use super::workers::works_for;
+use crate::plan;
 use crate::resource::FileUpload;
 
 /// The `FileUpload`s that read from a ConfigMap, or write to it.
@@ -57,7 +58,7 @@ pub(super) fn on_claim(
     claim: &str,
 ) -> Vec<ObjectRef<FileUpload>> {
     let on_it = |upload: &FileUpload| {
-        let is_open = upload.status.as_ref().is_none_or(|status| status.files_uploaded < status.files_total);
+        let is_open = upload.status.as_ref().is_none_or(plan::is_open);
         let mut claims = upload.spec.files.iter().filter_map(|file| file.source.persistent_volume_claim.as_ref());
         is_open && claims.any(|file| file.claim_name == claim)
     };

@@ -13,10 +13,10 @@ use super::observed::{ClaimView, Observed};
 use super::revision::hex;
 use super::volume::{Placement, Volume, access};
 use super::workers::UnderWay;
-use super::{Plan, fail, text};
+use super::{Plan, begun, fail, text};
 use crate::reason::Reason;
 use crate::report::{Assignment, PER_REPORT};
-use crate::resource::{File, FileState, FileStatus, FileUpload, JobStatus};
+use crate::resource::{File, FileStatus, FileUpload, JobStatus};
 
 /// The most workers of one Job that run at the same time: as many as a claim may have.
 const PARALLEL: usize = 4;
@@ -84,7 +84,7 @@ pub(super) fn launch(
             each(&files, plan, |entry| fail(entry, Reason::Queued, message.clone()));
             continue;
         }
-        each(&files, plan, |entry| (entry.state, entry.reason, entry.message) = (FileState::Uploading, None, None));
+        each(&files, plan, begun);
         let assignments: Vec<_> = files.iter().map(|file| assignment(file, &plan.files)).collect();
         plan.attempts += 1;
         plan.launch.push(Launch {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Toleration;
 
-use super::{OutputView, Volume};
+use super::{OutputView, Terms, Volume};
 use crate::report::Assignment;
 
 /// What was seen of the world, as far as it was asked for.
@@ -32,6 +32,10 @@ pub struct Observed {
     pub settings: String,
     /// Whether files of ConfigMaps are sent by workers too.
     pub by_worker: bool,
+    /// The SHA-256 of what ConfigMaps hold now, in lower-case hex, by file name: where it is asked whether it changed.
+    pub hashes: BTreeMap<String, String>,
+    /// How long keys live.
+    pub terms: Terms,
 }
 
 /// What is known of the credentials Secret.

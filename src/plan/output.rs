@@ -23,6 +23,8 @@ pub enum OutputView {
         /// What it holds.
         data: BTreeMap<String, String>,
     },
+    /// It is there and was a `FileUpload`'s of the same name, which no longer exists.
+    Orphaned,
     /// It is there and somebody else's.
     Foreign,
 }
@@ -34,6 +36,8 @@ pub enum OutputAct {
     None,
     /// Create it with this content.
     Create(BTreeMap<String, String>),
+    /// Make it this resource's, with this content.
+    Adopt(BTreeMap<String, String>),
     /// Give it this content.
     Replace(BTreeMap<String, String>),
     /// It is in the way.
@@ -48,6 +52,7 @@ pub fn output(upload: &FileUpload, files: &[FileStatus], view: &OutputView) -> O
     let wanted = data(files);
     match view {
         OutputView::Foreign => OutputAct::Conflict,
+        OutputView::Orphaned => OutputAct::Adopt(wanted),
         OutputView::Absent if wanted.is_empty() => OutputAct::None,
         OutputView::Absent => OutputAct::Create(wanted),
         OutputView::Ours { data } if *data == wanted => OutputAct::None,
@@ -70,10 +75,10 @@ fn data(files: &[FileStatus]) -> BTreeMap<String, String> {
     let mut data: BTreeMap<_, _> = keys().map(|(file, key)| (file.name.clone(), key)).collect();
     if !files.is_empty() && data.len() == files.len() {
         let entry = |(file, key): (&FileStatus, String)| {
-            let FileStatus { name, file_name, content_type, size, sha256, uploaded_at, .. } = file;
+            let FileStatus { name, file_name, content_type, size, sha256, uploaded_at, expires_at, .. } = file;
             let entry = json!({
                 "fileKey": key, "fileName": file_name, "contentType": content_type,
-                "size": size, "sha256": sha256, "uploadedAt": uploaded_at,
+                "size": size, "sha256": sha256, "uploadedAt": uploaded_at, "expiresAt": expires_at,
             });
             (name.clone(), entry)
         };

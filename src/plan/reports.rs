@@ -98,9 +98,9 @@ fn tell(
     for index in index.map_or(share, |index| index..index + 1) {
         let Some(assignment) = job.files.get(index).filter(|_| told.files.insert(index)) else { continue };
         if outdated {
-            with_entry(assignment, &mut plan.files, |entry| answer(entry, None));
+            with_entry(assignment, plan, |entry| answer(entry, None));
         } else {
-            absorb(assignment, sent, now, &mut plan.files);
+            absorb(assignment, sent, now, plan);
         }
     }
     if !outdated {
@@ -129,10 +129,11 @@ fn sent(upload: &FileUpload, volume: &Volume, entry: Entry) -> (Option<usize>, S
     }
 }
 
-fn absorb(assignment: &Assignment, sent: &Sent, now: Timestamp, files: &mut [FileStatus]) {
-    let same = |entry: &&mut FileStatus| assignment.name == entry.name && assignment.revision == entry.revision;
-    if let Some(entry) = files.iter_mut().find(same) {
-        take(entry, Some(&assignment.file_name), sent, now);
+fn absorb(assignment: &Assignment, sent: &Sent, now: Timestamp, plan: &mut Plan) {
+    let Some(at) = entry_of(assignment, plan) else { return };
+    // A failure says nothing of a key that is there and good.
+    if matches!(sent, Sent::Uploaded { .. }) || plan.wants(&plan.files[at]) {
+        take(&mut plan.files[at], Some(&assignment.file_name), sent, now);
     }
 }
 
@@ -151,7 +152,6 @@ pub(super) fn take(entry: &mut FileStatus, file_name: Option<&str>, sent: &Sent,
             (entry.size, entry.sha256) = (Some(*size), Some(sha256.clone()));
             entry.uploaded_at = Some(Time(*at));
         }
-        Sent::Failed { .. } if entry.file_key.is_some() => {}
         Sent::Failed { reason: Reason::FileNotFound, message, .. } => {
             let since = entry.missing_since.get_or_insert(Time(now)).0;
             if now.as_second() - since.as_second() >= NEVER {
@@ -177,8 +177,10 @@ fn share_failure(job: &JobView, sent: &Sent, plan: &mut Plan) {
         && reason.scope() == Scope::Resource
     {
         plan.credentials_version = Some(job.credentials_version.clone());
-        for entry in plan.files.iter_mut().filter(|entry| entry.file_key.is_none()) {
-            fail(entry, *reason, message.clone());
+        for at in 0..plan.files.len() {
+            if plan.wants(&plan.files[at]) {
+                fail(&mut plan.files[at], *reason, message.clone());
+            }
         }
     }
 }
@@ -193,7 +195,7 @@ pub(super) fn conclude(
 ) -> Vec<String> {
     for (index, assignment) in job.files.iter().enumerate().filter(|(index, _)| !told.files.contains(index)) {
         let why = silence(upload, job, told, index, now);
-        with_entry(assignment, &mut plan.files, |entry| {
+        with_entry(assignment, plan, |entry| {
             // To make way is no failure: the file follows as soon as the claim can be used.
             answer(entry, if made_way(job, entry) { None } else { why });
         });
@@ -205,9 +207,9 @@ pub(super) fn conclude(
     if job.files.is_empty() {
         files = vanished(upload, job, plan);
     }
-    let mine = |entry: &&FileStatus| entry.file_key.is_none() && files.contains(&entry.name);
-    if plan.files.iter().filter(mine).any(|entry| reason(entry).is_some_and(|reason| is_timed(reason, plan.by_worker)))
-    {
+    let mine = |entry: &&FileStatus| plan.wants(entry) && files.contains(&entry.name);
+    let timed = |entry: &FileStatus| reason(entry).is_some_and(|reason| is_timed(reason, plan.by_worker));
+    if plan.files.iter().filter(mine).any(timed) {
         let wait = backoff::delay_asked(plan.failures + 1, plan.seed, told.retry_after);
         plan.wait = plan.wait.max(Some(wait));
     }
@@ -284,18 +286,24 @@ pub(super) fn pod_of(job: &JobView, file: usize) -> Option<&PodView> {
     job.pods.iter().rev().find(|pod| pod.index == share)
 }
 
-pub(super) fn with_entry(assignment: &Assignment, files: &mut [FileStatus], act: impl FnOnce(&mut FileStatus)) {
-    let same = |entry: &&mut FileStatus| entry.name == assignment.name && entry.revision == assignment.revision;
-    if let Some(entry) = files.iter_mut().find(same).filter(|entry| entry.file_key.is_none()) {
-        act(entry);
+/// Acts on the entry of a file that a worker was given, if it still wants to be uploaded.
+pub(super) fn with_entry(assignment: &Assignment, plan: &mut Plan, act: impl FnOnce(&mut FileStatus)) {
+    if let Some(at) = entry_of(assignment, plan).filter(|at| plan.wants(&plan.files[*at])) {
+        act(&mut plan.files[at]);
     }
+}
+
+fn entry_of(assignment: &Assignment, plan: &Plan) -> Option<usize> {
+    plan.files.iter().position(|entry| entry.name == assignment.name && entry.revision == assignment.revision)
 }
 
 /// Gives an entry its reason. A text that the cluster gave is frozen at first sight: it varies, and would never rest.
 /// Another kind of cause, which the words before the colon tell, or a cause where none was known, takes its place.
 pub(super) fn answer(entry: &mut FileStatus, why: Option<(Reason, String)>) {
     let Some((why, message)) = why else {
-        (entry.state, entry.reason, entry.message) = (FileState::Pending, None, None);
+        if entry.file_key.is_none() {
+            (entry.state, entry.reason, entry.message) = (FileState::Pending, None, None);
+        }
         return;
     };
     let head = |text: &str| text.split(": ").next().unwrap_or_default().to_owned();

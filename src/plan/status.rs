@@ -24,6 +24,11 @@ pub fn status(upload: &FileUpload, plan: &Plan, outcome: &Outcome, now: Timestam
     let mut files = if current { merge(&plan.files, &old.files) } else { old.files.clone() };
     let sends = absorb(&upload.spec.files, &mut files, plan, outcome, now);
     let launches = launched(&mut files, plan, outcome);
+    for file in &mut files {
+        let dated = file.file_key.is_some() || file.state == FileState::Expired;
+        let uploaded_at = file.uploaded_at.as_ref().filter(|_| dated);
+        file.expires_at = uploaded_at.map(|at| Time(plan.terms.expires_at(at.0)));
+    }
     let waits = [sends, launches, plan.wait.filter(|_| current)].into_iter().flatten().max();
     let verdict = verdict(upload, &files, plan, outcome);
     let uploaded = files.iter().filter(|file| file.file_key.is_some()).count();
@@ -40,7 +45,7 @@ pub fn status(upload: &FileUpload, plan: &Plan, outcome: &Outcome, now: Timestam
         file_key: (total == 1).then(|| files.first().and_then(|file| file.file_key.clone())).flatten(),
         attempts: attempts(&old, plan, outcome),
         next_attempt_at,
-        last_handled_requested_at: old.last_handled_requested_at,
+        last_handled_requested_at: if current { plan.request.clone() } else { old.last_handled_requested_at },
         credentials_version: plan.credentials_version.clone(),
         jobs: jobs(old.jobs, current, plan, outcome),
         output: outcome.output_name.clone().map(|name| OutputStatus { name }),
@@ -52,19 +57,26 @@ pub fn status(upload: &FileUpload, plan: &Plan, outcome: &Outcome, now: Timestam
 /// The planned entries, but for keys that the status got since: those were paid for.
 fn merge(planned: &[FileStatus], known: &[FileStatus]) -> Vec<FileStatus> {
     let newer = |entry: &FileStatus| {
-        known
-            .iter()
-            .find(|other| other.name == entry.name && other.revision == entry.revision && other.file_key.is_some())
-            .cloned()
+        let same = |other: &&FileStatus| other.name == entry.name && other.revision == entry.revision;
+        known.iter().find(same).filter(|other| is_newer(other, entry)).cloned()
     };
     planned.iter().map(|entry| newer(entry).unwrap_or_else(|| entry.clone())).collect()
+}
+
+/// Whether an entry has a key that was uploaded later than what another knows of.
+fn is_newer(entry: &FileStatus, other: &FileStatus) -> bool {
+    let uploaded_at = |entry: &FileStatus| entry.uploaded_at.as_ref().map(|time| time.0);
+    entry.file_key.is_some() && uploaded_at(entry) > uploaded_at(other)
 }
 
 /// Writes what came of a Send into the entries; says how long to wait, if something may pass by itself.
 fn absorb(spec: &[File], files: &mut [FileStatus], plan: &Plan, outcome: &Outcome, now: Timestamp) -> Option<Duration> {
     let mut wait = None;
     for (name, sent) in &outcome.sent {
-        let Some(entry) = planned(files, plan, name) else { continue };
+        let Some((entry, before)) = planned(files, plan, name) else { continue };
+        if matches!(sent, Sent::Failed { .. }) && is_newer(entry, before) {
+            continue; // another write has brought a key meanwhile
+        }
         let file_name = spec.iter().find(|file| file.name == *name).map(File::effective_name);
         take(entry, file_name, sent, now);
         if let Sent::Failed { reason, retry_after, .. } = sent
@@ -77,10 +89,15 @@ fn absorb(spec: &[File], files: &mut [FileStatus], plan: &Plan, outcome: &Outcom
     wait
 }
 
-/// The entry of a file, if it still is about the revision that was planned.
-fn planned<'a>(files: &'a mut [FileStatus], plan: &Plan, name: &str) -> Option<&'a mut FileStatus> {
-    let revision = &plan.files.iter().find(|entry| entry.name == *name)?.revision;
-    files.iter_mut().find(|entry| entry.name == *name && entry.revision == *revision)
+/// The entry of a file, if it still is about the revision that was planned, and what was planned.
+fn planned<'a, 'b>(
+    files: &'a mut [FileStatus],
+    plan: &'b Plan,
+    name: &str,
+) -> Option<(&'a mut FileStatus, &'b FileStatus)> {
+    let before = plan.files.iter().find(|entry| entry.name == *name)?;
+    let entry = files.iter_mut().find(|entry| entry.name == *name && entry.revision == before.revision)?;
+    Some((entry, before))
 }
 
 /// Writes into the entries which Jobs the API server did not take; says how long to wait.
@@ -89,7 +106,9 @@ fn launched(files: &mut [FileStatus], plan: &Plan, outcome: &Outcome) -> Option<
     for launch in &plan.launch {
         let Some(Some((reason, message))) = outcome.launched.get(&launch.name) else { continue };
         for file in &launch.files {
-            if let Some(entry) = planned(files, plan, &file.name).filter(|entry| entry.file_key.is_none()) {
+            if let Some((entry, before)) = planned(files, plan, &file.name)
+                && !is_newer(entry, before)
+            {
                 answer(entry, Some((*reason, message.clone())));
             }
         }
@@ -153,8 +172,8 @@ fn verdict(upload: &FileUpload, files: &[FileStatus], plan: &Plan, outcome: &Out
     let available = keyed && plan.rejection.is_none() && outcome.output.is_none();
     let verdict =
         |phase, ready, reason, message: String, also| Verdict { phase, ready, available, reason, message, also };
-    if let Some(problem) = &plan.rejection {
-        return verdict(Phase::Failed, false, Reason::InvalidSpec, problem.clone(), Some("Stalled"));
+    if let Some((reason, problem)) = &plan.rejection {
+        return verdict(Phase::Failed, false, *reason, problem.clone(), Some("Stalled"));
     }
     if upload.spec.is_suspended() {
         let message = "suspended, as spec.suspend asks; set it to false to go on";
@@ -164,7 +183,7 @@ fn verdict(upload: &FileUpload, files: &[FileStatus], plan: &Plan, outcome: &Out
         return verdict(Phase::Ready, true, Reason::Uploaded, "every file is uploaded".to_owned(), None);
     }
     let stalls = |file: &&FileStatus| reason(file).is_some_and(|reason| reason.class() == Class::Stalled);
-    let open = || files.iter().filter(|file| file.file_key.is_none());
+    let open = || files.iter().filter(|file| file.file_key.is_none() && file.state != FileState::Expired);
     if let Some(file) = open().find(|file| !stalls(file)) {
         let phase = if open().any(|file| reason(file).is_none()) { Phase::Uploading } else { Phase::Pending };
         let reason = reason(file).unwrap_or(Reason::Uploading);
@@ -173,6 +192,10 @@ fn verdict(upload: &FileUpload, files: &[FileStatus], plan: &Plan, outcome: &Out
     if let Some(file) = open().next() {
         let reason = reason(file).unwrap_or(Reason::Uploading);
         return verdict(Phase::Failed, false, reason, describe(file, reason), Some("Stalled"));
+    }
+    let expired = files.iter().find(|file| file.state == FileState::Expired);
+    if let Some(file) = expired.filter(|_| outcome.output.is_none()) {
+        return verdict(Phase::Expired, true, Reason::Expired, describe(file, Reason::Expired), None);
     }
     let (reason, message) =
         outcome.output.clone().unwrap_or((Reason::Uploading, "the files are being looked at".to_owned()));

@@ -6,10 +6,34 @@ use std::collections::BTreeSet;
 
 use super::volume::Volume;
 use crate::reason::Reason;
-use crate::resource::{DEFAULT_SECRET, File, FileUpload, KEYS_JSON, SECRET_API_KEY};
+use crate::resource::{ANNOTATION_REQUESTED_AT, DEFAULT_SECRET, File, FileUpload, KEYS_JSON, SECRET_API_KEY};
+
+/// The longest value of a request for a fresh upload, in characters: the status repeats it.
+const REQUEST: usize = 256;
+
+/// Why the spec cannot be carried out, by this operator or by any.
+pub(super) fn rejection(upload: &FileUpload, by_worker: bool) -> Option<(Reason, String)> {
+    if let Some(problem) = problem(upload) {
+        return Some((Reason::InvalidSpec, problem));
+    }
+    (by_worker && upload.spec.follows_changes()).then(|| {
+        let why = "spec.updatePolicy OnChange needs an operator that reads ConfigMaps itself";
+        let fix = "set it to Once, or have the operator run with --direct-uploads=true";
+        (Reason::UpdateUnsupported, format!("{why}: {fix}"))
+    })
+}
+
+/// Whether the status has room for a request.
+pub(super) fn is_short(request: &str) -> bool {
+    request.chars().count() <= REQUEST
+}
 
 /// What an API server with an older schema, or `render`, may let through.
-pub(super) fn rejection(upload: &FileUpload) -> Option<String> {
+fn problem(upload: &FileUpload) -> Option<String> {
+    if super::request(upload).is_some_and(|request| !is_short(request)) {
+        let fix = "give it a time, or another short text";
+        return Some(format!("the annotation {ANNOTATION_REQUESTED_AT} is longer than {REQUEST} characters: {fix}"));
+    }
     let mut names = BTreeSet::new();
     for file in &upload.spec.files {
         let name = &file.name;
@@ -36,6 +60,14 @@ pub(super) fn rejection(upload: &FileUpload) -> Option<String> {
 
 fn is_beneath(path: &str) -> bool {
     !path.starts_with('/') && !path.ends_with('/') && !path.is_empty() && path.split('/').all(|part| part != "..")
+}
+
+/// What is said of a key whose life is over.
+pub(super) fn expired(upload: &FileUpload) -> String {
+    let name = upload.metadata.name.as_deref().unwrap_or_default();
+    format!(
+        "its key has expired: run 'fileupload refresh {name}' for a new one, or set spec.refreshPolicy to BeforeExpiry"
+    )
 }
 
 /// Says which Secret is meant where the credential is at fault.

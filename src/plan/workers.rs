@@ -11,10 +11,10 @@ use jiff::Timestamp;
 use super::observed::{JobView, Observed, PodView};
 use super::reports::{Told, answer, conclude, made_way, pod_of, take_in, with_entry};
 use super::volume::{Rival, Volume, access, rival};
-use super::{Plan, fail, job_status, text, trouble};
+use super::{Plan, begun, fail, job_status, text, trouble};
 use crate::reason::Reason;
 use crate::report::Assignment;
-use crate::resource::{FileState, FileUpload};
+use crate::resource::FileUpload;
 
 /// A volume that does not attach for so long is left to whoever has it, in seconds.
 const ATTACH: i64 = 60;
@@ -97,13 +97,13 @@ fn stand(
         let why = if others { behind() } else { trouble::pending(upload, job, pod, now) };
         let why = claimless.clone().or(why);
         plan.look_again = plan.look_again.or((why.is_some() || !job.has_started()).then_some(LOOK_AGAIN));
-        with_entry(assignment, &mut plan.files, |entry| {
+        with_entry(assignment, plan, |entry| {
             names.push(entry.name.clone());
             if made_way(job, entry) {
                 return; // and says so until it is gone
             }
             match why {
-                None => (entry.state, entry.reason, entry.message) = (FileState::Uploading, None, None),
+                None => begun(entry),
                 why => answer(entry, why),
             }
         });
@@ -147,7 +147,7 @@ fn withdraw(observed: &Observed, job: &JobView, now: Timestamp, plan: &mut Plan)
             format!("{claim} is wanted by another Pod, for which the worker made way: {later}")
         };
         for assignment in &job.files {
-            with_entry(assignment, &mut plan.files, |entry| fail(entry, Reason::ClaimInUse, message.clone()));
+            with_entry(assignment, plan, |entry| fail(entry, Reason::ClaimInUse, message.clone()));
         }
         plan.remove(job, "another Pod waits for its claim");
     }

@@ -19,8 +19,11 @@ fn every_golden_case_is_planned_as_it_is_written_down() {
     assert!(cases.len() >= 20, "only {} cases in {}", cases.len(), folder.display());
     let mut differ = Vec::new();
     for case in cases {
-        let output =
-            Command::new(env!("CARGO_BIN_EXE_fileupload")).arg("render").arg("-f").arg(&case).output().unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_fileupload"))
+            .args(["render", "--at", &time_of(&case), "-f"])
+            .arg(&case)
+            .output()
+            .unwrap();
         assert!(output.status.success(), "{}: {}", case.display(), String::from_utf8_lossy(&output.stderr));
         let golden = case.with_extension("plan");
         #[expect(clippy::disallowed_methods, reason = "a switch for people, as golden tests have it")]
@@ -32,6 +35,12 @@ fn every_golden_case_is_planned_as_it_is_written_down() {
         }
     }
     assert!(differ.is_empty(), "planned otherwise than written down:\n{}", differ.join("\n"));
+}
+
+/// The time at which a case is planned: soon after what most of them tell of, unless a comment says otherwise.
+fn time_of(case: &Path) -> String {
+    let text = std::fs::read_to_string(case).unwrap();
+    text.lines().find_map(|line| line.strip_prefix("# at: ")).unwrap_or("2026-11-23T10:05:00Z").to_owned()
 }
 
 #[test]

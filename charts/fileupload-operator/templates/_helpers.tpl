@@ -57,6 +57,12 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if not .Values.directUploads -}}
 {{- $arguments = append $arguments "--direct-uploads=false" -}}
 {{- end -}}
+{{- if ne .Values.retention "24h" -}}
+{{- $arguments = append $arguments (printf "--retention=%s" .Values.retention) -}}
+{{- end -}}
+{{- if ne .Values.minimumLife "1h" -}}
+{{- $arguments = append $arguments (printf "--minimum-life=%s" .Values.minimumLife) -}}
+{{- end -}}
 {{- $numbers := dict "max-workers" (list .Values.workers.max 64) "max-workers-per-claim" (list .Values.workers.maxPerClaim 4) "max-workers-per-credential" (list .Values.workers.maxPerCredential 8) -}}
 {{- range $flag, $pair := $numbers -}}
 {{- if ne (first $pair | int) (last $pair) -}}
@@ -96,10 +102,10 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 
 {{- /* What the operator may do in each namespace that it serves. */ -}}
 {{- define "fileupload-operator.rules" -}}
-# What it serves. It never writes a spec.
+# What it serves. It never writes a spec, and deletes only what asks for it by spec.ttlSecondsAfterFinished.
 - apiGroups: [cyberun.cloud]
   resources: [fileuploads]
-  verbs: [get, list, watch]
+  verbs: [get, list, watch, delete]
 # Where it says how far each upload is and keeps the keys.
 - apiGroups: [cyberun.cloud]
   resources: [fileuploads/status]

@@ -8,6 +8,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret};
 use k8s_openapi::api::events::v1::Event;
@@ -15,7 +16,6 @@ use kube::ResourceExt;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::clock;
 use crate::controller::{
     Found, LABEL_JOB, Settings, claim_of, content_of, credentials_of, job_of, output_of, vanished,
 };
@@ -80,11 +80,12 @@ impl Manifests {
     }
 
     /// What the operator would see of `upload`; without credentials as long as it would not look at them.
-    pub(super) fn observe(&self, upload: &FileUpload, settings: &Settings) -> Observed {
+    pub(super) fn observe(&self, upload: &FileUpload, settings: &Settings, now: Timestamp) -> Observed {
         let mut observed = Observed {
             jobs: self.jobs(upload),
             settings: plan::settings(upload, &settings.worker),
             by_worker: !settings.direct,
+            terms: settings.terms,
             ..Observed::default()
         };
         let config_map = |name: &str| beside(&self.config_maps, name, upload);
@@ -92,23 +93,32 @@ impl Manifests {
         let claims = upload.spec.files.iter().filter_map(|file| file.source.persistent_volume_claim.as_ref());
         let claim = |name: &String| claim_of(beside(&self.claims, name, upload), self.pods.iter());
         observed.claims = claims.map(|file| (file.claim_name.clone(), claim(&file.claim_name))).collect();
-        if plan::wanted(upload, &observed, clock::now()).credentials {
+        if upload.spec.follows_changes() && settings.direct {
+            let content = |file: &File| match self.content(upload, file)? {
+                Content::Found { sha256, .. } => Some((file.name.clone(), sha256)),
+                _ => None,
+            };
+            observed.hashes = upload.spec.files.iter().filter_map(content).collect();
+        }
+        if plan::wanted(upload, &observed, now).credentials {
             let name = upload.spec.secret_name();
             let read = || credentials_of(beside(&self.secrets, name, upload), name);
             observed.credentials = if settings.direct { read() } else { CredentialsView::LeftToWorkers };
         }
-        let wanted = plan::wanted(upload, &observed, clock::now()).contents;
+        let wanted = plan::wanted(upload, &observed, now).contents;
         let files = upload.spec.files.iter().filter(|file| wanted.contains(&file.name));
-        let content = |file: &File| {
-            let reference = file.source.config_map_key_ref.as_ref()?;
-            let content = match (config_map(&reference.name), settings.direct) {
-                (Some(_), false) => Content::Unread,
-                (found, _) => content_of(found, &reference.key).0,
-            };
-            Some((file.name.clone(), content))
+        let content = |file: &File| match self.content(upload, file)? {
+            Content::NoConfigMap => Some((file.name.clone(), Content::NoConfigMap)),
+            content => Some((file.name.clone(), if settings.direct { content } else { Content::Unread })),
         };
         observed.contents = files.filter_map(content).collect::<BTreeMap<_, _>>();
         observed
+    }
+
+    /// What a file of a ConfigMap holds.
+    fn content(&self, upload: &FileUpload, file: &File) -> Option<Content> {
+        let reference = file.source.config_map_key_ref.as_ref()?;
+        Some(content_of(beside(&self.config_maps, &reference.name, upload), &reference.key).0)
     }
 
     /// The Jobs that belong to `upload`. What the manifests do not have does not exist.

@@ -1,0 +1,170 @@
+//! The life of a key: when it is renewed, when it is withdrawn, and when a finished resource goes.
+//!
+//! Cyberun deletes what was uploaded after some time and tells nobody. So every key is withdrawn a while before that,
+//! and at one moment for all: it leaves the status and the output, and the resource is no longer Available. Everything
+//! here follows from `uploadedAt` and the operator's settings; nothing else is remembered.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::observed::Observed;
+use super::{Plan, revision, text};
+use crate::backoff::fraction;
+use crate::reason::Reason;
+use crate::resource::{FileState, FileStatus, FileUpload, FileUploadStatus};
+
+/// How long keys live.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Terms {
+    /// After so long Cyberun deletes what was uploaded.
+    pub retention: Duration,
+    /// A key counts as live until so long before that: whoever reads it has this time to use it.
+    pub minimum_life: Duration,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self { retention: Duration::from_hours(24), minimum_life: Duration::from_hours(1) }
+    }
+}
+
+/// Of the time that a key counts as live, this part passes before it is renewed; jitter adds to it.
+const RENEWAL: f64 = 2.0 / 3.0;
+/// The most that jitter adds.
+const JITTER: f64 = 1.0 / 12.0;
+/// Keys this old are renewed along with one whose time has come, so that one worker does for all.
+const COMPANY: f64 = 0.6;
+
+impl Terms {
+    /// When what was uploaded at this moment is deleted.
+    pub(super) fn expires_at(&self, uploaded_at: Timestamp) -> Timestamp {
+        after(uploaded_at, self.retention)
+    }
+
+    /// When a key that was uploaded at this moment is withdrawn.
+    fn withdrawn_at(&self, uploaded_at: Timestamp) -> Timestamp {
+        after(uploaded_at, self.live())
+    }
+
+    /// How long a key counts as live.
+    fn live(&self) -> Duration {
+        self.retention.saturating_sub(self.minimum_life)
+    }
+
+    /// How old a key of this resource is when it is renewed.
+    fn renewal(&self, upload: &FileUpload) -> Duration {
+        self.live().mul_f64(RENEWAL + JITTER * fraction(revision::seed_of_life(upload)))
+    }
+}
+
+/// Keys that were uploaded at this moment or before it are to be renewed now; none where the policy renews none.
+pub(super) fn renew_before(
+    upload: &FileUpload,
+    files: &[FileStatus],
+    terms: &Terms,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let due = before(now, terms.renewal(upload));
+    let uploaded = files.iter().filter(|file| file.file_key.is_some()).filter_map(|file| file.uploaded_at.as_ref());
+    let one = uploaded.into_iter().any(|at| at.0 <= due);
+    let company = before(now, terms.live().mul_f64(COMPANY));
+    upload.spec.renews().then_some(if one { company } else { due })
+}
+
+/// Withdraws the keys that may not be used any more. Says whether there were any.
+pub(super) fn withdraw(upload: &FileUpload, observed: &Observed, now: Timestamp, files: &mut [FileStatus]) -> bool {
+    let mut withdrawn = false;
+    for entry in files {
+        if upload.spec.renews() && entry.state == FileState::Expired {
+            // The policy was changed since.
+            (entry.state, entry.reason, entry.message) = (FileState::Pending, None, None);
+        }
+        let Some(uploaded_at) = entry.uploaded_at.as_ref().map(|time| time.0) else { continue };
+        let had = entry.file_key.is_some();
+        let content = observed.hashes.get(&entry.name).filter(|_| upload.spec.follows_changes());
+        if (had || entry.state == FileState::Expired)
+            && entry.sha256.as_ref().zip(content).is_some_and(|(was, is)| was != is)
+        {
+            // When it was uploaded is kept, as only what comes later may take its place.
+            *entry = FileStatus::pending(&entry.name, std::mem::take(&mut entry.revision));
+            entry.uploaded_at = Some(Time(uploaded_at));
+        } else if had && observed.terms.withdrawn_at(uploaded_at) <= now {
+            (entry.file_key, entry.state) = (None, FileState::Pending);
+            if !upload.spec.renews() {
+                entry.state = FileState::Expired;
+                entry.reason = Some(Reason::Expired.to_string());
+                entry.message = Some(text::expired(upload));
+            }
+        }
+        withdrawn |= had && entry.file_key.is_none();
+    }
+    withdrawn
+}
+
+/// When the next thing happens by time alone: a key's renewal, its withdrawal, or the end of a finished resource.
+pub fn next_moment(upload: &FileUpload, status: &FileUploadStatus, terms: &Terms, now: Timestamp) -> Option<Timestamp> {
+    let renewal = (upload.spec.renews() && !upload.spec.is_suspended()).then(|| terms.renewal(upload));
+    let keys = status.files.iter().filter(|file| file.file_key.is_some());
+    let moments = keys.filter_map(|file| file.uploaded_at.as_ref()).flat_map(|at| {
+        let renewed = renewal.map(|age| after(at.0, age));
+        [Some(terms.withdrawn_at(at.0)), renewed]
+    });
+    moments.chain([discarded_at(upload, status)]).flatten().filter(|moment| *moment > now).min()
+}
+
+/// When a resource that has finished is deleted, if `spec.ttlSecondsAfterFinished` asks for that.
+pub(super) fn discarded_at(upload: &FileUpload, status: &FileUploadStatus) -> Option<Timestamp> {
+    let ttl = u64::try_from(upload.spec.ttl_seconds_after_finished?).ok()?;
+    if upload.spec.is_suspended()
+        || upload.spec.renews()
+        || upload.metadata.generation != Some(status.observed_generation)
+    {
+        return None;
+    }
+    let finished = |condition: &&crate::resource::Condition| {
+        condition.status == "True" && matches!(condition.type_.as_str(), "Ready" | "Stalled")
+    };
+    let since = status.conditions.iter().find(finished)?.last_transition_time.0;
+    Some(after(since, Duration::from_secs(ttl)))
+}
+
+impl Plan {
+    /// Whether a file is to be uploaded: it has no key, or one that is to be renewed.
+    pub fn wants(&self, entry: &FileStatus) -> bool {
+        match (&entry.file_key, &entry.uploaded_at) {
+            (None, _) => entry.state != FileState::Expired,
+            (Some(_), Some(at)) => self.renew_before.is_some_and(|before| at.0 <= before),
+            (Some(_), None) => false,
+        }
+    }
+}
+
+/// Whether something may happen to a file without its time having come: it waits, works, or could not be renewed.
+pub fn is_open(status: &FileUploadStatus) -> bool {
+    let open = |file: &FileStatus| match file.file_key {
+        None => file.state != FileState::Expired,
+        Some(_) => file.reason.is_some(),
+    };
+    !status.jobs.is_empty() || status.files.iter().any(open)
+}
+
+/// Why keys that live cannot be renewed, if that is so: of the first such file, in words. To wait for a worker is none.
+pub fn refresh_failure(status: &FileUploadStatus) -> Option<String> {
+    let fails = |file: &&FileStatus| {
+        let why = file.reason.as_deref().and_then(Reason::parse).filter(|_| file.file_key.is_some());
+        why.is_some_and(|why| !matches!(why, Reason::Queued | Reason::WorkerPending | Reason::ReportFull))
+    };
+    let file = status.files.iter().find(fails)?;
+    let why = file.message.as_deref().unwrap_or_default();
+    Some(format!("file {} cannot be uploaded anew, while its old key still lives: {why}", file.name))
+}
+
+fn after(moment: Timestamp, span: Duration) -> Timestamp {
+    SignedDuration::try_from(span).ok().and_then(|span| moment.checked_add(span).ok()).unwrap_or(Timestamp::MAX)
+}
+
+fn before(moment: Timestamp, span: Duration) -> Timestamp {
+    SignedDuration::try_from(span).ok().and_then(|span| moment.checked_sub(span).ok()).unwrap_or(Timestamp::MIN)
+}
