@@ -168,3 +168,109 @@ fn after(moment: Timestamp, span: Duration) -> Timestamp {
 fn before(moment: Timestamp, span: Duration) -> Timestamp {
     SignedDuration::try_from(span).ok().and_then(|span| moment.checked_sub(span).ok()).unwrap_or(Timestamp::MIN)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::plan::{Content, CredentialsView, Outcome, Sent, next, status};
+
+    const UPLOADED: &str = "2026-11-23T10:00:00Z";
+
+    fn hours(hours: f64) -> Timestamp {
+        before(UPLOADED.parse().unwrap(), Duration::ZERO) + SignedDuration::from_secs_f64(hours * 3600.0)
+    }
+
+    fn outcome(name: &str, key: &str, at: Timestamp) -> Outcome {
+        let (file_key, content_type, sha256) = (key.to_owned(), "a/b".to_owned(), format!("sum-{key}"));
+        let sent = Sent::Uploaded { file_key, content_type, size: 1, sha256, at };
+        Outcome { sent: [(name.to_owned(), sent)].into(), ..Outcome::default() }
+    }
+
+    fn observed(upload: &FileUpload) -> Observed {
+        let content = || Content::Found { size: 1, sha256: "sum".into() };
+        Observed {
+            credentials: CredentialsView::Usable { version: "7".into() },
+            contents: upload.spec.files.iter().map(|file| (file.name.clone(), content())).collect(),
+            ..Observed::default()
+        }
+    }
+
+    /// A resource whose files got their keys so many hours after the first.
+    fn uploaded(fields: serde_json::Value, files: &[(&str, f64)]) -> FileUpload {
+        let file = |name: &str| json!({"name": name, "source": {"configMapKeyRef": {"name": "m", "key": name}}});
+        let mut spec = fields;
+        spec["files"] = files.iter().map(|(name, _)| file(name)).collect();
+        let mut upload: FileUpload = serde_json::from_value(json!({
+            "apiVersion": "cyberun.cloud/v1alpha1", "kind": "FileUpload",
+            "metadata": {"name": "x", "uid": "u", "generation": 1}, "spec": spec,
+        }))
+        .unwrap();
+        let first = next(&upload, &Observed::default(), hours(0.0));
+        upload.status = Some(status(&upload, &first, &Outcome::default(), hours(0.0)));
+        for (name, at) in files {
+            let plan = next(&upload, &observed(&upload), hours(*at));
+            upload.status =
+                Some(status(&upload, &plan, &outcome(name, &format!("key-{name}"), hours(*at)), hours(*at)));
+        }
+        upload
+    }
+
+    fn keys(status: &FileUploadStatus) -> Vec<Option<&str>> {
+        status.files.iter().map(|file| file.file_key.as_deref()).collect()
+    }
+
+    #[test]
+    fn keys_of_about_the_same_age_are_renewed_together_and_younger_ones_are_not() {
+        let upload = uploaded(json!({"refreshPolicy": "BeforeExpiry"}), &[("old", 0.0), ("near", 1.0), ("young", 9.0)]);
+        assert_eq!(next(&upload, &observed(&upload), hours(15.0)).send, Vec::<String>::new());
+        assert_eq!(next(&upload, &observed(&upload), hours(17.3)).send, ["old", "near"]);
+    }
+
+    #[test]
+    fn the_next_moment_is_that_of_the_first_key_and_lies_before_its_end() {
+        let upload = uploaded(json!({"refreshPolicy": "BeforeExpiry"}), &[("a", 0.0), ("b", 2.0)]);
+        let state = upload.status.clone().unwrap();
+        let moment = |now| next_moment(&upload, &state, &Terms::default(), now).unwrap();
+        assert!(moment(hours(2.0)) >= hours(15.3) && moment(hours(2.0)) <= hours(17.3), "{}", moment(hours(2.0)));
+        assert_eq!(moment(hours(22.0)), hours(23.0), "the withdrawal of the first");
+        assert_eq!(moment(hours(23.0)), hours(25.0), "and of the second");
+    }
+
+    #[test]
+    fn a_key_that_was_withdrawn_does_not_come_back_with_a_write_that_met_a_conflict() {
+        let upload = uploaded(json!({}), &[("a", 0.0)]);
+        let plan = next(&upload, &observed(&upload), hours(23.0));
+        assert!(plan.withdraws);
+        // The status that is read again still has the key.
+        let after = status(&upload, &plan, &Outcome::default(), hours(23.0));
+        assert_eq!((keys(&after), after.files[0].state), (vec![None], FileState::Expired));
+    }
+
+    #[test]
+    fn a_failure_hides_no_key_that_another_write_has_brought_meanwhile() {
+        let upload = uploaded(json!({"refreshPolicy": "BeforeExpiry"}), &[("a", 0.0)]);
+        let plan = next(&upload, &observed(&upload), hours(18.0));
+        let mut fresh = upload.clone();
+        fresh.status = Some(status(&upload, &plan, &outcome("a", "theirs", hours(18.0)), hours(18.0)));
+        let failed = Sent::Failed { reason: Reason::TooLarge, message: "so it was".into(), retry_after: None };
+        let ours = Outcome { sent: [("a".to_owned(), failed)].into(), ..Outcome::default() };
+        let merged = status(&fresh, &plan, &ours, hours(18.0));
+        assert_eq!((keys(&merged), merged.files[0].reason.as_deref()), (vec![Some("theirs")], None));
+    }
+
+    #[test]
+    fn what_is_uploaded_in_the_second_in_which_the_old_key_was_is_not_lost() {
+        let mut upload = uploaded(json!({"updatePolicy": "OnChange"}), &[("a", 0.0)]);
+        let changed = Observed { hashes: BTreeMap::from([("a".into(), "other".into())]), ..observed(&upload) };
+        let plan = next(&upload, &changed, hours(0.0));
+        upload.status = Some(status(&upload, &plan, &Outcome::default(), hours(0.0)));
+        assert_eq!(keys(upload.status.as_ref().unwrap()), [None]);
+        let plan = next(&upload, &observed(&upload), hours(0.0));
+        let after = status(&upload, &plan, &outcome("a", "new", hours(0.0)), hours(0.0));
+        assert_eq!(keys(&after), [Some("new")]);
+    }
+}

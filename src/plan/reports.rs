@@ -141,7 +141,8 @@ fn absorb(assignment: &Assignment, sent: &Sent, now: Timestamp, plan: &mut Plan)
 pub(super) fn take(entry: &mut FileStatus, file_name: Option<&str>, sent: &Sent, now: Timestamp) {
     match sent {
         Sent::Uploaded { file_key, content_type, size, sha256, at } => {
-            if entry.uploaded_at.as_ref().is_some_and(|known| known.0 >= *at) {
+            // Times are written to the second, in which a key may be replaced.
+            if entry.uploaded_at.as_ref().is_some_and(|known| known.0 > *at) {
                 return;
             }
             entry.state = FileState::Uploaded;

@@ -4,6 +4,7 @@
 //! operator as the chart has it and reads what it does as plain JSON, from the outside.
 
 mod admission;
+mod anew;
 mod change;
 mod changing;
 mod chart;
@@ -15,6 +16,7 @@ mod happy;
 mod hostile;
 mod judgement;
 mod left_to_workers;
+mod life;
 mod lifecycle;
 mod many;
 mod midway;
@@ -22,6 +24,7 @@ mod node;
 mod output;
 mod pods;
 mod queue;
+mod quiet;
 mod reasons;
 mod volumes;
 mod worker_crash;

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use test_support::{DEADLINE, History, World};
+use test_support::{DEADLINE, History};
 
 use crate::workers::{ask, claim, heals, says, settled, tidied, with_workers};
 

@@ -101,7 +101,7 @@ impl World {
         &self,
         deadline: Duration,
         what: &str,
-        look: impl AsyncFn() -> anyhow::Result<(bool, T)>,
+        mut look: impl AsyncFnMut() -> anyhow::Result<(bool, T)>,
     ) -> anyhow::Result<T> {
         let until = Instant::now() + deadline;
         loop {
