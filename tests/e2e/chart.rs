@@ -5,7 +5,9 @@ use test_support::{World, kubectl, scenario};
 use crate::OPERATOR;
 
 /// Every value that changes what is written, and a word of what it writes.
-const VALUES: [(&str, &str); 20] = [
+const VALUES: [(&str, &str); 22] = [
+    ("retention=\"12h\"", "--retention=12h"),
+    ("minimumLife=\"30m\"", "--minimum-life=30m"),
     ("watchNamespaces=[\"team-a\",\"team-b\"]", "--namespace=team-b"),
     ("image={\"repository\":\"registry.example/fileupload\",\"tag\":\"1.2.3\"}", "registry.example/fileupload:1.2.3"),
     ("imagePullSecrets=[{\"name\":\"registry\"}]", "- name: registry"),
@@ -87,6 +89,7 @@ fn what_cannot_be_meant_is_refused_in_words() {
             ("image.digest=\"1.2.3\"", "/image/digest"),
             ("workers.maxx=1", "maxx"),
             ("workers.max=0", "/workers/max"),
+            ("retention=\"a day\"", "/retention"),
             ("logFormat=\"xml\"", "/logFormat"),
             ("proxy.no=\"a\"", "'no'"),
         ] {

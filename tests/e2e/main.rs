@@ -26,6 +26,7 @@ mod pods;
 mod queue;
 mod quiet;
 mod reasons;
+mod rotation;
 mod volumes;
 mod worker_crash;
 mod worker_ends;

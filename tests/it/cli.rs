@@ -117,3 +117,25 @@ async fn a_reader_that_goes_away_is_no_failure() {
     run.through(&["/bin/bash", "-o", "pipefail", "-c"], " | /bin/true").run().await.succeeded();
     assert_eq!(stub.objects().len(), 1);
 }
+
+#[test]
+fn keys_that_could_not_be_renewed_in_time_are_refused_with_both_flags_named() {
+    let render = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_fileupload"));
+        let ended = command.args(["render", "-f", "no-such-file"]).args(arguments).output().unwrap();
+        (ended.status.code(), String::from_utf8_lossy(&ended.stderr).into_owned())
+    };
+    for arguments in [["--retention=2h", "--minimum-life=1h"], ["--retention=90s", "--minimum-life=2m"]] {
+        let (code, said) = render(&arguments);
+        assert!(
+            code == Some(2) && said.contains("--minimum-life") && said.contains("--retention"),
+            "{arguments:?}: {said}"
+        );
+    }
+    let (code, said) = render(&["--retention=1h"]);
+    assert!(code == Some(2) && said.contains("--minimum-life (3600 s)"), "the default is too long for it: {said}");
+    let (code, said) = render(&["--retention=soon"]);
+    assert!(code == Some(2) && said.contains("24h"), "{said}");
+    let (_, said) = render(&["--retention=2h", "--minimum-life=3599"]);
+    assert!(said.contains("no-such-file"), "these are taken: {said}");
+}
