@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 pub use self::budget::{Asked, Limits, Running, grant};
+use self::entries::{begun, entries, fail, fail_open, is_accepted, reason, request, requested};
 pub use self::job::{SOURCE, WorkerSettings, job, settings};
 pub use self::launch::{Launch, job_status};
 pub use self::life::{Terms, is_open, next_moment, refresh_failure};
@@ -29,9 +30,10 @@ pub use self::volume::{Placement, Volume};
 use self::workers::UnderWay;
 pub use self::workers::{Removal, is_doubtful, may_be_kept};
 use crate::reason::{Class, Reason, Scope};
-use crate::resource::{ANNOTATION_REQUESTED_AT, File, FileState, FileStatus, FileUpload, JobStatus};
+use crate::resource::{FileState, FileStatus, FileUpload, JobStatus};
 
 mod budget;
+mod entries;
 mod job;
 mod launch;
 mod life;
@@ -306,64 +308,7 @@ fn choose(upload: &FileUpload, observed: &Observed, now: Timestamp, under_way: &
     plan.credentials_version = Some(version.to_owned());
 }
 
-/// The entry of each file of the spec: the one the status has, if it is about the same revision.
-fn entries(upload: &FileUpload) -> Vec<FileStatus> {
-    let known = upload.status.as_ref().map_or(&[][..], |status| &status.files);
-    let entry = |file: &File| {
-        let revision = revision::revision(file, upload.spec.secret_name(), requested(upload));
-        let same = known.iter().find(|entry| entry.name == file.name && entry.revision == revision);
-        same.cloned().unwrap_or_else(|| FileStatus::pending(&file.name, revision))
-    };
-    upload.spec.files.iter().map(entry).collect()
-}
-
-/// The request for a fresh upload that holds: the annotation, or after it was taken away the one that was heeded last.
-fn requested(upload: &FileUpload) -> Option<&str> {
-    let asked = request(upload).filter(|request| text::is_short(request));
-    asked.or_else(|| upload.status.as_ref()?.last_handled_requested_at.as_deref())
-}
-
-/// The request for a fresh upload as it is written.
-fn request(upload: &FileUpload) -> Option<&str> {
-    Some(upload.metadata.annotations.as_ref()?.get(ANNOTATION_REQUESTED_AT)?.as_str())
-}
-
-/// Whether the status is already about this spec.
-fn is_accepted(upload: &FileUpload) -> bool {
-    upload.status.as_ref().is_some_and(|status| {
-        Some(status.observed_generation) == upload.metadata.generation && status.files == entries(upload)
-    })
-}
-
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
 fn is_false(value: &bool) -> bool {
     !value
-}
-
-fn reason(entry: &FileStatus) -> Option<Reason> {
-    entry.reason.as_deref().and_then(Reason::parse)
-}
-
-fn fail_open(plan: &mut Plan, under_way: &UnderWay, reason: Reason, message: &str) {
-    for at in 0..plan.files.len() {
-        if is_free(&plan.files[at], plan, under_way) {
-            fail(&mut plan.files[at], reason, message.to_owned());
-        }
-    }
-}
-
-/// Marks a file as being sent. One that still has its key keeps saying so, and why it was not renewed, until it is.
-fn begun(entry: &mut FileStatus) {
-    if entry.file_key.is_none() {
-        (entry.state, entry.reason, entry.message) = (FileState::Uploading, None, None);
-    }
-}
-
-/// Marks a file as failed, or as waiting where that is what its reason means. A key that lives is not touched.
-fn fail(entry: &mut FileStatus, reason: Reason, message: String) {
-    if entry.file_key.is_none() {
-        entry.state = if reason.class() == Class::Stalled { FileState::Failed } else { FileState::Pending };
-    }
-    entry.reason = Some(reason.to_string());
-    entry.message = Some(message);
 }
