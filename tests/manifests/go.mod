@@ -6,8 +6,10 @@ require (
 	github.com/argoproj/argo-workflows/v3 v3.7.0
 	github.com/rhysd/actionlint v1.7.7
 	github.com/tektoncd/pipeline v1.0.0
+	github.com/yuin/gopher-lua v1.1.1
 	k8s.io/apimachinery v0.33.1
 	knative.dev/pkg v0.0.0-20250415155312-ed3e2158b883
+	sigs.k8s.io/cli-utils v0.37.2
 	sigs.k8s.io/json v0.0.0-20241014173422-cfa47c3a1cc8
 	sigs.k8s.io/yaml v1.4.0
 )

@@ -68,9 +68,13 @@ func check(tree string) (problems, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	counts := []int{len(argo), resources, len(tekton), tasks, workflows}
-	text := fmt.Sprintf("%d documents of Argo with %d FileUploads, %d of Tekton with %d uses of the Task, %d of GitHub Actions",
-		counts[0], counts[1], counts[2], counts[3], counts[4])
+	verdicts, err := checkHealth(tree, &found)
+	if err != nil {
+		return nil, "", err
+	}
+	counts := []int{len(argo), resources, len(tekton), tasks, workflows, verdicts}
+	text := fmt.Sprintf("%d documents of Argo with %d FileUploads, %d of Tekton with %d uses of the Task, %d of GitHub Actions, %d verdicts on health",
+		counts[0], counts[1], counts[2], counts[3], counts[4], counts[5])
 	for _, count := range counts {
 		if count == 0 {
 			return found, "", fmt.Errorf("something is missing from %s: %s", examples, text)
