@@ -43,7 +43,8 @@ async fn a_run_with_a_stored_key_is_answered_202_with_a_task_and_recorded() {
 
 #[tokio::test]
 async fn a_key_that_nothing_is_stored_under_is_refused() {
-    let stub = Stub::start(Options { retention: Some(Duration::from_millis(200)), ..Options::default() }).await.unwrap();
+    let stub =
+        Stub::start(Options { retention: Some(Duration::from_millis(200)), ..Options::default() }).await.unwrap();
     let granted = presign(&stub, &good("photo.png", 3)).await.unwrap().json()["file_key"].clone();
     assert_eq!(run(&stub, &json!({"parameters": {"photo": granted}})).await.status, 422, "presigned, never put");
     let key = stored(&stub).await;
