@@ -1,7 +1,7 @@
 //! A double of the Cyberun upload API and of the S3 storage behind it.
 //!
-//! [`Stub::start`] opens two ports in this process: the API (`POST /api/v1/r/files/presign`) and the storage
-//! (`PUT` on the URL the API signed). It follows the public documentation, and where that leaves something open it is
+//! [`Stub::start`] opens two ports in this process: the API (`POST /api/v1/r/files/presign`, and
+//! `POST /api/v1/r/workflows/slug/{slug}/run` to use a key) and the storage (`PUT` on the URL the API signed). It follows the public documentation, and where that leaves something open it is
 //! the stricter one: exactly three request fields, no header on the PUT that was not signed and concerns the store,
 //! the signature really checked. It never depends on the code under test.
 //!
@@ -27,7 +27,7 @@
 //! # Ok(()) }
 //! ```
 //!
-//! The road of a call: `server` accepts, `wire` watches the socket, `presign` or `storage` judges, `act` carries out an
+//! The road of a call: `server` accepts, `wire` watches the socket, `presign`, `storage` or `run` judges, `act` carries out an
 //! armed fault at each [`Moment`], `record` keeps what was seen. The binary `cyberun-stub` is the same with a control
 //! API for scripts, described in the module `control`.
 //!
@@ -45,6 +45,7 @@ mod options;
 mod presign;
 mod record;
 mod rules;
+mod run;
 mod server;
 mod signature;
 mod state;

@@ -29,7 +29,7 @@ struct Declared {
     content_type: String,
 }
 
-/// Everything on the API port that is not a presign.
+/// Everything on the API port that is neither a presign nor a run.
 pub(crate) fn elsewhere(method: &Method, path: &str) -> Option<Reply> {
     if path != PATH {
         return Some(answer::json_error(StatusCode::NOT_FOUND, "not_found", "no such endpoint"));
@@ -73,7 +73,7 @@ pub(crate) async fn presign(state: &State, call: &ActiveCall, request: Request<I
     })
 }
 
-async fn read(body: Incoming) -> Result<bytes::Bytes, Exit> {
+pub(crate) async fn read(body: Incoming) -> Result<bytes::Bytes, Exit> {
     match Limited::new(body, MAX_REQUEST).collect().await {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
@@ -102,8 +102,7 @@ fn bad_request(message: &str) -> Reply {
 }
 
 fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Declared, String> {
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if content_type.split(';').next().map(str::trim) != Some("application/json") {
+    if !is_json(headers) {
         return Err("Content-Type must be application/json".into());
     }
     let declared: Declared = serde_json::from_slice(body).map_err(|error| error.to_string())?;
@@ -117,6 +116,12 @@ fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Declared, String> {
         return Err("file_size must fit 64 bits".into());
     }
     Ok(declared)
+}
+
+/// Whether the body is said to be JSON.
+pub(crate) fn is_json(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    content_type.split(';').next().map(str::trim) == Some("application/json")
 }
 
 fn is_file_name(name: &str) -> bool {

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-/// The two steps of an upload, and everything else.
+/// The two steps of an upload, the use of its key, and everything else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Step {
@@ -22,6 +22,8 @@ pub enum Step {
     Presign,
     /// Any request to the storage port.
     Put,
+    /// A request to `/api/v1/r/workflows/slug/{slug}/run`.
+    Run,
     /// Any other request to the API port.
     Other,
 }
@@ -57,6 +59,8 @@ pub struct Call {
     pub declared_size: Option<u64>,
     /// The content type declared at presign.
     pub content_type: Option<String>,
+    /// The parameters of a run, as they came.
+    pub parameters: Option<serde_json::Value>,
     /// The headers received, names in lower case; the value of `authorization` is replaced.
     pub headers: Vec<(String, String)>,
     /// The fault that befell the call, as its `Debug` text.
@@ -99,6 +103,7 @@ impl Call {
             file_key: None,
             declared_size: None,
             content_type: None,
+            parameters: None,
             headers: headers.iter().map(|(name, value)| (name.to_string(), shown(name, value))).collect(),
             fault: None,
             end: None,

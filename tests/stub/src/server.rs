@@ -25,7 +25,7 @@ use crate::record::{ActiveCall, End, Step};
 use crate::state::State;
 use crate::tls::Tls;
 use crate::wire::{Line, Stream, Wire};
-use crate::{control, presign, storage};
+use crate::{control, presign, run, storage};
 
 /// How much of a refused body is read and thrown away, so that the refusal is not lost to a RST.
 const LINGER: u64 = 256 * 1024;
@@ -182,6 +182,7 @@ async fn respond(
     let call = begin(service, &state, &line, &request);
     let outcome = match service {
         Service::S3 => storage::put(&state, &call, &line, request).await,
+        Service::Api if run::is_run(request.uri().path()) => run::run(&state, &call, request).await,
         Service::Api => match presign::elsewhere(request.method(), request.uri().path()) {
             Some(refusal) => Err(refusal.into()),
             None => presign::presign(&state, &call, request).await,
@@ -194,6 +195,7 @@ fn begin(service: Service, state: &State, line: &Line, request: &Request<Incomin
     let step = match service {
         Service::S3 => Step::Put,
         Service::Api if request.uri().path() == presign::PATH => Step::Presign,
+        Service::Api if run::is_run(request.uri().path()) => Step::Run,
         Service::Api => Step::Other,
     };
     let call = ActiveCall::start(&state.record, step, request.method(), request.uri().path(), request.headers());

@@ -41,6 +41,40 @@ impl Cluster {
         Ok(REFERENCE)
     }
 
+    /// The reference of an image that has this host's curl, and busybox as `sh`; the first caller loads it.
+    pub fn curl(&self) -> anyhow::Result<&'static str> {
+        const REFERENCE: &str = "curlimages/curl:8.16.0";
+        static LOADED: OnceLock<Result<(), String>> = OnceLock::new();
+        let load = || {
+            let folder = TempDir::new()?;
+            let (root, archive) = (folder.path().join("image"), folder.path().join("image.tar"));
+            fs::create_dir_all(root.join("bin"))?;
+            fs::copy(busybox()?, root.join("bin/busybox"))?;
+            symlink("busybox", root.join("bin/sh"))?;
+            let curl = ["/usr/bin/curl", "/bin/curl"].into_iter().find(|path| Path::new(path).exists());
+            let curl = curl.context("curl is missing: run .ci/packages")?;
+            fs::copy(curl, root.join("bin/curl"))?;
+            // The libraries that it loads, each where it looks for it.
+            let said = output(Command::new("ldd").arg(curl), "")?;
+            for library in said.split_whitespace().filter(|word| word.starts_with('/')) {
+                let place = root.join(library.trim_start_matches('/'));
+                fs::create_dir_all(place.parent().context("a library without a folder")?)?;
+                fs::copy(library, place)?;
+            }
+            let mut pack = Command::new(self.script()?);
+            output(pack.args(["image", REFERENCE]).arg(&root).arg(&archive), "")?;
+            self.load(&archive)
+        };
+        let loaded = LOADED.get_or_init(|| load().map_err(|error| format!("{error:#}")));
+        loaded.as_ref().map_err(|error| anyhow::anyhow!("{error}"))?;
+        Ok(REFERENCE)
+    }
+
+    /// The reference of the image under test.
+    pub fn image(&self) -> anyhow::Result<&str> {
+        Ok(&self.pods.as_ref().context("no node runs here")?.image)
+    }
+
     /// Loads an image, under this reference, that does nothing but run this script, whatever it is given; without one
     /// it says nowhere what to run.
     pub fn script_image(&self, reference: &str, script: Option<&str>) -> anyhow::Result<()> {

@@ -11,4 +11,5 @@ mod faults;
 mod presign;
 mod process;
 mod put;
+mod run;
 mod server;

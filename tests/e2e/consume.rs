@@ -1,0 +1,265 @@
+//! How keys are used: the manifests of `examples/`, as they stand there, at work.
+//!
+//! Jobs run on the cluster's own kubelets. Engines do not run here: what their pods would do is done with the same
+//! account, the same requests and the same container. Their manifests as such are judged by `tests/manifests`.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use cyberun_stub::{Fault, Rule, Step};
+use serde_json::{Value, json};
+use test_support::{DEADLINE, World, kubectl, scenario, state};
+
+use crate::OPERATOR;
+use crate::hands::with_pods;
+
+const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples");
+
+/// The documents of a manifest of the examples.
+fn documents(path: &Path) -> anyhow::Result<Vec<Value>> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    text.split("\n---\n").map(|document| Ok(serde_yaml::from_str(document)?)).collect()
+}
+
+fn example(path: &str) -> anyhow::Result<Vec<Value>> {
+    documents(&Path::new(EXAMPLES).join(path))
+}
+
+fn apply(world: &World, documents: &[Value]) -> anyhow::Result<()> {
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": documents}).to_string();
+    kubectl(world.cluster, ["apply", "--namespace", &world.namespace, "--filename", "-"], &list)?;
+    Ok(())
+}
+
+/// The files and the `FileUpload` of the quickstart, with a credential that the double knows.
+async fn quickstart(world: &mut World) -> anyhow::Result<()> {
+    world.credential().await?;
+    apply(world, &example("quickstart/files.yaml")?)?;
+    apply(world, &example("quickstart/fileupload.yaml")?)
+}
+
+async fn done(world: &World, job: &str) -> anyhow::Result<String> {
+    let look = async || {
+        let job = world.read("Job", job).await?;
+        Ok((job["status"]["succeeded"] == 1, job))
+    };
+    world.wait_for(DEADLINE * 5, &format!("Job {job} to complete"), look).await?;
+    log(world, &format!("job/{job}"))
+}
+
+fn log(world: &World, what: &str) -> anyhow::Result<String> {
+    kubectl(world.cluster, ["logs", "--namespace", &world.namespace, what], "")
+}
+
+/// Waits until the pod of each Job is on a node and its container does not start.
+async fn all_wait(world: &World, count: usize) -> anyhow::Result<()> {
+    let look = async || {
+        let pods = world.list("Pod").await?;
+        let waits = |pod: &&Value| pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"].is_string();
+        Ok((pods.iter().filter(waits).count() == count, pods))
+    };
+    world.wait_for(DEADLINE * 2, &format!("{count} pods to wait for their keys"), look).await?;
+    Ok(())
+}
+
+/// The Job that runs a workflow, with the double as its API.
+fn runs_workflow(world: &World) -> anyhow::Result<Vec<Value>> {
+    world.cluster.curl()?;
+    let mut job = example("run-workflow/job.yaml")?;
+    let variables = job[0]["spec"]["template"]["spec"]["containers"][0]["env"].as_array_mut().context("no env")?;
+    let url = variables.iter_mut().find(|variable| variable["name"] == "CYBERUN_API_URL").context("no API URL")?;
+    url["value"] = world.stub.api_url().as_str().into();
+    Ok(job)
+}
+
+#[test]
+fn jobs_applied_before_the_upload_run_by_themselves_once_their_keys_are_there() -> anyhow::Result<()> {
+    with_pods("Jobs that read keys", async |world| {
+        world.cluster.busybox()?;
+        world.operator().await?;
+        for job in [example("quickstart/job.yaml")?, example("job/job.yaml")?, runs_workflow(world)?] {
+            apply(world, &job)?;
+        }
+        all_wait(world, 3).await?;
+
+        world.stub.arm(Rule::always(Step::Presign, Fault::status(503)).for_file("prompt.txt"));
+        quickstart(world).await?;
+        let first = done(world, "portrait").await?;
+        let key = world.entry("portrait-keys", "photo").await?.context("no key of the photo")?;
+        assert_eq!(first.trim(), format!("run the workflow with photo={key}"), "one key of two is enough for it");
+        let answer = done(world, "run-portrait").await?;
+        assert!(answer.contains("task_id") && answer.trim_end().ends_with("202"), "{answer}");
+        let [run] = &world.calls(Step::Run)[..] else { anyhow::bail!("not one run: {:?}", world.calls(Step::Run)) };
+        assert_eq!(run.path, "/api/v1/r/workflows/slug/portrait/run");
+        assert_eq!(run.parameters, Some(json!({"photo": key})));
+        assert_eq!(run.credential.as_deref(), Some("integration-1"));
+        assert!(world.entry("portrait-keys", "keys.json").await?.is_none());
+        assert!(world.read("Job", "portrait-all-keys").await?["status"]["succeeded"].is_null(), "it takes all keys");
+
+        world.stub.clear_faults();
+        let all: Value = serde_json::from_str(&done(world, "portrait-all-keys").await?)?;
+        let upload = world.available("portrait").await?;
+        for name in ["photo", "prompt"] {
+            assert_eq!(all[name]["fileKey"].as_str(), test_support::key_of(&upload, name));
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_run_that_is_refused_fails_its_job_and_is_not_repeated() -> anyhow::Result<()> {
+    with_pods("a Job that runs a workflow", async |world| {
+        world.operator().await?;
+        quickstart(world).await?;
+        world.available("portrait").await?;
+        world.stub.fault_always(Step::Run, Fault::status(500));
+        apply(world, &runs_workflow(world)?)?;
+        let failed =
+            |job: &Value| job["status"]["failed"] == 1 && job["status"]["conditions"].to_string().contains("Failed");
+        let look = async || world.read("Job", "run-portrait").await.map(|job| (failed(&job), job));
+        world.wait_for(DEADLINE * 3, "the Job to fail", look).await?;
+        assert_eq!(world.calls(Step::Run).len(), 1, "a second request could be a second task");
+        Ok(())
+    })
+}
+
+#[test]
+fn every_manifest_of_the_examples_is_taken_by_the_api_server_as_it_stands() {
+    scenario(OPERATOR, async |world| {
+        let mut taken = 0;
+        for entry in std::fs::read_dir(EXAMPLES)? {
+            let folder = entry?.path();
+            if folder.ends_with("github-actions") || folder.ends_with("gitlab-ci") {
+                continue;
+            }
+            for file in std::fs::read_dir(folder)? {
+                let file = file?.path();
+                for document in documents(&file)?.iter().flat_map(of_the_api_server) {
+                    create(world, "--dry-run=server", &document).with_context(|| file.display().to_string())?;
+                    taken += 1;
+                }
+            }
+        }
+        assert!(taken >= 13, "only {taken} objects were found");
+        let unknown = json!({
+            "apiVersion": "cyberun.cloud/v1alpha1", "kind": "FileUpload", "metadata": {"name": "x"},
+            "spec": {"files": [test_support::file("a", "b", "c")], "outputs": {}},
+        });
+        assert!(create(world, "--dry-run=server", &unknown).is_err(), "a field that is not there is refused");
+        Ok(())
+    });
+}
+
+/// What of a document the API server has a definition for: itself, or the manifests that an engine makes of it.
+fn of_the_api_server(document: &Value) -> Vec<Value> {
+    let version = document["apiVersion"].as_str().unwrap_or_default();
+    if !version.starts_with("argoproj.io/") && !version.starts_with("tekton.dev/") {
+        return vec![document.clone()];
+    }
+    let templates = document["spec"]["templates"].as_array().into_iter().flatten();
+    let manifests = templates.filter_map(|template| template["resource"]["manifest"].as_str());
+    manifests.map(|manifest| serde_yaml::from_str(manifest).unwrap_or_default()).collect()
+}
+
+/// `kubectl create`, as Argo's executor calls it.
+fn create(world: &World, how: &str, object: &Value) -> anyhow::Result<Value> {
+    let namespace = format!("--namespace={}", world.namespace);
+    let arguments = ["create", &namespace, how, "--validate=strict", "--filename=-", "--output=json"];
+    Ok(serde_json::from_str(&kubectl(world.cluster, arguments, &object.to_string())?)?)
+}
+
+#[test]
+fn the_account_of_the_argo_example_can_ask_for_an_upload_and_read_its_key_and_no_more() {
+    scenario(OPERATOR, async |world| {
+        world.credential().await?;
+        world.operator().await?;
+        apply(world, &example("argo-workflows/rbac.yaml")?)?;
+        world.config_map("prompts", &[("prompt.txt", "soft morning light")]).await?;
+        let workflow = &example("argo-workflows/workflow.yaml")?[0];
+        let mut manifest = of_the_api_server(workflow).pop().context("it makes no FileUpload")?;
+        // No node may run here, so that the file of the claim becomes one of a ConfigMap.
+        manifest["spec"]["files"] = json!([test_support::file("photo", "prompts", "prompt.txt")]);
+        let account = format!("--as=system:serviceaccount:{}:portrait-workflow", world.namespace);
+        let made = create(world, &account, &manifest)?;
+        let name = made["metadata"]["name"].as_str().context("no name")?;
+        let upload = world.available(name).await?;
+        assert_eq!(upload["status"]["phase"], "Ready", "the successCondition");
+        assert_eq!(state(&upload, "Available"), "True");
+
+        let namespace = format!("--namespace={}", world.namespace);
+        let of_it = format!("fileupload.cyberun.cloud/{name}");
+        let get = ["get", &of_it, &account, &namespace, "--output=jsonpath={.status.fileKey}"];
+        let key = kubectl(world.cluster, get, "")?;
+        assert_eq!(Some(key.as_str()), test_support::key_of(&upload, "photo"));
+        for (verb, what) in [("delete", of_it.as_str()), ("get", "secrets/cyberun"), ("get", "configmaps/prompts")] {
+            let refused = kubectl(world.cluster, [verb, what, &account, &namespace], "").err().context("it may")?;
+            assert!(refused.to_string().contains("forbidden"), "{verb} {what}: {refused}");
+        }
+        Ok(())
+    });
+}
+
+/// A step of an engine as a pod: its container with what the engine fills in, the double as its API, a file `prompt.txt`
+/// where it reads, and beside it who tells what it wrote.
+async fn step(
+    world: &mut World,
+    mut container: Value,
+    filled: &[(&str, &str)],
+    (input, keys): (&str, &str),
+) -> anyhow::Result<String> {
+    world.credential().await?;
+    world.config_map("files", &[("prompt.txt", "soft morning light")]).await?;
+    container["name"] = "step".into();
+    container["image"] = world.cluster.image()?.into();
+    container["args"].as_array_mut().context("no args")?.push("--allow-http".into());
+    let mounts = json!([{"name": "keys", "mountPath": keys}, {"name": "files", "mountPath": input}]);
+    container["volumeMounts"] = mounts.clone();
+    let url = world.stub.api_url().to_string();
+    let api = [("{{inputs.parameters.api-url}}", url.as_str()), ("$(params.api-url)", url.as_str())];
+    let text = filled.iter().chain(&api).fold(container.to_string(), |text, (from, to)| text.replace(from, to));
+    let tell = format!("until [ -e {keys}/keys.json ]; do busybox sleep 1; done; busybox cat {keys}/file-key");
+    let spec = json!({
+        "containers": [
+            serde_json::from_str::<Value>(&text)?,
+            {"name": "tells", "command": ["sh", "-c", tell], "volumeMounts": mounts},
+        ],
+        "volumes": [{"name": "keys", "emptyDir": {}}, {"name": "files", "configMap": {"name": "files"}}],
+    });
+    world.pod("step", spec).await?;
+    let ended = async || {
+        let pod = world.read("Pod", "step").await?;
+        Ok((["Succeeded", "Failed"].contains(&pod["status"]["phase"].as_str().unwrap_or_default()), pod))
+    };
+    world.wait_for(DEADLINE * 3, "the step to end", ended).await?;
+    kubectl(world.cluster, ["logs", "--namespace", &world.namespace, "step", "--container=tells"], "")
+}
+
+#[test]
+fn the_container_of_the_argo_template_writes_the_key_where_argo_reads_it() -> anyhow::Result<()> {
+    with_pods("a step of Argo", async |world| {
+        let template = example("argo-workflows/workflowtemplate.yaml")?[0]["spec"]["templates"][0].clone();
+        assert_eq!(template["outputs"]["parameters"][0]["valueFrom"]["path"], "/keys/file-key");
+        let filled = [("{{inputs.parameters.file-name}}", "prompt.txt"), ("{{inputs.parameters.secret}}", "cyberun")];
+        let key = step(world, template["container"].clone(), &filled, ("/files", "/keys")).await?;
+        let object = world.stub.objects().remove(key.trim()).context("the key is of nothing that is stored")?;
+        assert_eq!(object.file_name, "prompt.txt");
+        Ok(())
+    })
+}
+
+#[test]
+fn the_container_of_the_tekton_task_writes_the_key_where_tekton_reads_a_result() -> anyhow::Result<()> {
+    with_pods("a step of Tekton", async |world| {
+        let container = example("tekton/task.yaml")?[0]["spec"]["steps"][0].clone();
+        let filled = [
+            ("$(workspaces.files.path)", "/workspace/files"),
+            ("$(params.file)", "prompt.txt"),
+            ("$(params.more[*])", "mask=prompt.txt"),
+            ("$(params.secret)", "cyberun"),
+        ];
+        let key = step(world, container, &filled, ("/workspace/files", "/tekton/results")).await?;
+        assert!(world.stub.objects().contains_key(key.trim()), "the key is of nothing that is stored: {key:?}");
+        assert_eq!(world.stub.objects().len(), 2);
+        Ok(())
+    })
+}

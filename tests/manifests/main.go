@@ -1,0 +1,110 @@
+// Checks the manifests of examples/ for engines that do not run here by those engines' own code: `manifests TREE`.
+//
+// Each document is decoded strictly into the engine's types and judged by the engine's own validation; a field that
+// those types do not know is a failure. What ties a manifest to this project, paths into the status of a FileUpload,
+// is held against the definition in crds/. It needs no cluster and no network.
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"sigs.k8s.io/yaml"
+)
+
+// A document of a manifest, and where it stands.
+type document struct {
+	file string
+	text []byte
+	kind string
+}
+
+// Where and what is wrong.
+type problems []string
+
+func (found *problems) add(file, format string, values ...any) {
+	*found = append(*found, file+": "+fmt.Sprintf(format, values...))
+}
+
+func main() {
+	if len(os.Args) != 2 {
+		fmt.Fprintln(os.Stderr, "usage: manifests TREE")
+		os.Exit(2)
+	}
+	found, checked, err := check(os.Args[1])
+	for _, problem := range found {
+		fmt.Println(problem)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "error:", err)
+	}
+	if err != nil || len(found) > 0 {
+		os.Exit(1)
+	}
+	fmt.Println(checked)
+}
+
+// Judges everything there is; without any of a sort nothing would be judged, so that is a failure.
+func check(tree string) (problems, string, error) {
+	var found problems
+	examples := filepath.Join(tree, "examples")
+	definition, err := readDefinition(filepath.Join(tree, "crds/fileuploads.cyberun.cloud.yaml"))
+	if err != nil {
+		return nil, "", err
+	}
+	argo, err := documents(filepath.Join(examples, "argo-workflows"))
+	if err != nil {
+		return nil, "", err
+	}
+	tekton, err := documents(filepath.Join(examples, "tekton"))
+	if err != nil {
+		return nil, "", err
+	}
+	resources := checkArgo(argo, definition, &found)
+	tasks := checkTekton(tekton, &found)
+	workflows, err := checkActions(filepath.Join(examples, "github-actions"), &found)
+	if err != nil {
+		return nil, "", err
+	}
+	verdicts, err := checkHealth(tree, &found)
+	if err != nil {
+		return nil, "", err
+	}
+	counts := []int{len(argo), resources, len(tekton), tasks, workflows, verdicts}
+	text := fmt.Sprintf("%d documents of Argo with %d FileUploads, %d of Tekton with %d uses of the Task, %d of GitHub Actions, %d verdicts on health",
+		counts[0], counts[1], counts[2], counts[3], counts[4], counts[5])
+	for _, count := range counts {
+		if count == 0 {
+			return found, "", fmt.Errorf("something is missing from %s: %s", examples, text)
+		}
+	}
+	return found, text, nil
+}
+
+// The documents of every manifest in a folder; those of no engine are left to the API server's own tests.
+func documents(folder string) ([]document, error) {
+	files, err := filepath.Glob(filepath.Join(folder, "*.yaml"))
+	if err != nil {
+		return nil, err
+	}
+	var all []document
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		for _, part := range strings.Split("\n"+string(text), "\n---\n") {
+			var head struct{ APIVersion, Kind string }
+			if err := yaml.Unmarshal([]byte(part), &head); err != nil {
+				return nil, fmt.Errorf("%s: %w", file, err)
+			}
+			group, _, _ := strings.Cut(head.APIVersion, "/")
+			if group == "argoproj.io" || group == "tekton.dev" {
+				all = append(all, document{file, []byte(part), head.APIVersion + " " + head.Kind})
+			}
+		}
+	}
+	return all, nil
+}
