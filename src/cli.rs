@@ -3,10 +3,12 @@
 //! What was typed is parsed here into what is meant; a command then runs on a runtime that suits it. Exit
 //! codes: 0 done, 1 failed, 2 usage. A failure is printed once, with its causes.
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::info;
@@ -14,10 +16,14 @@ use tracing::info;
 use crate::cyberun::Credential;
 use crate::redact::Secret;
 
+mod cluster;
 mod controller;
 mod crd;
+mod docs;
 mod duration;
+mod explain;
 mod operating;
+mod refresh;
 mod render;
 mod upload;
 mod worker;
@@ -36,7 +42,10 @@ enum Command {
     Controller(controller::Controller),
     Worker(worker::Worker),
     Render(render::Render),
+    Explain(explain::Explain),
+    Refresh(refresh::Refresh),
     Crd(crd::Crd),
+    Docs(docs::Docs),
 }
 
 /// What is wrong with how a command was called: exit code 2.
@@ -45,6 +54,22 @@ enum Command {
 struct Usage(String);
 
 impl Arguments {
+    /// Reads them from what the process was started with. Wrong ones, and help, end it.
+    ///
+    /// kubectl finds a program called `kubectl-fileupload` as its own command: then help calls it as people do.
+    pub fn typed(words: impl Iterator<Item = OsString>) -> Self {
+        let words: Vec<OsString> = words.collect();
+        let program = words.first().and_then(|word| Path::new(word).file_stem()).and_then(|name| name.to_str());
+        let mut command = Self::command();
+        if let Some(of_kubectl) = program.and_then(|name| name.strip_prefix("kubectl-")) {
+            command = command.bin_name(format!("kubectl {}", of_kubectl.replace('-', " ")));
+        }
+        let parsed = command.clone().try_get_matches_from(words);
+        parsed
+            .and_then(|matches| Self::from_arg_matches(&matches))
+            .unwrap_or_else(|error| error.format(&mut command).exit())
+    }
+
     /// Runs the command and says how it ended.
     pub fn run(self) -> ExitCode {
         let result = match self.command {
@@ -52,7 +77,10 @@ impl Arguments {
             Command::Controller(command) => command.run(),
             Command::Worker(command) => command.run(),
             Command::Render(command) => command.run(),
+            Command::Explain(command) => command.run(),
+            Command::Refresh(command) => command.run(),
             Command::Crd(command) => command.run(),
+            Command::Docs(command) => command.run(),
         };
         match result {
             Ok(code) => code,

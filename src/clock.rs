@@ -8,3 +8,9 @@ pub fn now() -> Timestamp {
     let now = Timestamp::now();
     Timestamp::from_second(now.as_second()).unwrap_or(now)
 }
+
+/// The present moment as no other is written: RFC 3339 with all digits that the clock has.
+#[expect(clippy::disallowed_methods, reason = "this is the clock")]
+pub fn unique() -> String {
+    format!("{:.9}", Timestamp::now())
+}

@@ -2,9 +2,8 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use fileupload_operator::cli::Arguments;
 
 fn main() -> ExitCode {
-    Arguments::parse().run()
+    Arguments::typed(std::env::args_os()).run()
 }

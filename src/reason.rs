@@ -1,12 +1,11 @@
 //! Why a file or a resource is in the state it is in: the one closed vocabulary.
 //!
-//! The same word serves errors, conditions, events and metrics. Its [`Class`] alone decides when the
-//! controller looks again, and its [`Scope`] whether the other files of the same resource share the fate.
-//! This module knows nothing of Kubernetes or HTTP, so that every other module may use it.
+//! The same word serves errors, conditions, events, metrics, `fileupload explain` and `docs/reasons.md`. Its [`Class`]
+//! alone decides when the controller looks again, and its [`Scope`] whether the other files of the same resource share
+//! the fate. This module knows nothing of Kubernetes or HTTP, so that every other module may use it. The words
+//! themselves are the table in `words`.
 
 use std::fmt;
-
-use serde::{Deserialize, Serialize};
 
 /// What follows from a reason: nothing, work, waiting, a person, or a retry.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -32,11 +31,16 @@ pub enum Scope {
     Resource,
 }
 
+/// Makes [`Reason`] of the table: a line with what the word means, then its class and scope, how it usually comes
+/// about, and what a person does.
 macro_rules! reasons {
-    ($($(#[$doc:meta])* $name:ident: $class:ident, $scope:ident;)+) => {
+    ($(
+        #[doc = $meaning:literal]
+        $name:ident: $class:ident, $scope:ident, cause: $cause:literal, fix: $fix:literal;
+    )+) => {
         /// Why a file or a resource is in its state.
         #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
-        pub enum Reason { $($(#[$doc])* $name,)+ }
+        pub enum Reason { $(#[doc = $meaning] $name,)+ }
 
         impl Reason {
             /// Every reason there is.
@@ -56,94 +60,73 @@ macro_rules! reasons {
             pub const fn scope(self) -> Scope {
                 match self { $(Self::$name => Scope::$scope,)+ }
             }
+
+            /// What the word means, in a sentence.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$name => $meaning.trim_ascii(),)+ }
+            }
+
+            /// How it usually comes about, in a sentence.
+            pub const fn cause(self) -> &'static str {
+                match self { $(Self::$name => $cause,)+ }
+            }
+
+            /// What a person does about it, in a sentence.
+            pub const fn fix(self) -> &'static str {
+                match self { $(Self::$name => $fix,)+ }
+            }
         }
     };
 }
 
-reasons! {
-    /// The file is stored and has a key.
-    Uploaded: Done, File;
-    /// The key's life is over, and `spec.refreshPolicy` renews none.
-    Expired: Done, File;
-    /// A file could not be uploaded anew while its old key still lives; only ever said in an event.
-    RefreshFailed: Done, File;
-    /// The file is being sent, or is about to be.
-    Uploading: Working, File;
-    /// The worker's report has no room for more; another worker is launched for the rest at once.
-    ReportFull: Working, File;
+mod words;
 
-    /// The credentials Secret does not exist.
-    SecretNotFound: Waiting, Resource;
-    /// The ConfigMap a file comes from does not exist.
-    ConfigMapNotFound: Waiting, File;
-    /// The ConfigMap exists but not the key in it.
-    ConfigMapKeyNotFound: Waiting, File;
-    /// The claim does not exist, or is being deleted.
-    ClaimNotFound: Waiting, File;
-    /// The claim has no volume.
-    ClaimNotBound: Waiting, File;
-    /// Another Pod holds the claim, and only one may.
-    ClaimInUse: Waiting, File;
-    /// As many workers run as may at the same time.
-    Queued: Waiting, File;
-    /// The worker's Pod does not run yet.
-    WorkerPending: Waiting, File;
-    /// `spec.suspend` is true.
-    Suspended: Waiting, Resource;
+pub use self::words::Reason;
 
-    /// The spec cannot be carried out as it is written.
-    InvalidSpec: Stalled, Resource;
-    /// The credential cannot be one of Cyberun's; no call was made with it.
-    CredentialsInvalid: Stalled, Resource;
-    /// Cyberun refused the credential (401, 403).
-    CredentialsRejected: Stalled, Resource;
-    /// The deployment's license lacks a feature that uploading needs (403).
-    FeatureNotLicensed: Stalled, Resource;
-    /// Cyberun refused the request as it is (400, 404, 422).
-    RequestRejected: Stalled, File;
-    /// The file is larger than the deployment accepts (413), or than one S3 PUT can be.
-    TooLarge: Stalled, File;
-    /// The file exists but may not be read.
-    PermissionDenied: Stalled, File;
-    /// The path names something that is not a regular file.
-    NotAFile: Stalled, File;
-    /// The file was not there for a day.
-    FileNeverAppeared: Stalled, File;
-    /// The worker wrote a report that this version of the operator does not know.
-    ReportUnsupported: Stalled, File;
-    /// The path, or a symbolic link on it, leads out of the volume.
-    PathEscapes: Stalled, File;
-    /// `spec.updatePolicy: OnChange` asks for what this operator is not set up to do.
-    UpdateUnsupported: Stalled, Resource;
-    /// The output ConfigMap exists and is not ours to write.
-    OutputConflict: Stalled, Resource;
+impl Class {
+    /// Every class there is.
+    pub const ALL: [Self; 5] = [Self::Done, Self::Working, Self::Waiting, Self::Backoff, Self::Stalled];
 
-    /// The Cyberun API cannot be reached or answered 5xx.
-    ApiUnavailable: Backoff, Resource;
-    /// The Cyberun API asked to slow down (429).
-    RateLimited: Backoff, Resource;
-    /// The Cyberun API answered something that is not a presign answer.
-    InvalidResponse: Backoff, Resource;
-    /// The storage cannot be reached, broke off, is busy, or answered 5xx.
-    StorageUnavailable: Backoff, File;
-    /// The storage refused the upload, also with a second presigned URL.
-    StorageRefused: Backoff, File;
-    /// The cluster does not admit what the operator has to write.
-    AdmissionDenied: Backoff, File;
-    /// The file does not exist.
-    FileNotFound: Backoff, File;
-    /// The file changed while it was read.
-    SourceChanged: Backoff, File;
-    /// A quota of the namespace leaves no room for the worker.
-    QuotaExceeded: Backoff, File;
-    /// The worker's image cannot be pulled.
-    ImagePullFailed: Backoff, File;
-    /// The worker was killed, evicted, lost with its node, or failed.
-    WorkerFailed: Backoff, File;
-    /// The worker did not end in the time that a Job has.
-    WorkerTimedOut: Backoff, File;
-    /// The worker ended without a report that can be read.
-    ReportMissing: Backoff, File;
+    /// What it means, in a sentence.
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Done => "Nothing is left to do.",
+            Self::Working => "It is being worked on.",
+            Self::Waiting => "Something that the reason names is missing or in the way.",
+            Self::Backoff => "An attempt failed in a way that may pass by itself.",
+            Self::Stalled => "A person must act: another attempt would fail in the same way.",
+        }
+    }
+
+    /// When the operator looks again, in a sentence.
+    pub const fn again(self) -> &'static str {
+        match self {
+            Self::Done => "It is looked at again when its spec, its output or its key's life asks for it.",
+            Self::Working => "The next step follows at once.",
+            Self::Waiting => {
+                "It goes on as soon as what is missing is there; a Secret is found within 15 seconds, or within \
+                 5 minutes once it was missing for an hour."
+            }
+            Self::Backoff => {
+                "It is tried again by itself at `status.nextAttemptAt`: a second later at first, then at intervals \
+                 that grow to 5 minutes, or later where the other side asks for that."
+            }
+            Self::Stalled => {
+                "It is tried again when the spec, the Secret or the content of a ConfigMap changes, or when a fresh \
+                 upload is asked for (`fileupload refresh`); the files of volumes are not watched."
+            }
+        }
+    }
+}
+
+impl Scope {
+    /// How far it reaches, in a sentence.
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::File => "It is about one file; the others go on.",
+            Self::Resource => "It is about every file of the resource.",
+        }
+    }
 }
 
 impl Reason {
@@ -156,6 +139,12 @@ impl Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.as_str())
+    }
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, formatter)
     }
 }
 
@@ -177,6 +166,25 @@ mod tests {
             if matches!(reason.class(), Class::Done | Class::Working) {
                 assert_eq!(reason.scope(), Scope::File, "{reason}");
             }
+        }
+    }
+
+    #[test]
+    fn meaning_cause_and_fix_are_each_one_sentence() {
+        let said = |reason: &Reason| [reason.meaning(), reason.cause(), reason.fix()];
+        let classes = Class::ALL.iter().flat_map(|class| [class.meaning(), class.again()]);
+        for text in Reason::ALL.iter().flat_map(said).chain(classes) {
+            assert!(text.starts_with(|c: char| c.is_uppercase() || c == '`'), "{text}");
+            assert!(text.ends_with('.') && !text.trim_end_matches('.').contains(". "), "{text}");
+            assert!(text.len() > 20 && !text.contains("  ") && !text.contains('\n'), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_heals_by_itself_says_so() {
+        let heals = |reason: &Reason| reason.fix().contains("by itself");
+        for reason in Reason::ALL.iter().filter(|reason| reason.class() == Class::Backoff) {
+            assert!(heals(reason), "{reason}: {}", reason.fix());
         }
     }
 }

@@ -18,6 +18,8 @@ pub use self::schema::crd;
 
 /// Who we are in `managedFields`, events and logs.
 pub const FIELD_MANAGER: &str = "fileupload-operator";
+/// Who a person's commands are in `managedFields`.
+pub const FIELD_MANAGER_COMMAND: &str = "fileupload";
 /// Marks the output ConfigMaps that the operator may write, with the value [`FIELD_MANAGER`].
 pub const LABEL_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// Names the `FileUpload` that an object was made for.

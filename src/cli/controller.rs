@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tracing::info;
 
 use super::operating::Operating;
-use super::{Api, Usage, install_tls_provider, stop_on_signal};
+use super::{Api, Usage, cluster, install_tls_provider, stop_on_signal};
 use crate::controller::{Operator, Settings};
 use crate::delivery::Courier;
 use crate::telemetry::{self, LogFormat, Metrics, Readiness};
@@ -42,15 +42,6 @@ pub(super) struct Controller {
     api: Api,
 }
 
-/// A client of the cluster. In a cluster a proxy of the environment is for the way out, not for its own API server.
-async fn client() -> anyhow::Result<kube::Client> {
-    let mut config = kube::Config::infer().await?;
-    if kube::Config::incluster().is_ok_and(|inside| inside.cluster_url == config.cluster_url) {
-        config.proxy_url = None;
-    }
-    Ok(kube::Client::try_from(config)?)
-}
-
 #[derive(Clone, Copy, ValueEnum)]
 enum Format {
     Json,
@@ -74,7 +65,8 @@ impl Controller {
     }
 
     async fn operate(self, courier: Arc<Courier>, settings: Arc<Settings>) -> anyhow::Result<()> {
-        let client = client().await.context("cannot reach a cluster: no usable kubeconfig or service account")?;
+        let client =
+            cluster::client().await.context("cannot reach a cluster: no usable kubeconfig or service account")?;
         let listener = TcpListener::bind(self.listen)
             .await
             .with_context(|| format!("cannot listen on {} (--listen)", self.listen))?;

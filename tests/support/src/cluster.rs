@@ -28,7 +28,8 @@ pub struct Cluster {
     pub(crate) script: Option<PathBuf>,
     /// What only our own nodes have; none where there is no node or the cluster is somebody else's.
     pub(crate) pods: Option<Pods>,
-    kubectl: PathBuf,
+    /// kubectl, under whatever name.
+    pub kubectl: PathBuf,
     helm: PathBuf,
 }
 
@@ -108,8 +109,8 @@ impl Cluster {
         Ok(kube::Client::try_from(config)?)
     }
 
-    /// A kubeconfig of the operator's own: this cluster, that token.
-    pub(crate) fn kubeconfig_for(&self, token: &str) -> anyhow::Result<String> {
+    /// A kubeconfig of one account: this cluster, that token.
+    pub fn kubeconfig_for(&self, token: &str) -> anyhow::Result<String> {
         let admin = std::fs::read_to_string(&self.kubeconfig)?;
         let mut command = self.kubectl(["config", "view", "--raw", "--minify", "--flatten", "--output", "json"]);
         let view: serde_json::Value = serde_json::from_str(&output(&mut command, &admin)?)?;

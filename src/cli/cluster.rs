@@ -1,0 +1,123 @@
+//! Where the cluster is: the kubeconfig, as kubectl takes it, or in a Pod its own service account.
+//!
+//! Every command that talks to Kubernetes comes through here, so that all find the same cluster and complain of it in
+//! the same words. A complaint is one sentence with its fix.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use clap::Args;
+use kube::config::KubeConfigOptions;
+use kube::core::Status;
+use kube::{Client, Config, Error};
+
+use crate::resource::FileUpload;
+
+/// How long the cluster may take to be connected to.
+const CONNECT: Duration = Duration::from_secs(10);
+/// How long a question to it may take in all.
+const ANSWER: Duration = Duration::from_secs(30);
+
+/// Which cluster, and where in it.
+#[derive(Args)]
+pub(super) struct Place {
+    /// The namespace; without it that of the kubeconfig's context
+    #[arg(short, long, value_name = "NAMESPACE")]
+    namespace: Option<String>,
+    /// The context of the kubeconfig; without it the current one
+    #[arg(long, value_name = "NAME")]
+    context: Option<String>,
+}
+
+/// A cluster that was found, and the namespace that is meant.
+pub(super) struct Cluster {
+    pub(super) client: Client,
+    pub(super) namespace: String,
+}
+
+/// A client of the cluster for a program that runs for long.
+pub(super) async fn client() -> anyhow::Result<Client> {
+    Ok(Client::try_from(direct(Config::infer().await?))?)
+}
+
+/// In a cluster a proxy of the environment is for the way out, not for its own API server.
+fn direct(mut config: Config) -> Config {
+    if Config::incluster().is_ok_and(|inside| inside.cluster_url == config.cluster_url) {
+        config.proxy_url = None;
+    }
+    config
+}
+
+impl Place {
+    /// Finds the cluster; nothing is asked of it yet.
+    pub(super) fn find(&self) -> impl Future<Output = anyhow::Result<Cluster>> {
+        let (context, namespace) = (self.context.clone(), self.namespace.clone());
+        async move {
+            let mut config = direct(match context {
+                None => Config::infer().await.map_err(|error| no_kubeconfig(error.source().unwrap_or(&error)))?,
+                Some(context) => {
+                    let options = KubeConfigOptions { context: Some(context), ..KubeConfigOptions::default() };
+                    Config::from_kubeconfig(&options).await.map_err(|error| no_kubeconfig(&error))?
+                }
+            });
+            config.connect_timeout = Some(CONNECT);
+            let namespace = namespace.unwrap_or_else(|| config.default_namespace.clone());
+            let client = Client::try_from(config).map_err(|error| no_kubeconfig(&error))?;
+            Ok(Cluster { client, namespace })
+        }
+    }
+}
+
+fn no_kubeconfig(error: &dyn std::error::Error) -> anyhow::Error {
+    anyhow!(
+        "no cluster can be told from the kubeconfig: {error}: set KUBECONFIG to a file that names one, or --context to one of its contexts"
+    )
+}
+
+impl Cluster {
+    /// The answer to a question about the `FileUpload` called `name`, or why there is none, in one sentence.
+    pub(super) async fn ask<T>(&self, name: &str, answer: impl Future<Output = kube::Result<T>>) -> anyhow::Result<T> {
+        match tokio::time::timeout(ANSWER, answer).await {
+            Ok(answer) => answer.map_err(|error| self.complain(name, error)),
+            Err(_) => Err(anyhow!("the cluster does not answer: check the kubeconfig's server and the way to it")),
+        }
+    }
+
+    /// What an error of the API server means for a question about the `FileUpload` called `name`.
+    pub(super) fn complain(&self, name: &str, error: Error) -> anyhow::Error {
+        let namespace = &self.namespace;
+        match error {
+            Error::Api(said) if is_unknown_kind(&said) => anyhow!(
+                "this cluster has no FileUploads: install the chart, or at least the CustomResourceDefinition (fileupload crd)"
+            ),
+            Error::Api(said) if said.is_not_found() => anyhow!(
+                "namespace {namespace} has no FileUpload {name}: see kubectl get fileuploads --all-namespaces, and name its namespace with -n"
+            ),
+            Error::Api(said) if said.is_forbidden() => anyhow!(
+                "you have no right to this: {}: ask for the rights that the chart gives to who may view or edit a namespace",
+                said.message
+            ),
+            Error::Api(said) if said.code == 401 => {
+                anyhow!(
+                    "the cluster does not accept the kubeconfig's credentials: log in anew, or choose another --context"
+                )
+            }
+            Error::Api(said) => anyhow!("the cluster refuses it: {}", said.message),
+            error => anyhow!(
+                "the cluster does not answer: {:#}: check the kubeconfig's server and the way to it",
+                anyhow::Error::from(error)
+            ),
+        }
+    }
+
+    /// The `FileUpload`s of the namespace.
+    pub(super) fn uploads(&self) -> kube::Api<FileUpload> {
+        kube::Api::namespaced(self.client.clone(), &self.namespace)
+    }
+}
+
+/// The API server knows no such path: it says so in plain text, without the details of an object.
+fn is_unknown_kind(said: &Status) -> bool {
+    said.code == 404 && said.details.is_none()
+}

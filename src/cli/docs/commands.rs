@@ -1,0 +1,35 @@
+//! `docs/cli.md`: the long help of every command, word for word as `--help` prints it.
+
+use std::fmt::Write;
+
+use clap::CommandFactory;
+
+use super::super::Arguments;
+
+const HEAD: &str = "# The command line
+
+One program, `fileupload`. Exit codes: 0 done, 1 failed, 2 usage. Data goes to stdout, everything else to stderr. Linked
+as `kubectl-fileupload` on the PATH it is a plugin: `kubectl fileupload explain …`.
+";
+
+/// Help is as wide as this, whatever terminal it is printed on.
+const WIDTH: usize = 100;
+
+pub(super) fn page() -> String {
+    let mut program = Arguments::command().term_width(WIDTH).disable_help_subcommand(true);
+    program.build();
+    let mut page = HEAD.to_owned();
+    section(&mut page, &program);
+    let visible = program.get_subcommands().filter(|command| !command.is_hide_set());
+    visible.for_each(|command| section(&mut page, command));
+    page
+}
+
+fn section(page: &mut String, command: &clap::Command) {
+    // What an environment holds is nobody's business.
+    let mut command = command.clone().mut_args(|argument| argument.hide_env_values(true));
+    let name = command.get_bin_name().unwrap_or(command.get_name()).to_owned();
+    let help = command.render_long_help().to_string();
+    let lines: Vec<&str> = help.trim_end().lines().map(str::trim_end).collect();
+    let _ = write!(page, "\n## {name}\n\n```text\n{}\n```\n", lines.join("\n"));
+}

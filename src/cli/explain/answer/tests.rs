@@ -1,0 +1,201 @@
+//! Each way to stand has its lines.
+//!
+//! The resources are written here as the API server would return them.
+
+use serde_json::{Value, json};
+
+use super::*;
+
+fn now() -> Timestamp {
+    "2026-11-23T10:00:00Z".parse().unwrap()
+}
+
+/// A resource of two files whose conditions and entries say this.
+fn upload(status: &Value) -> FileUpload {
+    let file = |name: &str| json!({"name": name, "source": {"configMapKeyRef": {"name": "m", "key": name}}});
+    serde_json::from_value(json!({
+        "apiVersion": "cyberun.cloud/v1alpha1", "kind": "FileUpload",
+        "metadata": {"name": "portrait", "namespace": "team-a", "generation": 2},
+        "spec": {"files": [file("photo"), file("prompt")]}, "status": status,
+    }))
+    .unwrap()
+}
+
+fn said(kind: &str, status: &str, reason: &str, message: &str) -> Value {
+    json!({"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": "2026-11-23T09:00:00Z"})
+}
+
+fn status(phase: &str, uploaded: i64, conditions: &[Value], files: &[Value]) -> Value {
+    let entry = |(name, more): (&str, &Value)| {
+        let mut entry = json!({"name": name, "state": "Pending", "revision": "r"});
+        entry.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        entry
+    };
+    let files: Vec<_> = ["photo", "prompt"].into_iter().zip(files).map(entry).collect();
+    json!({"observedGeneration": 2, "phase": phase, "filesUploaded": uploaded, "filesTotal": 2, "conditions": conditions, "files": files})
+}
+
+fn text(upload: &FileUpload) -> String {
+    Answer { upload, status: upload.status.as_ref(), unread: &[], now: now() }.text()
+}
+
+fn lines(upload: &FileUpload, expected: &[&str]) {
+    let text = text(upload);
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines.len(), expected.len(), "{text}");
+    for (line, expected) in lines.iter().zip(expected) {
+        assert!(line.starts_with(expected), "{expected:?} is not how this begins: {line:?}");
+    }
+}
+
+#[test]
+fn one_thing_that_is_missing_is_a_headline_a_cause_and_a_fix() {
+    let message = "file photo: ConfigMap m does not exist in this namespace: create it";
+    let conditions = ["Ready", "Available"].map(|kind| said(kind, "False", "ConfigMapNotFound", message));
+    let entry =
+        json!({"reason": "ConfigMapNotFound", "message": "ConfigMap m does not exist in this namespace: create it"});
+    let upload = upload(&status("Pending", 0, &conditions, &[entry.clone(), entry]));
+    lines(
+        &upload,
+        &[
+            "team-a/portrait: Pending, 0/2 files uploaded, not Available (ConfigMapNotFound)",
+            "Cause: File photo: ConfigMap m does not exist in this namespace: create it.",
+            "Fix: Create the ConfigMap in this namespace",
+            "Next: It goes on as soon as what is missing is there",
+        ],
+    );
+}
+
+#[test]
+fn files_that_fail_otherwise_get_a_line_each() {
+    let conditions = ["Ready", "Available"].map(|kind| said(kind, "False", "ConfigMapNotFound", "file photo: gone"));
+    let first = json!({"reason": "ConfigMapNotFound", "message": "gone"});
+    let upload = upload(&status(
+        "Pending",
+        0,
+        &conditions,
+        &[first, json!({"reason": "TooLarge", "message": "5 MB\u{1b}[31m"})],
+    ));
+    let text = text(&upload);
+    assert!(text.ends_with("\nAlso: TooLarge: File prompt: 5 MB [31m.\n"), "{text}");
+    assert!(!text.contains('\u{1b}'));
+}
+
+#[test]
+fn a_backoff_says_when_it_is_tried_next() {
+    let conditions =
+        ["Ready", "Available"].map(|kind| said(kind, "False", "ApiUnavailable", "the Cyberun API is down"));
+    let entry = json!({"reason": "ApiUnavailable", "message": "the Cyberun API is down"});
+    let mut status = status("Pending", 0, &conditions, &[entry.clone(), entry]);
+    for (at, expected) in [
+        ("2026-11-23T10:00:42Z", "Next: It is tried again at 2026-11-23T10:00:42Z (in 42 s)."),
+        ("2026-11-23T10:03:00Z", "Next: It is tried again at 2026-11-23T10:03:00Z (in 3 min)."),
+        ("2026-11-23T09:59:00Z", "Next: It was to be tried again at 2026-11-23T09:59:00Z: if this does not change"),
+    ] {
+        status["nextAttemptAt"] = at.into();
+        lines(
+            &upload(&status),
+            &["team-a/portrait: Pending", "Cause: The Cyberun API is down.", "Fix: Wait", expected],
+        );
+    }
+}
+
+#[test]
+fn a_refresh_that_fails_is_told_although_every_key_lives() {
+    let conditions = ["Ready", "Available"].map(|kind| said(kind, "True", "Uploaded", "every file has a live key"));
+    let key = json!({"state": "Uploaded", "fileKey": "k", "expiresAt": "2026-11-24T09:00:00Z"});
+    let failing = json!({"state": "Uploaded", "fileKey": "l", "expiresAt": "2026-11-23T12:30:00Z",
+        "reason": "FileNotFound", "message": "prompt is not there"});
+    let mut upload = upload(&status("Ready", 2, &conditions, &[key, failing]));
+    let expected = [
+        "team-a/portrait: Ready, 2/2 files uploaded, Available",
+        "Cause: File prompt keeps its key, but could not be uploaded anew: prompt is not there.",
+        "Fix: Compare the path",
+        "Next: It is tried again by itself",
+    ];
+    let ends = "Keys: That of file prompt is the first to expire, at 2026-11-23T12:30:00Z (in 2 h); ";
+    let never = format!(
+        "{ends}no other follows without spec.refreshPolicy: BeforeExpiry or fileupload refresh --namespace team-a portrait."
+    );
+    lines(&upload, &[&expected[..], &[&never]].concat());
+    upload.spec.refresh_policy = Some(crate::resource::RefreshPolicy::BeforeExpiry);
+    lines(&upload, &[&expected[..], &[&format!("{ends}it is renewed before that.")]].concat());
+}
+
+#[test]
+fn all_is_well_when_every_key_lives() {
+    let conditions = ["Ready", "Available"].map(|kind| said(kind, "True", "Uploaded", "every file has a live key"));
+    let key = json!({"state": "Uploaded", "fileKey": "k"});
+    let expected =
+        ["team-a/portrait: Ready, 2/2 files uploaded, Available", "Cause: The upload went well.", "Fix: Do nothing"];
+    lines(&upload(&status("Ready", 2, &conditions, &[key.clone(), key])), &expected);
+}
+
+#[test]
+fn keys_that_expired_name_the_command_that_gets_new_ones() {
+    let message = "the keys have expired";
+    let conditions = [said("Ready", "True", "Expired", message), said("Available", "False", "Expired", message)];
+    let gone = json!({"state": "Expired"});
+    let upload = upload(&status("Expired", 0, &conditions, &[gone.clone(), gone]));
+    let expected = [
+        "team-a/portrait: Expired, 0/2 files uploaded, not Available (Expired)",
+        "Cause: The keys have expired.",
+        "Fix: Ask for a fresh upload with `fileupload refresh --namespace team-a portrait`",
+    ];
+    lines(&upload, &expected);
+}
+
+#[test]
+fn what_is_suspended_says_so_even_while_every_key_lives() {
+    let conditions = [said("Ready", "True", "Suspended", "suspended"), said("Available", "True", "Uploaded", "")];
+    let key = json!({"state": "Uploaded", "fileKey": "k"});
+    let upload = upload(&status("Suspended", 2, &conditions, &[key.clone(), key]));
+    lines(
+        &upload,
+        &[
+            "team-a/portrait: Suspended, 2/2 files uploaded, Available",
+            "Cause: Suspended.",
+            "Fix: Set spec.suspend",
+            "Next: ",
+        ],
+    );
+}
+
+#[test]
+fn what_no_operator_has_looked_at_says_what_to_check() {
+    let mut upload = upload(&json!({"observedGeneration": 1, "phase": "Ready", "filesUploaded": 2, "filesTotal": 2}));
+    let expected =
+        ["Cause: No operator runs, it serves other namespaces", "Fix: See that a Pod of the operator is ready"];
+    let stale =
+        "team-a/portrait: Ready, 2/2 files uploaded, not Available, but its present spec no operator has looked at yet";
+    lines(&upload, &[&[stale], &expected[..]].concat());
+    upload.status = None;
+    lines(&upload, &[&["team-a/portrait: no operator has looked at it yet"], &expected[..]].concat());
+}
+
+#[test]
+fn a_reason_of_a_newer_operator_keeps_its_message() {
+    let conditions = ["Ready", "Available"].map(|kind| said(kind, "False", "Eclipsed", "the moon is in the way"));
+    let upload = upload(&status("Pending", 0, &conditions, &[]));
+    lines(
+        &upload,
+        &["team-a/portrait: Pending", "Cause: The moon is in the way.", "Fix: Use a fileupload as new as the operator"],
+    );
+}
+
+#[test]
+fn a_request_that_nobody_took_up_and_what_could_not_be_read_come_last() {
+    let conditions = ["Ready", "Available"].map(|kind| said(kind, "True", "Uploaded", "every file has a live key"));
+    let key = json!({"state": "Uploaded", "fileKey": "k"});
+    let mut upload = upload(&status("Ready", 2, &conditions, &[key.clone(), key]));
+    upload.metadata.annotations = Some([(ANNOTATION_REQUESTED_AT.to_owned(), "now".to_owned())].into());
+    let unread = [Unread { kind: "Pods", why: "you have no right to list them".to_owned() }];
+    let text = Answer { upload: &upload, status: upload.status.as_ref(), unread: &unread, now: now() }.text();
+    let last: Vec<_> = text.lines().skip(3).collect();
+    assert!(last[0].starts_with("Also: A fresh upload was asked for"), "{text}");
+    assert!(
+        last[1].starts_with("Not read: Pods of namespace team-a")
+            && last[1].ends_with("You have no right to list them."),
+        "{text}"
+    );
+}

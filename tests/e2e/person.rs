@@ -1,0 +1,121 @@
+//! A person with a kubeconfig who runs the program, or kubectl with it as a plugin; their rights are their account's.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use serde_json::json;
+use test_support::{World, kubectl};
+use tokio::process::{Child, Command};
+
+use crate::OPERATOR;
+
+/// Longer than any answer takes.
+const DEADLINE: Duration = Duration::from_mins(1);
+
+/// Who runs it.
+pub(crate) struct Person {
+    kubeconfig: PathBuf,
+}
+
+/// What was printed, and the exit code.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Person {
+    /// The cluster's admin.
+    pub(crate) fn admin(world: &World) -> Self {
+        Self { kubeconfig: world.cluster.kubeconfig.clone() }
+    }
+
+    /// One with these rules in the namespace.
+    pub(crate) async fn with_rules(world: &mut World, name: &str, rules: serde_json::Value) -> anyhow::Result<Self> {
+        let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": name}, "rules": rules});
+        apply(world, &role)?;
+        Self::bound(world, name, "Role", name).await
+    }
+
+    /// One with a cluster role in the namespace.
+    pub(crate) async fn with_cluster_role(world: &mut World, name: &str, role: &str) -> anyhow::Result<Self> {
+        Self::bound(world, name, "ClusterRole", role).await
+    }
+
+    async fn bound(world: &mut World, name: &str, kind: &str, role: &str) -> anyhow::Result<Self> {
+        world.create("ServiceAccount", name, json!({})).await?;
+        let binding = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": name},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": role},
+            "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": world.namespace}],
+        });
+        apply(world, &binding)?;
+        let namespace = world.namespace.clone();
+        let token = world.service_account_token(&namespace, name).await?;
+        let kubeconfig = world.folder.path().join(format!("{name}.kubeconfig"));
+        std::fs::write(&kubeconfig, world.cluster.kubeconfig_for(&token)?)?;
+        Ok(Self { kubeconfig })
+    }
+
+    /// Runs the program to its end.
+    pub(crate) async fn runs(&self, arguments: &[&str]) -> anyhow::Result<Said> {
+        ended(self.starts(arguments)?).await
+    }
+
+    /// Starts the program.
+    pub(crate) fn starts(&self, arguments: &[&str]) -> anyhow::Result<Child> {
+        self.spawn(Path::new(OPERATOR), "", arguments)
+    }
+
+    /// Runs kubectl with the program as its plugin.
+    pub(crate) async fn runs_kubectl(&self, world: &World, arguments: &[&str]) -> anyhow::Result<Said> {
+        let folder = world.folder.path().join("plugins");
+        std::fs::create_dir_all(&folder)?;
+        std::os::unix::fs::symlink(OPERATOR, folder.join("kubectl-fileupload"))?;
+        let path = folder.to_str().context("a folder with a readable name")?;
+        ended(self.spawn(&world.cluster.kubectl, path, arguments)?).await
+    }
+
+    fn spawn(&self, program: &Path, path: &str, arguments: &[&str]) -> anyhow::Result<Child> {
+        let mut command = Command::new(program);
+        command.args(arguments).env_clear().env("KUBECONFIG", &self.kubeconfig).env("PATH", path);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command.spawn().with_context(|| format!("cannot start {}", program.display()))
+    }
+}
+
+/// Waits for the end.
+pub(crate) async fn ended(child: Child) -> anyhow::Result<Said> {
+    let output = tokio::time::timeout(DEADLINE, child.wait_with_output()).await.context("it does not end")??;
+    let text = |bytes| String::from_utf8(bytes).context("it prints text");
+    Ok(Said { code: output.status.code(), stdout: text(output.stdout)?, stderr: text(output.stderr)? })
+}
+
+fn apply(world: &World, object: &serde_json::Value) -> anyhow::Result<()> {
+    let namespace = format!("--namespace={}", world.namespace);
+    kubectl(world.cluster, ["apply", &namespace, "--filename", "-"], &object.to_string())?;
+    Ok(())
+}
+
+impl Said {
+    /// Asserts that it went well and begins these lines, in this order; returns the text.
+    pub(crate) fn explains(&self, lines: &[&str]) -> &str {
+        assert_eq!((self.code, self.stderr.as_str()), (Some(0), ""), "{self:?}");
+        for (line, begin) in self.stdout.lines().zip(lines) {
+            assert!(line.starts_with(begin), "{begin:?} is not how this begins: {line:?}\n{}", self.stdout);
+        }
+        assert!(self.stdout.lines().count() >= lines.len(), "{}", self.stdout);
+        &self.stdout
+    }
+
+    /// Asserts the exit code and that stderr holds these words; nothing is on stdout.
+    pub(crate) fn fails(&self, code: i32, words: &[&str]) {
+        assert_eq!((self.code, self.stdout.as_str()), (Some(code), ""), "{self:?}");
+        for word in words {
+            assert!(self.stderr.contains(word), "{word:?} is not in: {}", self.stderr);
+        }
+    }
+}

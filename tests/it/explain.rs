@@ -1,0 +1,93 @@
+//! `fileupload explain` as a process, as far as it needs no cluster; `tests/e2e/explain` has the rest.
+
+use std::os::unix::fs::symlink;
+use std::process::Command;
+
+use fileupload_operator::reason::Reason;
+
+use crate::files::Files;
+use crate::process::Run;
+
+#[tokio::test]
+async fn every_reason_is_explained_by_its_meaning_cause_fix_and_when_it_is_looked_at_again() {
+    for reason in Reason::ALL {
+        let ended = Run::of("explain").argument(reason.as_str()).run().await.succeeded();
+        let (class, text) = (reason.class(), ended.stdout);
+        let [meaning, cause, fix, again] = [reason.meaning(), reason.cause(), reason.fix(), class.again()];
+        assert!(
+            text.starts_with(&format!("{reason}: {meaning}\nCause: {cause}\nFix: {fix}\nNext: {again}\n")),
+            "{text}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_becomes_of_a_key_is_explained_by_the_command_that_renews_it() {
+    for (reason, words) in [
+        ("Expired", ["fileupload refresh NAME", "spec.refreshPolicy: BeforeExpiry"]),
+        ("RefreshFailed", ["old key serves", "expiresAt"]),
+        ("UpdateUnsupported", ["--direct-uploads=false", "spec.updatePolicy: Once"]),
+    ] {
+        let text = Run::of("explain").argument(reason).run().await.succeeded().stdout;
+        assert!(words.iter().all(|word| text.contains(word)), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn without_an_argument_every_reason_is_a_line() {
+    let ended = Run::of("explain").run().await.succeeded();
+    let first: Vec<_> = ended.stdout.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(first, Reason::ALL.iter().map(|reason| reason.as_str()).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_word_that_is_no_reason_is_a_usage_error_that_offers_the_nearest() {
+    let ended = Run::of("explain").argument("ClaimNotFond").run().await.failed(2);
+    assert!(ended.stderr.contains("ClaimNotFond") && ended.stderr.contains("ClaimNotFound"), "{}", ended.stderr);
+    assert_eq!((ended.stdout.as_str(), ended.stderr.lines().count()), ("", 1));
+}
+
+#[tokio::test]
+async fn without_a_cluster_one_error_says_what_to_set() {
+    let files = Files::new();
+    let nobody = r#"{"apiVersion": "v1", "kind": "Config", "current-context": "here",
+        "contexts": [{"name": "here", "context": {"cluster": "here", "user": "me"}}],
+        "users": [{"name": "me", "user": {}}],
+        "clusters": [{"name": "here", "cluster": {"server": "http://127.0.0.1:9"}}]}"#;
+    let kubeconfig = files.with("kubeconfig", nobody.as_bytes());
+    let missing = files.folder().join("missing");
+    for command in ["explain", "refresh"] {
+        for (path, more, words) in [
+            (&missing, &[][..], &["KUBECONFIG", "--context", "missing"][..]),
+            (&kubeconfig, &["--context", "elsewhere"], &["elsewhere", "--context"]),
+            (&kubeconfig, &[], &["the cluster does not answer", "kubeconfig's server"]),
+        ] {
+            let run = Run::of(command).environment("KUBECONFIG", path).argument("portrait");
+            let ended = more.iter().fold(run, |run, argument| run.argument(*argument)).run().await.failed(1);
+            assert!(words.iter().all(|word| ended.stderr.contains(word)), "{words:?}: {}", ended.stderr);
+            assert_eq!((ended.stdout.as_str(), ended.stderr.lines().count()), ("", 1), "{}", ended.stderr);
+        }
+    }
+    let run = Run::of("explain").environment("KUBECONFIG", &kubeconfig).argument("claimnotfound");
+    let ended = run.run().await.failed(1);
+    assert!(ended.stderr.contains("write ClaimNotFound"), "{}", ended.stderr);
+}
+
+#[tokio::test]
+async fn as_a_plugin_of_kubectl_it_is_called_as_people_call_it() {
+    let files = Files::new();
+    let plugin = files.folder().join("kubectl-fileupload");
+    symlink(env!("CARGO_BIN_EXE_fileupload"), &plugin).unwrap();
+    for (program, name) in
+        [(plugin.as_path(), "kubectl fileupload"), (env!("CARGO_BIN_EXE_fileupload").as_ref(), "fileupload")]
+    {
+        let said = |arguments: &[&str]| Command::new(program).args(arguments).output().unwrap();
+        let help = said(&["explain", "--help"]);
+        let text = String::from_utf8(help.stdout).unwrap();
+        assert!(help.status.success() && text.contains(&format!("Usage: {name} explain")), "{text}");
+        let wrong = said(&["refresh"]);
+        let text = String::from_utf8(wrong.stderr).unwrap();
+        assert!(wrong.status.code() == Some(2) && text.contains(&format!("Usage: {name} refresh")), "{text}");
+        assert!(said(&["explain", "ClaimNotFound"]).status.success());
+    }
+}
