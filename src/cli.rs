@@ -16,6 +16,7 @@ use crate::redact::Secret;
 
 mod controller;
 mod crd;
+mod duration;
 mod operating;
 mod render;
 mod upload;

@@ -16,8 +16,10 @@ use anyhow::Context;
 use clap::{Parser, ValueEnum};
 use futures::stream::{self, StreamExt};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
+use super::duration;
 use super::{Api, Key, Usage, install_tls_provider, on_terminal, print};
 use crate::clock;
 use crate::cyberun;
@@ -45,6 +47,9 @@ pub(super) struct Upload {
     /// Also write each key to D/NAME, and all of them to D/keys.json
     #[arg(long, value_name = "D")]
     keys_dir: Option<PathBuf>,
+    /// How long the deployment keeps a file, for `expiresAt`: seconds, or as 90s, 15m, 24h, 1d
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration::parse)]
+    retention: Duration,
     /// The API, with its /api/v1
     #[arg(long, env = "CYBERUN_API_URL", default_value = cyberun::HOSTED)]
     api_url: String,
@@ -78,6 +83,7 @@ struct Entry {
     size: u64,
     sha256: String,
     uploaded_at: String,
+    expires_at: String,
 }
 
 #[derive(Serialize)]
@@ -106,7 +112,7 @@ impl Upload {
         }
         // One thread: on few cores a second one costs an upload more than it gives.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let results = runtime.block_on(upload(&courier, &credential, files));
+        let results = runtime.block_on(upload(&courier, &credential, files, self.retention));
         if let Some(folder) = &self.keys_dir {
             remember(folder, &results)?;
         }
@@ -129,7 +135,12 @@ impl Upload {
 }
 
 /// Uploads all files, a few at a time; one's failure does not stop the others.
-async fn upload(courier: &Courier, credential: &cyberun::Credential, files: Vec<Named>) -> Results {
+async fn upload(
+    courier: &Courier,
+    credential: &cyberun::Credential,
+    files: Vec<Named>,
+    retention: Duration,
+) -> Results {
     let bars = Bars::new();
     let one = |file: Named| async {
         let parcel = parcel(&file);
@@ -147,7 +158,7 @@ async fn upload(courier: &Courier, credential: &cyberun::Credential, files: Vec<
     for (file, result, at) in ended {
         match result {
             Ok(delivered) => {
-                results.files.insert(file.name, entry(file.file_name, delivered, &at.to_string()));
+                results.files.insert(file.name, entry(file.file_name, delivered, at, retention));
             }
             Err(failure) => results.failures.push(Failed {
                 name: file.name,
@@ -160,9 +171,11 @@ async fn upload(courier: &Courier, credential: &cyberun::Credential, files: Vec<
     results
 }
 
-fn entry(file_name: String, delivered: Delivered, uploaded_at: &str) -> Entry {
+fn entry(file_name: String, delivered: Delivered, at: Timestamp, retention: Duration) -> Entry {
     let Delivered { file_key, content_type, size, sha256 } = delivered;
-    Entry { file_key, file_name, content_type, size, sha256, uploaded_at: uploaded_at.to_owned() }
+    let expires = at.saturating_add(SignedDuration::try_from(retention).unwrap_or(SignedDuration::MAX)).unwrap_or(at);
+    let (uploaded_at, expires_at) = (at.to_string(), expires.to_string());
+    Entry { file_key, file_name, content_type, size, sha256, uploaded_at, expires_at }
 }
 
 fn parcel(file: &Named) -> Parcel {
