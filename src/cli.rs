@@ -17,6 +17,7 @@ use crate::redact::Secret;
 mod controller;
 mod crd;
 mod duration;
+mod named;
 mod operating;
 mod render;
 mod upload;

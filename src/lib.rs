@@ -17,6 +17,7 @@ pub mod clock;
 pub mod controller;
 pub mod cyberun;
 pub mod delivery;
+pub mod keys;
 pub mod plan;
 pub mod reason;
 pub mod redact;
