@@ -17,9 +17,11 @@ use crate::redact::Secret;
 mod controller;
 mod crd;
 mod duration;
+mod logging;
 mod named;
 mod operating;
 mod render;
+mod sidecar;
 mod upload;
 mod worker;
 
@@ -34,6 +36,7 @@ pub struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Upload(upload::Upload),
+    Sidecar(sidecar::Sidecar),
     Controller(controller::Controller),
     Worker(worker::Worker),
     Render(render::Render),
@@ -50,6 +53,7 @@ impl Arguments {
     pub fn run(self) -> ExitCode {
         let result = match self.command {
             Command::Upload(command) => command.run(),
+            Command::Sidecar(command) => command.run(),
             Command::Controller(command) => command.run(),
             Command::Worker(command) => command.run(),
             Command::Render(command) => command.run(),

@@ -23,6 +23,7 @@ pub mod reason;
 pub mod redact;
 pub mod report;
 pub mod resource;
+pub mod sidecar;
 pub mod telemetry;
 pub mod transfer;
 pub mod worker;
