@@ -16,13 +16,15 @@ use tokio::net::TcpSocket;
 use tokio::sync::{Semaphore, watch};
 use tracing::{info, warn};
 
+pub use self::input::Input;
 pub use self::life::{Life, RefreshPolicy};
 use crate::backoff;
 use crate::clock;
-use crate::delivery::{Candidate, Courier, Credential, Delivered, Failure, Parcel, USUAL_LIMIT, hex};
+use crate::delivery::{Candidate, Courier, Credential, Delivered, Failure, USUAL_LIMIT};
 use crate::keys::{self, Entry, Folder, Keys};
 use crate::reason::{Class, Reason};
 
+mod input;
 mod life;
 mod probe;
 
@@ -32,14 +34,6 @@ const CONCURRENT: usize = 4;
 const LOOK: Duration = Duration::from_secs(1);
 /// A clock that is set must not be noticed much later.
 const NAP: Duration = Duration::from_secs(30);
-
-/// A file, and the name of its key.
-pub struct Input {
-    /// The name of the key.
-    pub name: String,
-    /// The file.
-    pub parcel: Parcel,
-}
 
 /// What a sidecar is to do.
 pub struct Sidecar {
@@ -154,7 +148,9 @@ impl Keeper {
         let (mut recorded, mut keys, now) = (self.folder.recorded(), Keys::new(), clock::now());
         for input in &self.inputs {
             let Some(entry) = recorded.remove(&input.name) else { continue };
-            if self.life.end(&entry) > now && input.is_of(&entry).await {
+            // Large files take their time; what is there stays as it is if that is cut short.
+            let same = tokio::select! { biased; () = self.halted() => return, same = input.is_of(&entry) => same };
+            if same && self.life.end(&entry) > now {
                 info!(file = input.name, "uploaded before");
                 keys.insert(input.name.clone(), entry);
             }
@@ -266,17 +262,6 @@ impl Keeper {
         let error = probe::answer(socket, self.keys.subscribe(), self.inputs.len()).await;
         self.end(Error::Probe(error));
         std::future::pending::<()>().await;
-    }
-}
-
-impl Input {
-    /// Whether an entry is of the file as it is now.
-    async fn is_of(&self, entry: &Entry) -> bool {
-        let Parcel { source, file_name, .. } = &self.parcel;
-        let Ok(opened) = source.clone().settled().open().await else { return false };
-        *file_name == entry.file_name
-            && opened.size() == entry.size
-            && opened.sha256().await.is_ok_and(|digest| hex(&digest) == entry.sha256)
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cyberun_stub::{Fault, Options, Step};
+use rustix::process::Signal;
 
 use crate::beside::{Beside, listed};
 use crate::process::Run;
@@ -95,6 +96,13 @@ async fn a_key_that_nobody_renews_is_removed_before_it_is_deleted() {
 
     let running = beside.ready(short(beside.run(), "Never")).await;
     assert_eq!(beside.counted(), (2, 2), "a dead key is none to a restart");
+    running.signal(Signal::KILL);
+    running.ended().await;
+    beside.until("the file to be deleted", async || beside.stub.objects().is_empty()).await;
+    assert_eq!(listed(&beside.keys), ["a", "keys.json"], "nobody was there to remove it");
+    let running = beside.ready(short(beside.run(), "Never")).await;
+    assert_eq!(beside.counted(), (3, 3), "nor is one that died meanwhile");
+    beside.complete();
     beside.terminated(running).await;
 }
 
