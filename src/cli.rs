@@ -22,9 +22,12 @@ mod crd;
 mod docs;
 mod duration;
 mod explain;
+mod logging;
+mod named;
 mod operating;
 mod refresh;
 mod render;
+mod sidecar;
 mod upload;
 mod worker;
 
@@ -39,6 +42,7 @@ pub struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Upload(upload::Upload),
+    Sidecar(sidecar::Sidecar),
     Controller(controller::Controller),
     Worker(worker::Worker),
     Render(render::Render),
@@ -74,6 +78,7 @@ impl Arguments {
     pub fn run(self) -> ExitCode {
         let result = match self.command {
             Command::Upload(command) => command.run(),
+            Command::Sidecar(command) => command.run(),
             Command::Controller(command) => command.run(),
             Command::Worker(command) => command.run(),
             Command::Render(command) => command.run(),

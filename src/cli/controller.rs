@@ -6,15 +6,16 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use tokio::net::TcpListener;
 use tracing::info;
 
+use super::logging::Logging;
 use super::operating::Operating;
 use super::{Api, Usage, cluster, install_tls_provider, stop_on_signal};
 use crate::controller::{Operator, Settings};
 use crate::delivery::Courier;
-use crate::telemetry::{self, LogFormat, Metrics, Readiness};
+use crate::telemetry::{self, Metrics, Readiness};
 
 /// Run the operator.
 ///
@@ -32,30 +33,16 @@ pub(super) struct Controller {
     /// Where to serve /livez, /readyz and /metrics
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
-    /// How to write log lines
-    #[arg(long, value_enum, default_value_t = Format::Json)]
-    log_format: Format,
-    /// What to log: a level, or directives such as info,kube=debug
-    #[arg(long, env = "RUST_LOG", default_value = "info")]
-    log_level: String,
+    #[command(flatten)]
+    logging: Logging,
     #[command(flatten)]
     api: Api,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Format {
-    Json,
-    Text,
 }
 
 impl Controller {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         install_tls_provider();
-        let format = match self.log_format {
-            Format::Json => LogFormat::Json,
-            Format::Text => LogFormat::Text,
-        };
-        telemetry::log(format, &self.log_level).map_err(|error| Usage(format!("--log-level: {error}")))?;
+        self.logging.start()?;
         let settings = self.operating.settings(&self.api_url, self.api.allow_http)?;
         let courier = Courier::new(&self.api_url, self.api.allow_http, settings.worker.ca_pem.as_deref())
             .map_err(|error| Usage(format!("cannot reach the API as told: {error}")))?;

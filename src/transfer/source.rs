@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 
 pub use self::error::SourceError;
 use self::place::{Place, Stamp};
@@ -25,6 +26,8 @@ mod walk;
 
 /// How much of the beginning is looked at to tell the content type.
 const HEAD: usize = 8 * 1024;
+/// How much is read at once to be hashed.
+const CHUNK: usize = 64 * 1024;
 
 /// Something that can be opened for one attempt after another.
 #[derive(Clone, Debug)]
@@ -135,6 +138,20 @@ impl Opened {
     /// The first bytes, at most 8 KiB.
     pub fn head(&self) -> &[u8] {
         &self.head
+    }
+
+    /// The SHA-256 of the whole, which others may run meanwhile; whoever drops it ends it.
+    pub async fn sha256(&self) -> Result<[u8; 32], SourceError> {
+        let (mut hash, mut buffer, mut offset) = (Sha256::new(), vec![0; CHUNK], 0);
+        while offset < self.size {
+            let length = usize::try_from(self.size - offset).unwrap_or(CHUNK).min(CHUNK);
+            self.read_exact_at(&mut buffer[..length], offset)?;
+            hash.update(&buffer[..length]);
+            offset += length as u64;
+            tokio::task::yield_now().await;
+        }
+        self.check_unchanged()?;
+        Ok(hash.finalize().into())
     }
 
     /// Fills `buffer` from `offset` on. The source ending early is [`SourceError::Changed`].

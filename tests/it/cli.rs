@@ -33,7 +33,7 @@ async fn each_key_is_printed_with_its_name_and_nothing_else() {
 async fn json_output_is_one_object_with_all_that_is_known() {
     let (stub, files) = (stub().await, Files::new());
     let content = bytes(200_000);
-    let run = Run::upload(&stub).argument("--output").argument("json");
+    let run = Run::upload(&stub).argument("--output").argument("json").argument("--retention").argument("1d12h");
     let ended = run.file("photo", &files.with("a.png", &content)).run().await.succeeded();
     let (key, object) = stub.objects().pop_first().unwrap();
     let json = ended.json();
@@ -42,7 +42,8 @@ async fn json_output_is_one_object_with_all_that_is_known() {
     assert_eq!((&photo["fileName"], &photo["contentType"]), (&"a.png".into(), &"image/png".into()));
     assert_eq!((&photo["size"], &photo["sha256"]), (&200_000.into(), &sha256(&content).into()));
     assert_eq!(object.sha256, sha256(&content));
-    assert!(photo["uploadedAt"].as_str().unwrap().ends_with('Z'));
+    let time = |field: &str| photo[field].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    assert_eq!(time("expiresAt").as_second() - time("uploadedAt").as_second(), 36 * 3600);
     assert_eq!(json["failures"], serde_json::json!([]));
 }
 
@@ -76,6 +77,7 @@ async fn usage_errors_end_with_2_name_the_argument_and_make_no_call() {
         (vec![], "FILE"),
         (vec!["--no-such-flag", path], "--no-such-flag"),
         (vec!["--output", "xml", path], "--output"),
+        (vec!["--retention", "0", path], "--retention"),
         (vec![path, path], "a.png"),
         (vec![&format!("n={path}"), &format!("n={folder}/b.png")], "b.png"),
         (vec!["keys.json"], "keys.json"),

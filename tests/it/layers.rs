@@ -21,11 +21,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("cyberun", &["redact"]),
     ("transfer", &["redact"]),
     ("delivery", &["cyberun", "transfer", "redact"]),
+    ("keys", &["delivery"]),
     ("telemetry", &[]),
     ("leader", &["clock"]),
     ("controller", &["resource", "report", "plan", "delivery", "redact", "telemetry", "cyberun", "clock"]),
     ("worker", &["report", "delivery", "redact", "telemetry", "clock"]),
-    ("sidecar", &["delivery", "redact", "telemetry"]),
+    ("sidecar", &["delivery", "keys", "redact", "telemetry", "clock"]),
 ];
 
 /// These may use everything.

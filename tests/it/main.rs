@@ -1,7 +1,7 @@
 //! The crate from outside: over real sockets against the double of Cyberun, and as a process.
 //!
-//! `delivery`, `wire`, `api`, `beneath` and `hostile` use the library, `cli`, `credentials`, `refusal`, `tls` and `worker`
-//! the program, and `seaweedfs` the program against a store that is none of ours. `layers` reads the source itself.
+//! `delivery`, `wire`, `api`, `beneath` and `hostile` use the library, `cli`, `credentials`, `refusal`, `tls`, `worker`,
+//! `sidecar` and `renewal` the program, and `seaweedfs` the program against a store that is none of ours. `layers` reads the source itself.
 //! Nothing here needs Kubernetes; that is `tests/e2e`.
 
 #![expect(
@@ -12,6 +12,7 @@
 
 mod api;
 mod beneath;
+mod beside;
 mod cli;
 mod credentials;
 mod delivery;
@@ -28,9 +29,11 @@ mod proxy;
 mod reasons;
 mod refresh;
 mod refusal;
+mod renewal;
 mod seaweedfs;
 mod secrets;
 mod sender;
+mod sidecar;
 mod terminal;
 mod thread;
 mod tls;

@@ -1,0 +1,33 @@
+//! How commands that run for long write their logs, which go to stderr.
+
+use clap::{Args, ValueEnum};
+
+use super::Usage;
+use crate::telemetry::{self, LogFormat};
+
+#[derive(Args)]
+pub(super) struct Logging {
+    /// How to write log lines
+    #[arg(long, value_enum, default_value_t = Format::Json)]
+    log_format: Format,
+    /// What to log: a level, or directives such as info,kube=debug
+    #[arg(long, env = "RUST_LOG", default_value = "info")]
+    log_level: String,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    Json,
+    Text,
+}
+
+impl Logging {
+    /// Writes logs from now on.
+    pub(super) fn start(&self) -> Result<(), Usage> {
+        let format = match self.log_format {
+            Format::Json => LogFormat::Json,
+            Format::Text => LogFormat::Text,
+        };
+        telemetry::log(format, &self.log_level).map_err(|error| Usage(format!("--log-level: {error}")))
+    }
+}

@@ -1,0 +1,114 @@
+//! `fileupload sidecar --input NAME=PATH… --keys-dir D`: a Pod's native sidecar, without any right in the cluster.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{Parser, ValueEnum};
+use tokio::net::TcpSocket;
+use tracing::info;
+
+use super::logging::Logging;
+use super::named::{self, Named};
+use super::{Api, Key, Usage, duration, install_tls_provider, stop_on_signal};
+use crate::cyberun;
+use crate::delivery::Courier;
+use crate::keys::Folder;
+use crate::sidecar::{self, Input, Life, RefreshPolicy};
+
+/// Upload files of a Pod, keep their file_keys in a folder, and answer probes once all are there.
+///
+/// For an init container with restartPolicy Always and a startup probe on /readyz: the containers after it start with
+/// the keys there. The credential is read from the environment variable CYBERUN_API_KEY. A file that is not there yet
+/// is waited for, and one that was written within the last 10 seconds is first left to settle.
+#[derive(Parser)]
+pub(super) struct Sidecar {
+    /// Files, each with an optional name for its key: photo=/data/portrait.png (repeatable)
+    #[arg(long = "input", value_name = "[NAME=]PATH", required = true, num_args = 1..)]
+    inputs: Vec<String>,
+    /// Where to keep each key as D/NAME, and all of them as D/keys.json
+    #[arg(long, value_name = "D")]
+    keys_dir: PathBuf,
+    /// Whether to upload a file anew before its key dies; a key that dies is removed from the folder
+    #[arg(long, value_name = "POLICY", value_enum, default_value_t = Refresh::Never)]
+    refresh_policy: Refresh,
+    /// How long the deployment keeps a file: seconds, or as 90s, 15m, 24h, 1d
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration::parse)]
+    retention: Duration,
+    /// A key counts as dead so long before it expires; less than half of the retention
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration::parse)]
+    minimum_life: Duration,
+    /// Where to serve /readyz and /livez, once every key is there
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:8080")]
+    listen: SocketAddr,
+    /// The API, with its /api/v1
+    #[arg(long, env = "CYBERUN_API_URL", default_value = cyberun::HOSTED)]
+    api_url: String,
+    #[command(flatten)]
+    api: Api,
+    #[command(flatten)]
+    key: Key,
+    #[command(flatten)]
+    logging: Logging,
+}
+
+// As the resource's field has them.
+#[derive(Clone, Copy, ValueEnum)]
+#[value(rename_all = "PascalCase")]
+enum Refresh {
+    Never,
+    BeforeExpiry,
+}
+
+impl Sidecar {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        install_tls_provider();
+        self.logging.start()?;
+        let inputs = named::parse(&self.inputs)?.into_iter().map(input).collect();
+        let (credential, life) = (self.key.credential()?, self.life()?);
+        let courier = Courier::new(&self.api_url, self.api.allow_http, None)
+            .map_err(|error| Usage(format!("{:#}", anyhow::Error::from(error))))?;
+        let folder = Folder::open(&self.keys_dir)?;
+        let socket = bound(self.listen).with_context(|| format!("cannot listen on {} (--listen)", self.listen))?;
+        // One thread: on few cores a second one costs an upload more than it gives.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            info!(version = env!("CARGO_PKG_VERSION"), "started");
+            let work = sidecar::Sidecar { courier, credential, inputs, folder, life, socket };
+            sidecar::run(work, stop_on_signal()?).await.map_err(anyhow::Error::from)
+        })?;
+        info!("stopped");
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn life(&self) -> Result<Life, Usage> {
+        let (retention, minimum) = (self.retention, self.minimum_life);
+        if minimum >= retention / 2 {
+            return Err(Usage(
+                "--minimum-life is half of --retention or more, so that keys would be dead for most of their time: \
+                 make it less"
+                    .into(),
+            ));
+        }
+        let refresh = match self.refresh_policy {
+            Refresh::Never => RefreshPolicy::Never,
+            Refresh::BeforeExpiry => RefreshPolicy::BeforeExpiry,
+        };
+        Ok(Life { retention, minimum, refresh })
+    }
+}
+
+fn input(named: Named) -> Input {
+    Input { parcel: named.parcel(), name: named.name }
+}
+
+/// A port that is ours, and on which nobody is answered yet.
+fn bound(address: SocketAddr) -> std::io::Result<TcpSocket> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // Connections of a predecessor that linger are not in the way.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(socket)
+}

@@ -1,0 +1,128 @@
+//! The keys folder: each key in a file of its own, and all of them with what is known of them in `keys.json`.
+//!
+//! Whatever reads it sees a whole file or none, and `keys.json` only while every key is there: it is written last and
+//! removed first. It never holds a token or a URL. `upload` fills it once, a sidecar keeps it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::delivery::Delivered;
+
+/// The file that lists all keys; no key can be named so.
+pub const ALL: &str = "keys.json";
+/// What a sidecar remembers over its restarts. A `~` is in no name of a key.
+const RECORD: &str = ".record~";
+
+/// Keys by name.
+pub type Keys = BTreeMap<String, Entry>;
+
+/// A key and what is known of it, of the same shape as in an output ConfigMap's `keys.json`.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Entry {
+    /// The opaque reference for workflows.
+    pub file_key: String,
+    /// The name it is stored under.
+    pub file_name: String,
+    /// The MIME type it was declared with.
+    pub content_type: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// The SHA-256 of its content, in lower-case hex.
+    pub sha256: String,
+    /// When it was stored.
+    pub uploaded_at: Timestamp,
+    /// When the deployment deletes it.
+    pub expires_at: Timestamp,
+}
+
+/// The folder cannot be kept as it should be.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {act} {}", path.display())]
+pub struct Error {
+    act: &'static str,
+    path: PathBuf,
+    source: io::Error,
+}
+
+/// A folder that exists.
+#[derive(Debug)]
+pub struct Folder(PathBuf);
+
+impl Entry {
+    /// Of a file that was delivered at `at` and is kept for `retention`.
+    pub fn new(file_name: String, delivered: Delivered, at: Timestamp, retention: Duration) -> Self {
+        let Delivered { file_key, content_type, size, sha256 } = delivered;
+        let retention = SignedDuration::try_from(retention).unwrap_or(SignedDuration::MAX);
+        // What is beyond the calendar is never deleted.
+        let expires_at = at.checked_add(retention).unwrap_or(Timestamp::MAX);
+        Self { file_key, file_name, content_type, size, sha256, uploaded_at: at, expires_at }
+    }
+}
+
+impl Folder {
+    /// Makes the folder unless it is there.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        fs::create_dir_all(path).map_err(failed("make the keys folder", path))?;
+        Ok(Self(path.to_owned()))
+    }
+
+    /// Makes the folder show these keys, of those that there should be in all, and touches nothing else in it.
+    pub fn show<'a>(&self, keys: &Keys, all: impl Iterator<Item = &'a str> + Clone) -> Result<(), Error> {
+        let complete = all.clone().all(|name| keys.contains_key(name));
+        if !complete {
+            self.remove(ALL)?;
+        }
+        for name in all {
+            match keys.get(name) {
+                Some(entry) => self.write(name, &entry.file_key)?,
+                None => self.remove(name)?,
+            }
+        }
+        if complete { self.write(ALL, &json(keys)) } else { Ok(()) }
+    }
+
+    /// Writes down what was uploaded, for a successor that is told of the same files.
+    pub fn record(&self, keys: &Keys) -> Result<(), Error> {
+        self.write(RECORD, &json(keys))
+    }
+
+    /// What was written down; nothing if that cannot be read.
+    pub fn recorded(&self) -> Keys {
+        let text = fs::read(self.0.join(RECORD)).unwrap_or_default();
+        serde_json::from_slice(&text).unwrap_or_default()
+    }
+
+    /// Readers see the whole file or none.
+    fn write(&self, name: &str, text: &str) -> Result<(), Error> {
+        let (path, draft) = (self.0.join(name), self.0.join(format!(".{name}~")));
+        if fs::read(&path).is_ok_and(|found| found == text.as_bytes()) {
+            return Ok(());
+        }
+        fs::write(&draft, text).and_then(|()| fs::rename(&draft, &path)).map_err(failed("write", &path))
+    }
+
+    fn remove(&self, name: &str) -> Result<(), Error> {
+        let path = self.0.join(name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove the old", &path)(error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn failed(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error { act, path, source }
+}
+
+fn json(keys: &Keys) -> String {
+    // Strings, numbers and times: nothing of them can fail.
+    serde_json::to_string_pretty(keys).unwrap_or_default() + "\n"
+}

@@ -1,0 +1,284 @@
+//! The sidecar of a Pod: uploads the Pod's inputs, then stays and keeps their keys in a folder.
+//!
+//! It knows nothing of Kubernetes. What may pass is tried again for ever; what only a person can mend ends it, for who
+//! started it to start it again: what is in the folder by then is not sent again. A key whose life is over leaves the
+//! folder; if it is to be renewed, the old one stays until the new one is there. A stop begins nothing new, and what is
+//! being sent is finished.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::pin::pin;
+use std::time::Duration;
+
+use futures::future::{join, join_all};
+use jiff::Timestamp;
+use tokio::net::TcpSocket;
+use tokio::sync::{Semaphore, watch};
+use tracing::{info, warn};
+
+pub use self::input::Input;
+pub use self::life::{Life, RefreshPolicy};
+use crate::backoff;
+use crate::clock;
+use crate::delivery::{Candidate, Courier, Credential, Delivered, Failure, USUAL_LIMIT};
+use crate::keys::{self, Entry, Folder, Keys};
+use crate::reason::{Class, Reason};
+
+mod input;
+mod life;
+mod probe;
+
+/// Uploads that run at the same time, once one had its ticket: what would fail every file costs one call.
+const CONCURRENT: usize = 4;
+/// How often a file that is not there is looked for: that costs nobody anything.
+const LOOK: Duration = Duration::from_secs(1);
+/// A clock that is set must not be noticed much later.
+const NAP: Duration = Duration::from_secs(30);
+
+/// What a sidecar is to do.
+pub struct Sidecar {
+    /// Carries the files.
+    pub courier: Courier,
+    /// Whose files they are.
+    pub credential: Credential,
+    /// The files.
+    pub inputs: Vec<Input>,
+    /// Where the keys go.
+    pub folder: Folder,
+    /// How long a key lives, and what follows.
+    pub life: Life,
+    /// Where probes are answered: bound, and listened on once every key is there.
+    pub socket: TcpSocket,
+}
+
+/// Why a sidecar ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file that only a person can help.
+    #[error("{name}: {}: {failure}", failure.reason)]
+    Stalled {
+        /// The name of its key.
+        name: String,
+        /// What is wrong.
+        failure: Failure,
+    },
+    /// The folder cannot be written.
+    #[error(transparent)]
+    Folder(#[from] keys::Error),
+    /// Probes cannot be answered.
+    #[error("cannot answer probes")]
+    Probe(#[source] io::Error),
+}
+
+/// Uploads, and keeps the keys until `stop` is true.
+pub async fn run(sidecar: Sidecar, stop: watch::Receiver<bool>) -> Result<(), Error> {
+    let Sidecar { courier, credential, inputs, folder, life, socket } = sidecar;
+    let (keys, halt, places) = (watch::Sender::default(), watch::Sender::new(false), Semaphore::new(1));
+    let (proven, ended) = Default::default();
+    let keeper = Keeper { courier, credential, inputs, folder, life, keys, halt, places, proven, ended };
+    let work = async {
+        keeper.recall().await;
+        join(join_all(keeper.inputs.iter().map(|input| keeper.keep(input))), keeper.halted()).await
+    };
+    tokio::select! {
+        biased;
+        _ = work => {}
+        () = keeper.halt_with(stop) => {}
+        () = keeper.bury() => {}
+        () = keeper.answer(socket) => {}
+    }
+    keeper.ended.into_inner().map_or(Ok(()), Err)
+}
+
+struct Keeper {
+    courier: Courier,
+    credential: Credential,
+    inputs: Vec<Input>,
+    folder: Folder,
+    life: Life,
+    /// What the folder shows.
+    keys: watch::Sender<Keys>,
+    /// Nothing new is begun.
+    halt: watch::Sender<bool>,
+    places: Semaphore,
+    /// A ticket was had: neither the credential nor the API is what would fail every file.
+    proven: Cell<bool>,
+    ended: RefCell<Option<Error>>,
+}
+
+impl Keeper {
+    fn halting(&self) -> bool {
+        *self.halt.borrow()
+    }
+
+    async fn halted(&self) {
+        // Its sender is ours, so that it cannot fail.
+        let _ = self.halt.subscribe().wait_for(|halt| *halt).await;
+    }
+
+    /// Never ends: what is being sent is waited for.
+    async fn halt_with(&self, mut stop: watch::Receiver<bool>) {
+        if stop.wait_for(|stop| *stop).await.is_ok() {
+            self.halt.send_replace(true);
+        }
+        std::future::pending::<()>().await;
+    }
+
+    /// The first reason to end is the one that counts.
+    fn end(&self, error: Error) {
+        info!("ending after what is under way");
+        self.ended.borrow_mut().get_or_insert(error);
+        self.halt.send_replace(true);
+    }
+
+    /// Changes the keys, in the record and in the folder before anybody is told.
+    fn change(&self, change: impl FnOnce(&mut Keys)) {
+        let mut keys = self.keys.borrow().clone();
+        change(&mut keys);
+        let names = self.inputs.iter().map(|input| input.name.as_str());
+        match self.folder.record(&keys).and_then(|()| self.folder.show(&keys, names)) {
+            Ok(()) => drop(self.keys.send_replace(keys)),
+            Err(error) => self.end(error.into()),
+        }
+    }
+
+    /// Takes over what a predecessor uploaded. It writes in any case, so that a folder that cannot be written costs no
+    /// call.
+    async fn recall(&self) {
+        let (mut recorded, mut keys, now) = (self.folder.recorded(), Keys::new(), clock::now());
+        for input in &self.inputs {
+            let Some(entry) = recorded.remove(&input.name) else { continue };
+            // Large files take their time; what is there stays as it is if that is cut short.
+            let same = tokio::select! { biased; () = self.halted() => return, same = input.is_of(&entry) => same };
+            if same && self.life.end(&entry) > now {
+                info!(file = input.name, "uploaded before");
+                keys.insert(input.name.clone(), entry);
+            }
+        }
+        self.change(|none| *none = keys);
+    }
+
+    /// Uploads a file, again and again if its key is renewed.
+    async fn keep(&self, input: &Input) {
+        while self.due(&input.name).await && self.upload(input).await {}
+    }
+
+    /// Waits until a file is due; false if it will never be.
+    async fn due(&self, name: &str) -> bool {
+        let due = self.keys.borrow().get(name).map(|entry| self.life.renewal(entry));
+        match due {
+            None => !self.halting(),
+            Some(None) => false,
+            Some(Some(at)) => tokio::select! { biased; () = self.halted() => false, () = until(at) => true },
+        }
+    }
+
+    /// Tries until the file is uploaded; false if that is not to be.
+    async fn upload(&self, input: &Input) -> bool {
+        let (mut failures, mut told) = (0, Vec::new());
+        while let Some(result) = self.attempt(input).await {
+            let failure = match result {
+                Ok(delivered) => {
+                    self.uploaded(input, delivered);
+                    return true;
+                }
+                Err(failure) => failure,
+            };
+            failures += 1;
+            let delay = patience(failures, &failure);
+            let lives = self.keys.borrow().contains_key(&input.name);
+            if failure.reason.class() == Class::Stalled && !lives && !self.halting() {
+                self.end(Error::Stalled { name: input.name.clone(), failure });
+                return false;
+            }
+            if !told.contains(&failure.reason) {
+                let (Failure { reason, message, .. }, delay) = (&failure, delay.as_secs());
+                warn!(file = input.name, %reason, message, old_key_lives = lives, delay, "failed; trying again");
+                told.push(*reason);
+            }
+            tokio::select! { biased; () = self.halted() => break, () = tokio::time::sleep(delay) => {} }
+        }
+        false
+    }
+
+    /// One attempt; none if a stop came before its bytes were on their way.
+    async fn attempt(&self, input: &Input) -> Option<Result<Delivered, Failure>> {
+        let ready = async {
+            input.parcel.source.settle().await;
+            // The semaphore is never closed.
+            self.places.acquire().await.ok()
+        };
+        let _place = tokio::select! { biased; () = self.halted() => return None, place = ready => place? };
+        let sending = Cell::new(false);
+        let admit = |candidate: &Candidate<'_>| {
+            sending.set(!self.halting());
+            if !self.proven.replace(true) {
+                self.places.add_permits(CONCURRENT - 1);
+            }
+            if candidate.size > USUAL_LIMIT {
+                warn!(file = input.name, "larger than 500 MB, which the hosted platform may refuse");
+            }
+            sending.get()
+        };
+        let mut attempt = pin!(self.courier.attempt_if(&self.credential, &input.parcel, admit));
+        let result = tokio::select! {
+            biased;
+            result = &mut attempt => result,
+            () = self.halted() => if sending.get() { attempt.await } else { return None },
+        };
+        (sending.get() || !self.halting()).then_some(result)
+    }
+
+    fn uploaded(&self, input: &Input, delivered: Delivered) {
+        info!(file = input.name, size = delivered.size, sha256 = delivered.sha256, "uploaded");
+        let entry = Entry::new(input.parcel.file_name.clone(), delivered, clock::now(), self.life.retention);
+        self.change(|keys| drop(keys.insert(input.name.clone(), entry)));
+    }
+
+    /// Takes keys whose life is over out of the folder; never ends.
+    async fn bury(&self) {
+        let mut keys = self.keys.subscribe();
+        loop {
+            let next = keys.borrow_and_update().values().map(|entry| self.life.end(entry)).min();
+            tokio::select! {
+                _ = keys.changed() => continue,
+                () = until(next.unwrap_or(Timestamp::MAX)) => {}
+            }
+            let (now, follows) = (clock::now(), self.life.refresh.follows());
+            self.change(|keys| {
+                keys.retain(|name, entry| {
+                    let lives = self.life.end(entry) > now;
+                    if !lives {
+                        warn!(file = name, reason = %Reason::Expired, follows, "the key's life is over: it is removed");
+                    }
+                    lives
+                });
+            });
+        }
+    }
+
+    /// Answers probes once every key is there; never ends.
+    async fn answer(&self, socket: TcpSocket) {
+        let error = probe::answer(socket, self.keys.subscribe(), self.inputs.len()).await;
+        self.end(Error::Probe(error));
+        std::future::pending::<()>().await;
+    }
+}
+
+/// How long to wait after so many failures in a row.
+fn patience(failures: u32, failure: &Failure) -> Duration {
+    if failure.reason == Reason::FileNotFound {
+        return LOOK;
+    }
+    let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), failures);
+    backoff::delay_asked(failures, seed, failure.retry_after)
+}
+
+/// Waits for a moment of the clock.
+async fn until(moment: Timestamp) {
+    while let Ok(left) = Duration::try_from(moment.duration_since(clock::now()))
+        && !left.is_zero()
+    {
+        tokio::time::sleep(left.min(NAP)).await;
+    }
+}
