@@ -23,6 +23,7 @@ mod output;
 mod pods;
 mod queue;
 mod reasons;
+mod sidecar;
 mod volumes;
 mod worker_crash;
 mod worker_ends;
