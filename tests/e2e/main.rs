@@ -30,6 +30,7 @@ mod quiet;
 mod reasons;
 mod refresh;
 mod rotation;
+mod sidecar;
 mod volumes;
 mod worker_crash;
 mod worker_ends;

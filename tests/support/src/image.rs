@@ -21,7 +21,7 @@ impl Cluster {
         Ok(reference.to_owned())
     }
 
-    /// The reference of an image that has busybox, also as `sh`; the first caller loads it.
+    /// The reference of an image that has busybox, also as `sh` and `cat`; the first caller loads it.
     pub fn busybox(&self) -> anyhow::Result<&'static str> {
         const REFERENCE: &str = "busybox:1.37";
         static LOADED: OnceLock<Result<(), String>> = OnceLock::new();
@@ -30,7 +30,9 @@ impl Cluster {
             let bin = folder.path().join("image/bin");
             fs::create_dir_all(&bin)?;
             fs::copy(busybox()?, bin.join("busybox"))?;
-            symlink("busybox", bin.join("sh"))?;
+            for applet in ["sh", "cat"] {
+                symlink("busybox", bin.join(applet))?;
+            }
             let archive = folder.path().join("image.tar");
             let mut pack = Command::new(self.script()?);
             output(pack.args(["image", REFERENCE]).arg(folder.path().join("image")).arg(&archive), "")?;
