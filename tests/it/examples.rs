@@ -77,7 +77,7 @@ async fn every_upload_of_examples_and_docs_is_understood_by_the_program() {
         let text = std::fs::read_to_string(&file).unwrap();
         let mut found: Vec<Vec<String>> = text.lines().filter_map(of_line).collect();
         if file.extension().is_some_and(|extension| extension == "yaml") {
-            let documents = text.split("\n---\n").map(|document| serde_yaml::from_str::<Value>(document));
+            let documents = text.split("\n---\n").map(serde_yaml::from_str::<Value>);
             for document in documents {
                 containers(&document.unwrap_or_else(|error| panic!("{}: {error}", file.display())), &mut found);
             }
@@ -87,7 +87,7 @@ async fn every_upload_of_examples_and_docs_is_understood_by_the_program() {
     assert!(lines.len() >= 6, "only {} command lines were found", lines.len());
     for (file, words) in lines {
         let words: Vec<String> = words.iter().filter_map(|word| filled(word)).collect();
-        let run = words[1..].iter().fold(Run::of(&words[0]), |run, word| run.argument(word));
+        let run = words[1..].iter().fold(Run::of(&words[0]), Run::argument);
         let ended = run.run().await.failed(2);
         assert!(ended.stderr.contains("CYBERUN_API_KEY is not set"), "{}: {words:?}: {}", file.display(), ended.stderr);
     }
