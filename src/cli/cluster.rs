@@ -3,12 +3,11 @@
 //! Every command that talks to Kubernetes comes through here, so that all find the same cluster and complain of it in
 //! the same words. A complaint is one sentence with its fix.
 
-use std::error::Error as _;
 use std::time::Duration;
 
 use anyhow::anyhow;
 use clap::Args;
-use kube::config::KubeConfigOptions;
+use kube::config::{KubeConfigOptions, KubeconfigError};
 use kube::core::Status;
 use kube::{Client, Config, Error};
 
@@ -38,41 +37,46 @@ pub(super) struct Cluster {
 
 /// A client of the cluster for a program that runs for long.
 pub(super) async fn client() -> anyhow::Result<Client> {
-    Ok(Client::try_from(direct(Config::infer().await?))?)
+    Client::try_from(config(None).await?).map_err(|error| unusable(&error))
 }
 
-/// In a cluster a proxy of the environment is for the way out, not for its own API server.
-fn direct(mut config: Config) -> Config {
+/// Where the cluster is, and who asks. `Config::infer` would do, but it logs what it cannot parse.
+async fn config(context: Option<String>) -> anyhow::Result<Config> {
+    let is_told = context.is_some();
+    let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
+    let mut config = match Config::from_kubeconfig(&options).await {
+        Ok(config) => config,
+        Err(error) if is_told => return Err(unusable(&error)),
+        Err(error) => Config::incluster().map_err(|_| unusable(&error))?,
+    };
+    // In a cluster a proxy of the environment is for the way out, not for its own API server.
     if Config::incluster().is_ok_and(|inside| inside.cluster_url == config.cluster_url) {
         config.proxy_url = None;
     }
-    config
+    Ok(config)
+}
+
+/// Why no cluster is known. What cannot be parsed is not quoted: a kubeconfig holds credentials.
+fn unusable(error: &(dyn std::error::Error + 'static)) -> anyhow::Error {
+    let why = match error.downcast_ref() {
+        Some(KubeconfigError::Parse(_)) => "it is not valid YAML".to_owned(),
+        Some(KubeconfigError::LoadContext(name)) => format!("it has no context {name}"),
+        _ => error.to_string(),
+    };
+    anyhow!(
+        "no cluster can be told from the kubeconfig: {why}: let KUBECONFIG name a file, and --context one of its contexts"
+    )
 }
 
 impl Place {
     /// Finds the cluster; nothing is asked of it yet.
-    pub(super) fn find(&self) -> impl Future<Output = anyhow::Result<Cluster>> {
-        let (context, namespace) = (self.context.clone(), self.namespace.clone());
-        async move {
-            let mut config = direct(match context {
-                None => Config::infer().await.map_err(|error| no_kubeconfig(error.source().unwrap_or(&error)))?,
-                Some(context) => {
-                    let options = KubeConfigOptions { context: Some(context), ..KubeConfigOptions::default() };
-                    Config::from_kubeconfig(&options).await.map_err(|error| no_kubeconfig(&error))?
-                }
-            });
-            config.connect_timeout = Some(CONNECT);
-            let namespace = namespace.unwrap_or_else(|| config.default_namespace.clone());
-            let client = Client::try_from(config).map_err(|error| no_kubeconfig(&error))?;
-            Ok(Cluster { client, namespace })
-        }
+    pub(super) async fn find(&self) -> anyhow::Result<Cluster> {
+        let mut config = config(self.context.clone()).await?;
+        config.connect_timeout = Some(CONNECT);
+        let namespace = self.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+        let client = Client::try_from(config).map_err(|error| unusable(&error))?;
+        Ok(Cluster { client, namespace })
     }
-}
-
-fn no_kubeconfig(error: &dyn std::error::Error) -> anyhow::Error {
-    anyhow!(
-        "no cluster can be told from the kubeconfig: {error}: set KUBECONFIG to a file that names one, or --context to one of its contexts"
-    )
 }
 
 impl Cluster {
@@ -105,8 +109,8 @@ impl Cluster {
             }
             Error::Api(said) => anyhow!("the cluster refuses it: {}", said.message),
             error => anyhow!(
-                "the cluster does not answer: {:#}: check the kubeconfig's server and the way to it",
-                anyhow::Error::from(error)
+                "the cluster does not answer: {}: check the kubeconfig's server and the way to it",
+                anyhow::Error::from(error).root_cause()
             ),
         }
     }

@@ -52,8 +52,7 @@ impl Controller {
     }
 
     async fn operate(self, courier: Arc<Courier>, settings: Arc<Settings>) -> anyhow::Result<()> {
-        let client =
-            cluster::client().await.context("cannot reach a cluster: no usable kubeconfig or service account")?;
+        let client = cluster::client().await?;
         let listener = TcpListener::bind(self.listen)
             .await
             .with_context(|| format!("cannot listen on {} (--listen)", self.listen))?;

@@ -41,18 +41,18 @@ impl Explain {
             Some(subject) => {
                 install_tls_provider();
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-                print(&runtime.block_on(self.of_object(subject))?)?;
+                print(&runtime.block_on(of_object(&self.place, subject))?)?;
             }
         }
         Ok(ExitCode::SUCCESS)
     }
+}
 
-    async fn of_object(&self, name: &str) -> anyhow::Result<String> {
-        let cluster = self.place.find().await?;
-        let seen = look::look(&cluster, name).await.map_err(|error| word::or_meant(name, error))?;
-        let now = clock::now();
-        let status = present::status(&seen, now);
-        let answer = Answer { upload: &seen.upload, status: status.as_ref(), unread: &seen.unread, now };
-        Ok(answer.text())
-    }
+async fn of_object(place: &Place, name: &str) -> anyhow::Result<String> {
+    let cluster = place.find().await?;
+    let seen = look::look(&cluster, name).await.map_err(|error| word::or_meant(name, error))?;
+    let now = clock::now();
+    let status = present::status(&seen, now);
+    let answer = Answer { upload: &seen.upload, status: status.as_ref(), unread: &seen.unread, now };
+    Ok(answer.text())
 }

@@ -75,7 +75,7 @@ fn each_of_six_broken_resources_is_explained_by_its_cause_and_its_fix() {
             .await?;
         world.available("no-secret").await?;
         let headline = "Ready, 1/1 files uploaded, Available";
-        explained(world, "no-secret", headline, &["every file is uploaded"], &["Do nothing"]).await.map(drop)
+        explained(world, "no-secret", headline, &["The upload went well"], &["Do nothing"]).await.map(drop)
     });
 }
 
@@ -120,11 +120,6 @@ fn who_may_read_only_the_resource_gets_an_answer_and_is_told_what_was_not_read()
 
         let said = Person::with_rules(world, "none", json!([])).await?.runs(&asks).await?;
         said.fails(1, &["no right", "fileuploads", "one", "chart"]);
-
-        // Kubernetes' own role for who may look reads all of it.
-        let said = Person::with_cluster_role(world, "viewer", "view").await?.runs(&asks).await?;
-        let text = said.explains(&expected[..4]);
-        assert!(!text.contains("Not read"), "{text}");
         Ok(())
     });
 }
@@ -158,6 +153,11 @@ fn a_pod_that_no_node_can_run_is_explained_at_once_whatever_the_status_says() ->
         let fix = ["spec.worker", "nodeSelector"];
         let text = explained(world, "two", headline, &cause, &fix).await?;
         assert!(!text.contains("Also:"), "what is the same for both files is said once: {text}");
+
+        // Kubernetes' own role for who may look reads all that it takes.
+        let asks = ["explain", "-n", &world.namespace.clone(), "two"];
+        let said = Person::with_cluster_role(world, "viewer", "view").await?.runs(&asks).await?;
+        assert_eq!(said.explains(&[]), text);
         Ok(())
     })
 }

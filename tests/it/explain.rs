@@ -56,18 +56,25 @@ async fn without_a_cluster_one_error_says_what_to_set() {
         "clusters": [{"name": "here", "cluster": {"server": "http://127.0.0.1:9"}}]}"#;
     let kubeconfig = files.with("kubeconfig", nobody.as_bytes());
     let missing = files.folder().join("missing");
+    // What stands in a kubeconfig is not quoted, however broken it is.
+    let broken = files.with("broken", b"users: [{name: me, user: {token: of-my-cluster}\nclusters: [");
     for command in ["explain", "refresh"] {
         for (path, more, words) in [
             (&missing, &[][..], &["KUBECONFIG", "--context", "missing"][..]),
-            (&kubeconfig, &["--context", "elsewhere"], &["elsewhere", "--context"]),
+            (&broken, &[], &["it is not valid YAML", "KUBECONFIG"]),
+            (&kubeconfig, &["--context", "elsewhere"], &["no context elsewhere", "--context"]),
             (&kubeconfig, &[], &["the cluster does not answer", "kubeconfig's server"]),
         ] {
-            let run = Run::of(command).environment("KUBECONFIG", path).argument("portrait");
+            let run = Run::of(command).secret("of-my-cluster").environment("KUBECONFIG", path).argument("portrait");
             let ended = more.iter().fold(run, |run, argument| run.argument(*argument)).run().await.failed(1);
             assert!(words.iter().all(|word| ended.stderr.contains(word)), "{words:?}: {}", ended.stderr);
             assert_eq!((ended.stdout.as_str(), ended.stderr.lines().count()), ("", 1), "{}", ended.stderr);
         }
     }
+    let run = Run::of("controller").secret("of-my-cluster").environment("KUBECONFIG", &broken);
+    let run = run.argument("--api-url").argument("https://api.example/api/v1");
+    let ended = run.run().await.failed(1);
+    assert!(ended.stderr.contains("it is not valid YAML"), "{}", ended.stderr);
     let run = Run::of("explain").environment("KUBECONFIG", &kubeconfig).argument("claimnotfound");
     let ended = run.run().await.failed(1);
     assert!(ended.stderr.contains("write ClaimNotFound"), "{}", ended.stderr);

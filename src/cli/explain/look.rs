@@ -94,7 +94,7 @@ fn take<K>(answer: kube::Result<Vec<K>>, kind: &'static str, unread: &mut Vec<Un
         let why = match error {
             Error::Api(said) if said.is_forbidden() => "you have no right to list them".to_owned(),
             Error::Api(said) => said.message,
-            error => format!("{:#}", anyhow::Error::from(error)),
+            error => anyhow::Error::from(error).root_cause().to_string(),
         };
         unread.push(Unread { kind, why });
         Vec::new()
