@@ -159,7 +159,7 @@ pub(super) fn take(entry: &mut FileStatus, file_name: Option<&str>, sent: &Sent,
                 fail(
                     entry,
                     Reason::FileNeverAppeared,
-                    format!("{message}: it was not there for a day: put it there, then change the spec"),
+                    format!("{message}: it was not there for a day: put it there, then ask for a fresh upload with fileupload refresh"),
                 );
             } else {
                 fail(entry, Reason::FileNotFound, message.clone());
