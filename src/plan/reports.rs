@@ -159,7 +159,9 @@ pub(super) fn take(entry: &mut FileStatus, file_name: Option<&str>, sent: &Sent,
                 fail(
                     entry,
                     Reason::FileNeverAppeared,
-                    format!("{message}: it was not there for a day: put it there, then ask for a fresh upload with fileupload refresh"),
+                    format!(
+                        "{message}: it was not there for a day: put it there, then ask for a fresh upload with fileupload refresh"
+                    ),
                 );
             } else {
                 fail(entry, Reason::FileNotFound, message.clone());

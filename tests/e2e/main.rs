@@ -13,6 +13,7 @@ mod consume;
 mod crash;
 mod explain;
 mod files;
+mod fixes;
 mod hands;
 mod happy;
 mod hostile;
