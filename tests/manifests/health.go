@@ -42,11 +42,7 @@ func checkHealth(tree string, found *problems) (int, error) {
 	}
 	verdicts := map[string]bool{}
 	for _, plan := range plans {
-		var golden planned
-		text, err := os.ReadFile(plan)
-		if err == nil {
-			err = yaml.Unmarshal([]byte(strings.TrimPrefix(string(text), "---\n")), &golden)
-		}
+		golden, err := readPlan(plan)
 		if err != nil {
 			return 0, err
 		}
@@ -67,6 +63,15 @@ func checkHealth(tree string, found *problems) (int, error) {
 		}
 	}
 	return len(verdicts), nil
+}
+
+func readPlan(file string) (planned, error) {
+	var golden planned
+	text, err := os.ReadFile(file)
+	if err == nil {
+		err = yaml.Unmarshal([]byte(strings.TrimPrefix(string(text), "---\n")), &golden)
+	}
+	return golden, err
 }
 
 // What Argo CD and kstatus should say of a status that is up to date.

@@ -72,15 +72,20 @@ func check(tree string) (problems, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	counts := []int{len(argo), resources, len(tekton), tasks, workflows, verdicts}
+	text, err := summary(len(argo), resources, len(tekton), tasks, workflows, verdicts)
+	return found, text, err
+}
+
+// What was judged; an error if there was nothing of a sort.
+func summary(counts ...int) (string, error) {
 	text := fmt.Sprintf("%d documents of Argo with %d FileUploads, %d of Tekton with %d uses of the Task, %d of GitHub Actions, %d verdicts on health",
 		counts[0], counts[1], counts[2], counts[3], counts[4], counts[5])
 	for _, count := range counts {
 		if count == 0 {
-			return found, "", fmt.Errorf("something is missing from %s: %s", examples, text)
+			return "", fmt.Errorf("something is missing from the examples: %s", text)
 		}
 	}
-	return found, text, nil
+	return text, nil
 }
 
 // The documents of every manifest in a folder; those of no engine are left to the API server's own tests.

@@ -21,29 +21,8 @@ func checkTekton(documents []document, found *problems) int {
 	tasks, pipelines := map[string]*v1.Task{}, map[string]*v1.Pipeline{}
 	runs, files, uses := []*v1.PipelineRun{}, map[any]string{}, 0
 	for _, doc := range documents {
-		var object kind
-		switch doc.kind {
-		case "tekton.dev/v1 Task":
-			object = &v1.Task{}
-		case "tekton.dev/v1 Pipeline":
-			object = &v1.Pipeline{}
-		case "tekton.dev/v1 PipelineRun":
-			object = &v1.PipelineRun{}
-		default:
-			found.add(doc.file, "%s: nothing here judges this kind", doc.kind)
-			continue
-		}
-		if !decode(doc, object, found) {
-			continue
-		}
+		object := judge(doc, found)
 		files[object] = doc.file
-		if run, is := object.(*v1.PipelineRun); is && run.Name == "" {
-			run.Name = run.GenerateName + "00000" // the API server does so before Tekton is asked
-		}
-		object.SetDefaults(context.Background())
-		if err := object.Validate(context.Background()); err != nil {
-			found.add(doc.file, "%v", err)
-		}
 		switch object := object.(type) {
 		case *v1.Task:
 			tasks[object.Name] = object
@@ -64,6 +43,33 @@ func checkTekton(documents []document, found *problems) int {
 		}
 	}
 	return uses
+}
+
+// The object of a document, if it can be one.
+func judge(doc document, found *problems) kind {
+	var object kind
+	switch doc.kind {
+	case "tekton.dev/v1 Task":
+		object = &v1.Task{}
+	case "tekton.dev/v1 Pipeline":
+		object = &v1.Pipeline{}
+	case "tekton.dev/v1 PipelineRun":
+		object = &v1.PipelineRun{}
+	default:
+		found.add(doc.file, "%s: nothing here judges this kind", doc.kind)
+		return nil
+	}
+	if !decode(doc, object, found) {
+		return nil
+	}
+	if run, is := object.(*v1.PipelineRun); is && run.Name == "" {
+		run.Name = run.GenerateName + "00000" // the API server does so before Tekton is asked
+	}
+	object.SetDefaults(context.Background())
+	if err := object.Validate(context.Background()); err != nil {
+		found.add(doc.file, "%v", err)
+	}
+	return object
 }
 
 func checkPipeline(file string, pipeline *v1.Pipeline, tasks map[string]*v1.Task, found *problems) int {
