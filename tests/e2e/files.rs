@@ -157,9 +157,9 @@ fn what_is_no_regular_file_is_named_and_holds_no_other_file_back() -> anyhow::Re
         for (name, _) in kinds {
             let path = folder.join(name);
             if path.is_dir() {
-                fs::remove_dir(path)?
+                fs::remove_dir(path)?;
             } else {
-                fs::remove_file(path)?
+                fs::remove_file(path)?;
             }
             write(&folder, name, b"real")?;
         }

@@ -193,7 +193,9 @@ fn render_prints_the_job_that_the_operator_made() -> anyhow::Result<()> {
             .into_iter()
             .find(|document| document["kind"] == "Job")
             .context("no Job is printed")?;
-        GENERATED.iter().for_each(|pointer| remove(&mut made, pointer));
+        for pointer in GENERATED {
+            remove(&mut made, pointer);
+        }
         let labels = made["spec"]["template"]["metadata"]["labels"].as_object_mut().context("no labels")?;
         labels.retain(|label, _| !OF_JOBS.contains(&label.as_str()));
         without_empty(&mut made);

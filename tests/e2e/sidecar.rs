@@ -17,7 +17,7 @@ use crate::hands::with_pods;
 const PROMPT: &[u8] = b"A portrait in soft morning light.\n";
 
 /// Applies a manifest of the examples.
-async fn apply(world: &mut World, path: &str) -> anyhow::Result<()> {
+fn apply(world: &mut World, path: &str) -> anyhow::Result<()> {
     world.cluster.busybox()?;
     let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(path))?;
     let mut manifest: Value = serde_yaml::from_str(&text)?;
@@ -68,7 +68,7 @@ fn beside(pod: &Value) -> &Value {
 fn an_init_container_uploads_what_the_one_before_made_and_the_pod_reads_the_key() -> anyhow::Result<()> {
     with_pods("an init container that uploads", async |world| {
         world.credential().await?;
-        apply(world, "init-container/pod.yaml").await?;
+        apply(world, "init-container/pod.yaml")?;
         succeeded(world).await?;
         Ok(())
     })
@@ -80,7 +80,7 @@ fn a_sidecar_holds_the_main_container_until_the_keys_are_there_and_its_job_compl
         world.credential().await?;
         let hold = Hold::new("while the main container must not run");
         world.stub.fault(Step::Put, Fault::hold(&hold).at(Moment::Received));
-        apply(world, "sidecar/job.yaml").await?;
+        apply(world, "sidecar/job.yaml")?;
         hold.reached(DEADLINE * 4).await?;
         // The kubelet has asked it more than once by then, and would have started the other.
         let probed = async || {
@@ -93,9 +93,9 @@ fn a_sidecar_holds_the_main_container_until_the_keys_are_there_and_its_job_compl
             Ok((events.iter().map(times).sum::<i64>() >= 2, events))
         };
         world.wait_for(DEADLINE * 2, "two probes that did not pass", probed).await?;
-        let held = pod(world, "a sidecar that runs", |pod| beside(pod)["state"]["running"].is_object()).await?;
-        let main = &held["status"]["containerStatuses"][0];
-        assert_eq!((&beside(&held)["started"], &main["started"]), (&json!(false), &json!(false)));
+        let runs = pod(world, "a sidecar that runs", |pod| beside(pod)["state"]["running"].is_object()).await?;
+        let main = &runs["status"]["containerStatuses"][0];
+        assert_eq!((&beside(&runs)["started"], &main["started"]), (&json!(false), &json!(false)));
         assert_eq!(main["state"]["waiting"]["reason"], "PodInitializing");
         hold.release();
 
@@ -117,7 +117,7 @@ fn a_sidecar_whose_credential_is_refused_crashes_visibly_until_its_secret_is_cha
     with_pods("a sidecar that is refused", async |world| {
         let revoked = world.credential().await?;
         assert!(world.stub.revoke(revoked.token()));
-        apply(world, "sidecar/job.yaml").await?;
+        apply(world, "sidecar/job.yaml")?;
         let waits = |pod: &Value| beside(pod)["state"]["waiting"]["reason"] == "CrashLoopBackOff";
         let crashed = pod(world, "a sidecar that crashes", waits).await?;
         assert_eq!(beside(&crashed)["lastState"]["terminated"]["exitCode"], 1);

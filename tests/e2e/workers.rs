@@ -70,12 +70,12 @@ pub(crate) async fn ask(
 }
 
 /// One put passes, as many more as said are held.
-pub(crate) fn hold_puts(world: &World, passing: usize, held: usize) -> Hold {
+pub(crate) fn hold_puts(world: &World, passing: usize, waiting: usize) -> Hold {
     let hold = Hold::new("puts");
     for _ in 0..passing {
         world.stub.arm(Rule::once(Step::Put, Fault::delay(Duration::ZERO)));
     }
-    for _ in 0..held {
+    for _ in 0..waiting {
         world.stub.arm(Rule::once(Step::Put, Fault::hold(&hold)));
     }
     hold

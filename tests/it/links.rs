@@ -5,19 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 
-use fileupload_operator::reason::Reason;
-
 use crate::examples::files_below;
 
 const TOP: &str = env!("CARGO_MANIFEST_DIR");
-
-/// Pages that are linked before they are there.
-const FROM_OTHERS: [&str; 4] =
-    ["docs/reasons.md", "docs/cli.md", "docs/consuming/init-container.md", "docs/consuming/sidecar.md"];
-
-fn is_reason(anchor: &str) -> bool {
-    Reason::ALL.iter().any(|reason| reason.as_str().to_lowercase() == anchor)
-}
 
 /// The pages, by path from the top.
 fn pages() -> BTreeMap<PathBuf, String> {
@@ -90,12 +80,6 @@ fn plain(path: &Path) -> PathBuf {
 fn follow(page: &Path, target: &str, pages: &BTreeMap<PathBuf, String>) -> Result<PathBuf, String> {
     let (path, anchor) = target.split_once('#').map_or((target, None), |(path, anchor)| (path, Some(anchor)));
     let file = if path.is_empty() { page.to_owned() } else { plain(&page.with_file_name("").join(path)) };
-    if file == Path::new("docs/reasons.md") && anchor.is_some_and(|anchor| !is_reason(anchor)) {
-        return Err(format!("{}: {target}: there is no such reason", page.display()));
-    }
-    if FROM_OTHERS.iter().any(|other| file == Path::new(other)) && !pages.contains_key(&file) {
-        return Ok(file);
-    }
     if !Path::new(TOP).join(&file).exists() {
         return Err(format!("{}: {target}: there is no {}", page.display(), file.display()));
     }
