@@ -4,6 +4,7 @@
 //! nobody but the operator may see (Secrets, contents) stays as the status has it.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
@@ -11,7 +12,7 @@ use kube::ResourceExt;
 
 use super::look::Seen;
 use crate::controller::{Found, LABEL_JOB, claim_of, job_of};
-use crate::plan::{self, CredentialsView, JobView, Observed, Outcome, Volume};
+use crate::plan::{self, CredentialsView, JobView, Observed, Outcome, Terms, Volume};
 use crate::reason::{Reason, Scope};
 use crate::resource::{FileStatus, FileUploadStatus};
 
@@ -43,7 +44,7 @@ pub(super) fn status(seen: &Seen, now: Timestamp) -> Option<FileUploadStatus> {
 fn observe(seen: &Seen, status: &FileUploadStatus) -> Observed {
     let jobs = jobs(seen);
     let by_worker = jobs.iter().any(|job| matches!(job.volume, Volume::ConfigMap(_)));
-    let mut observed = Observed { jobs, by_worker, ..Observed::default() };
+    let mut observed = Observed { jobs, by_worker, terms: terms(status), ..Observed::default() };
     let named = seen.upload.spec.files.iter().filter_map(|file| file.source.persistent_volume_claim.as_ref());
     if !seen.is_read(&["PersistentVolumeClaims"]) {
         return observed;
@@ -58,6 +59,18 @@ fn observe(seen: &Seen, status: &FileUploadStatus) -> Observed {
             if by_worker { CredentialsView::LeftToWorkers } else { CredentialsView::Usable { version } };
     }
     observed
+}
+
+/// How long keys live, as far as the status shows the operator's settings.
+fn terms(status: &FileUploadStatus) -> Terms {
+    let life = |entry: &FileStatus| {
+        let life = entry.expires_at.as_ref()?.0.duration_since(entry.uploaded_at.as_ref()?.0);
+        Duration::try_from(life).ok()
+    };
+    match status.files.iter().filter_map(life).max() {
+        Some(retention) => Terms { retention, minimum_life: Duration::ZERO },
+        None => Terms::default(),
+    }
 }
 
 /// The Jobs that there are. One of which nothing is left may have been taken in since the status was read.
