@@ -255,16 +255,19 @@ async fn reconcile(upload: Arc<FileUpload>, context: Arc<Context>) -> Result<Act
     if is_older(upload.resource_version().as_deref(), memory.written.as_deref()) {
         return Ok(Action::await_change()); // our own write is on its way here
     }
-    let (observed, material) = observe::observe(&context, &upload, &memory).await?;
-    let plan = plan::next(&upload, &observed, clock::now());
+    // One moment for all that is decided: what comes due after it has its own timer.
+    let now = clock::now();
+    let (observed, material) = observe::observe(&context, &upload, &memory, now).await?;
+    let plan = plan::next(&upload, &observed, now);
     let outcome = perform::perform(&context, &upload, &plan, &observed.output, &material).await;
     if outcome.discarded {
         return Ok(Action::await_change());
     }
     let status = publish::publish(&context, &upload, &plan, &outcome).await?;
     cadence::count(&context, &upload, &plan, &outcome);
-    let look_again = plan.look_again.or(outcome.unfinished.then_some(AFTER_ERROR));
-    Ok(cadence::next(&upload, &plan, status.as_ref(), look_again, clock::now()))
+    let undone = outcome.unfinished.then_some(if plan.discards { AFTER_REFUSAL } else { AFTER_ERROR });
+    let look_again = [plan.look_again, undone].into_iter().flatten().min();
+    Ok(cadence::next(&upload, &plan, status.as_ref(), look_again, now))
 }
 
 /// Whether a resourceVersion is older than another: they compare as numbers (KEP-5504).
@@ -275,6 +278,8 @@ fn is_older(seen: Option<&str>, written: Option<&str>) -> bool {
 
 /// Waits a little before an error of the API server is met again.
 const AFTER_ERROR: Duration = Duration::from_secs(5);
+/// Waits longer before a deletion is tried again that may be refused for good.
+const AFTER_REFUSAL: Duration = Duration::from_secs(30);
 
 fn warn_once(upload: &FileUpload, error: &kube::Error) {
     warn!(namespace = upload.namespace(), fileupload = upload.name_any(), %error, "the API server refused");

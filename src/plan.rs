@@ -120,7 +120,7 @@ pub struct Outcome {
     pub sent: BTreeMap<String, Sent>,
     /// Of the Jobs to create, those that exist now, and those that the API server refused with the reason.
     pub launched: BTreeMap<String, Option<(Reason, String)>>,
-    /// Whether a Job that was to be deleted is still there.
+    /// Whether something that was to be written or deleted is not.
     pub unfinished: bool,
     /// Why the output could not be written, if it could not.
     pub output: Option<(Reason, String)>,

@@ -9,6 +9,7 @@ use tracing::info;
 
 use super::{AFTER_ERROR, Context, warn_once};
 use crate::backoff::fraction;
+use crate::clock;
 use crate::plan::{self, Outcome, Plan, Sent, Volume};
 use crate::reason::{Class, Reason};
 use crate::resource::{FileStatus, FileUpload, FileUploadStatus, JobStatus};
@@ -23,20 +24,20 @@ const AT_ONCE: Duration = Duration::from_millis(200);
 /// An output that cannot be written is tried again after this.
 const OUTPUT_RETRY: Duration = Duration::from_secs(5);
 
-/// When to look again, given the status that stands now.
+/// When to look again, given the status that stands now, after what was planned at this moment.
 pub(super) fn next(
     upload: &FileUpload,
     plan: &Plan,
     status: Option<&FileUploadStatus>,
     look_again: Option<Duration>,
-    now: Timestamp,
+    planned_at: Timestamp,
 ) -> Action {
     let Some(status) = status.or(upload.status.as_ref()) else { return Action::await_change() };
     if Some(status.observed_generation) != upload.metadata.generation {
         return Action::requeue(AT_ONCE);
     }
-    let look = Look { upload, plan, status, now };
-    let moment = plan::next_moment(upload, status, &plan.terms, now).map(|moment| look.until(moment));
+    let look = Look { upload, plan, status, now: clock::now() };
+    let moment = plan::next_moment(upload, status, &plan.terms, planned_at).map(|moment| look.until(moment));
     let rests = upload.spec.is_suspended() || plan.rejection.is_some();
     let work = if rests { None } else { look.work() };
     [look_again, moment, work].into_iter().flatten().min().map_or_else(Action::await_change, Action::requeue)
@@ -102,7 +103,7 @@ impl Look<'_> {
     }
 
     fn until(&self, moment: Timestamp) -> Duration {
-        moment.duration_since(self.now).unsigned_abs()
+        Duration::try_from(moment.duration_since(self.now)).unwrap_or_default()
     }
 
     /// A moment between two, so that not all look at the same time.

@@ -102,13 +102,25 @@ impl ConfigMaps {
             return Ok(hash.clone());
         }
         let found = self.get(client, namespace, name).await?;
-        let hash = match content_of(found.as_ref(), key).0 {
-            Content::Found { sha256, .. } => Some(sha256),
-            _ => None,
-        };
-        let read = found.and_then(|found| found.resource_version()).unwrap_or(version);
-        lock(&self.hashes).insert(place, (read, hash.clone()));
-        Ok(hash)
+        let content = content_of(found.as_ref(), key).0;
+        if let Some(found) = &found {
+            self.learn(found, key, &content);
+        }
+        Ok(hash_of(&content))
+    }
+
+    /// Remembers what a key of a ConfigMap holds that was just read.
+    pub(super) fn learn(&self, config_map: &ConfigMap, key: &str, content: &Content) {
+        let (namespace, name) = self::key(config_map);
+        let version = config_map.resource_version().unwrap_or_default();
+        lock(&self.hashes).insert((namespace, name, key.to_owned()), (version, hash_of(content)));
+    }
+}
+
+fn hash_of(content: &Content) -> Option<String> {
+    match content {
+        Content::Found { sha256, .. } => Some(sha256.clone()),
+        _ => None,
     }
 }
 

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
 use sha2::{Digest, Sha256};
+use tracing::warn;
 
 use super::{Context, Memory, launch};
-use crate::clock;
 use crate::delivery::{Credential, hex};
 use crate::plan::{self, Content, CredentialsView, Observed};
 use crate::resource::{ConfigMapKeyReference, File, FileUpload};
@@ -26,10 +27,11 @@ pub(super) async fn observe(
     context: &Context,
     upload: &FileUpload,
     memory: &Memory,
+    now: Timestamp,
 ) -> kube::Result<(Observed, Material)> {
     let namespace = upload.namespace().unwrap_or_default();
     let mut observed = Observed {
-        jobs: context.workers.jobs(upload, clock::now()).await?,
+        jobs: context.workers.jobs(upload, now).await?,
         settings: plan::settings(upload, &context.settings.worker),
         by_worker: !context.settings.direct,
         terms: context.settings.terms,
@@ -43,17 +45,17 @@ pub(super) async fn observe(
         observed.output = context.config_maps.output(&context.client, upload, name).await?;
     }
     observed.hashes = hashes(context, upload).await?;
-    let open = plan::wanted(upload, &observed, clock::now()).credentials;
+    let open = plan::wanted(upload, &observed, now).credentials;
     if open || !observed.jobs.is_empty() {
         let claims = upload.spec.files.iter().filter_map(|file| file.source.persistent_volume_claim.as_ref());
         observed.claims = context.workers.claims(&namespace, claims.map(|file| file.claim_name.clone()));
     }
-    if plan::wanted(upload, &observed, clock::now()).credentials {
-        look_at_credentials(context, upload, &mut observed).await?;
-        contents_of(context, upload, &mut observed, &mut material).await?;
+    if plan::wanted(upload, &observed, now).credentials {
+        look_at_credentials(context, upload, &mut observed).await;
+        contents_of(context, upload, &mut observed, &mut material, now).await?;
     }
     observed.slots = Some(launch::places(context, upload, &observed));
-    refresh_credentials(context, upload, &mut observed, &mut material).await?;
+    refresh_credentials(context, upload, &mut observed, &mut material, now).await?;
     Ok((observed, material))
 }
 
@@ -82,8 +84,9 @@ async fn contents_of(
     upload: &FileUpload,
     observed: &mut Observed,
     material: &mut Material,
+    now: Timestamp,
 ) -> kube::Result<()> {
-    let contents = plan::wanted(upload, observed, clock::now()).contents;
+    let contents = plan::wanted(upload, observed, now).contents;
     let mut read = HashMap::new();
     for file in upload.spec.files.iter().filter(|file| contents.contains(&file.name)) {
         let Some(reference) = &file.source.config_map_key_ref else { continue };
@@ -96,7 +99,12 @@ async fn contents_of(
         if !read.contains_key(&reference.name) {
             read.insert(reference.name.clone(), config_map(context, upload, &reference.name).await?);
         }
-        let (found, bytes) = content_of(read.get(&reference.name).and_then(Option::as_ref), &reference.key);
+        let config_map = read.get(&reference.name).and_then(Option::as_ref);
+        let (found, bytes) = content_of(config_map, &reference.key);
+        if let (Some(config_map), true) = (config_map, upload.spec.follows_changes()) {
+            // The watch may be behind what is sent now.
+            context.config_maps.learn(config_map, &reference.key, &found);
+        }
         observed.contents.insert(file.name.clone(), found);
         material.bytes.extend(bytes.map(|bytes| (file.name.clone(), bytes)));
     }
@@ -104,14 +112,17 @@ async fn contents_of(
 }
 
 /// The Secret, as it was seen within the last seconds: enough to decide whether anything is to be sent.
-async fn look_at_credentials(context: &Context, upload: &FileUpload, observed: &mut Observed) -> kube::Result<()> {
-    observed.credentials = if observed.by_worker {
-        CredentialsView::LeftToWorkers
-    } else {
-        let namespace = upload.namespace().unwrap_or_default();
-        context.secrets.shared(&namespace, upload.spec.secret_name()).await?.view
-    };
-    Ok(())
+async fn look_at_credentials(context: &Context, upload: &FileUpload, observed: &mut Observed) {
+    if observed.by_worker {
+        observed.credentials = CredentialsView::LeftToWorkers;
+        return;
+    }
+    let namespace = upload.namespace().unwrap_or_default();
+    match context.secrets.shared(&namespace, upload.spec.secret_name()).await {
+        Ok(fetched) => observed.credentials = fetched.view,
+        // Nothing is begun without them; what workers report and what expires is written down all the same.
+        Err(error) => warn!(secret = upload.spec.secret_name(), %error, "cannot read the credentials"),
+    }
 }
 
 /// What is sent with is fetched anew; whoever only waits costs no request.
@@ -120,8 +131,9 @@ async fn refresh_credentials(
     upload: &FileUpload,
     observed: &mut Observed,
     material: &mut Material,
+    now: Timestamp,
 ) -> kube::Result<()> {
-    let draft = plan::next(upload, observed, clock::now());
+    let draft = plan::next(upload, observed, now);
     if observed.by_worker || draft.send.is_empty() && draft.launch.is_empty() {
         return Ok(());
     }

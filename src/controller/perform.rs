@@ -15,7 +15,7 @@ use super::{Context, launch};
 use crate::clock;
 use crate::delivery::{Credential, Delivered, Failure, Parcel, Source};
 use crate::plan::{self, Outcome, OutputAct, OutputView, Plan, Sent};
-use crate::reason::{Reason, Scope};
+use crate::reason::{Class, Reason, Scope};
 use crate::redact::quote;
 use crate::resource::FileUpload;
 
@@ -30,7 +30,7 @@ pub(super) async fn perform(
     if plan.discards && discard(context, upload).await {
         return Outcome { discarded: true, ..Outcome::default() };
     }
-    let unfinished = !launch::remove(context, upload, plan).await;
+    let unfinished = !launch::remove(context, upload, plan).await || plan.discards;
     let launched = launch::launch(context, upload, plan).await;
     let mut outcome =
         Outcome { sent: send(context, upload, plan, material).await, launched, unfinished, ..Outcome::default() };
@@ -38,11 +38,15 @@ pub(super) async fn perform(
     let act = plan::output(upload, &files, view);
     let creates = matches!(act, OutputAct::Create(_) | OutputAct::Adopt(_));
     outcome.output = output(context, upload, act).await.err();
+    // What is in the way, its watch tells; all else is tried again.
+    let fails = |(reason, _): &(Reason, String)| reason.class() != Class::Stalled;
+    outcome.unfinished |= outcome.output.as_ref().is_some_and(fails);
     let exists = matches!(view, OutputView::Ours { .. }) || creates && outcome.output.is_none();
     outcome.output_name = upload.spec.output_name().filter(|_| exists).map(str::to_owned);
     if let Err(error) = withdraw_old(context, upload).await {
         warn!(%error, "cannot delete the output that is no longer asked for");
         outcome.output_name = former(upload).map(str::to_owned);
+        outcome.unfinished = true;
     }
     outcome
 }

@@ -3,6 +3,7 @@
 //! An entry is about one revision of a file. A key that lives is never touched here: what goes wrong meanwhile is written
 //! beside it.
 
+use super::life::is_wait;
 use super::workers::UnderWay;
 use super::{Plan, is_free, revision, text};
 use crate::reason::{Class, Reason};
@@ -58,7 +59,11 @@ pub(super) fn begun(entry: &mut FileStatus) {
 
 /// Marks a file as failed, or as waiting where that is what its reason means. A key that lives is not touched.
 pub(super) fn fail(entry: &mut FileStatus, reason: Reason, message: String) {
-    if entry.file_key.is_none() {
+    let renewal = entry.file_key.is_some();
+    if renewal && is_wait(reason) && self::reason(entry).is_some_and(|known| !is_wait(known)) {
+        return; // that it waits for its next try hides not why the last one failed
+    }
+    if !renewal {
         entry.state = if reason.class() == Class::Stalled { FileState::Failed } else { FileState::Pending };
     }
     entry.reason = Some(reason.to_string());

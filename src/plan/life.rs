@@ -10,9 +10,9 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::observed::Observed;
-use super::{Plan, revision, text};
+use super::{Plan, reason, revision, text};
 use crate::backoff::fraction;
-use crate::reason::Reason;
+use crate::reason::{Class, Reason, Scope};
 use crate::resource::{FileState, FileStatus, FileUpload, FileUploadStatus};
 
 /// How long keys live.
@@ -75,6 +75,7 @@ pub(super) fn renew_before(
 
 /// Withdraws the keys that may not be used any more. Says whether there were any.
 pub(super) fn withdraw(upload: &FileUpload, observed: &Observed, now: Timestamp, files: &mut [FileStatus]) -> bool {
+    let known = upload.status.as_ref().map_or(&[][..], |status| &status.files);
     let mut withdrawn = false;
     for entry in files {
         if upload.spec.renews() && entry.state == FileState::Expired {
@@ -91,19 +92,35 @@ pub(super) fn withdraw(upload: &FileUpload, observed: &Observed, now: Timestamp,
             *entry = FileStatus::pending(&entry.name, std::mem::take(&mut entry.revision));
             entry.uploaded_at = Some(Time(uploaded_at));
         } else if had && observed.terms.withdrawn_at(uploaded_at) <= now {
-            (entry.file_key, entry.state) = (None, FileState::Pending);
-            if !upload.spec.renews() {
-                entry.state = FileState::Expired;
-                entry.reason = Some(Reason::Expired.to_string());
-                entry.message = Some(text::expired(upload));
-            }
+            entry.file_key = None;
+            end(upload, entry);
         }
-        withdrawn |= had && entry.file_key.is_none();
+        // What a report that is read again brings back is gone already.
+        let stood = known
+            .iter()
+            .any(|known| known.name == entry.name && known.revision == entry.revision && known.file_key.is_some());
+        withdrawn |= stood && entry.file_key.is_none();
     }
     withdrawn
 }
 
-/// When the next thing happens by time alone: a key's renewal, its withdrawal, or the end of a finished resource.
+/// Says of a file that its key's life is over.
+fn end(upload: &FileUpload, entry: &mut FileStatus) {
+    let stalled = reason(entry).is_some_and(|why| why.class() == Class::Stalled && why.scope() == Scope::File);
+    if !upload.spec.renews() {
+        entry.state = FileState::Expired;
+        entry.reason = Some(Reason::Expired.to_string());
+        entry.message = Some(text::expired(upload));
+    } else if stalled {
+        // Which content was refused is not known, only what the key was of: what there is is tried once.
+        (entry.state, entry.size, entry.sha256) = (FileState::Failed, None, None);
+    } else {
+        entry.state = FileState::Pending;
+    }
+}
+
+/// When the next thing happens by time alone after this moment: a key's renewal, its withdrawal, or the end of a finished
+/// resource.
 pub fn next_moment(upload: &FileUpload, status: &FileUploadStatus, terms: &Terms, now: Timestamp) -> Option<Timestamp> {
     let renewal = (upload.spec.renews() && !upload.spec.is_suspended()).then(|| terms.renewal(upload));
     let keys = status.files.iter().filter(|file| file.file_key.is_some());
@@ -150,11 +167,16 @@ pub fn is_open(status: &FileUploadStatus) -> bool {
     !status.jobs.is_empty() || status.files.iter().any(open)
 }
 
-/// Why keys that live cannot be renewed, if that is so: of the first such file, in words. To wait for a worker is none.
+/// Whether a renewal only waits for its turn: that is no failure.
+pub(super) fn is_wait(reason: Reason) -> bool {
+    matches!(reason, Reason::Queued | Reason::WorkerPending | Reason::ClaimInUse | Reason::ReportFull)
+}
+
+/// Why keys that live cannot be renewed, if that is so: of the first such file, in words.
 pub fn refresh_failure(status: &FileUploadStatus) -> Option<String> {
     let fails = |file: &&FileStatus| {
         let why = file.reason.as_deref().and_then(Reason::parse).filter(|_| file.file_key.is_some());
-        why.is_some_and(|why| !matches!(why, Reason::Queued | Reason::WorkerPending | Reason::ReportFull))
+        why.is_some_and(|why| !is_wait(why))
     };
     let file = status.files.iter().find(fails)?;
     let why = file.message.as_deref().unwrap_or_default();
@@ -272,5 +294,51 @@ mod tests {
         let plan = next(&upload, &observed(&upload), hours(0.0));
         let after = status(&upload, &plan, &outcome("a", "new", hours(0.0)), hours(0.0));
         assert_eq!(keys(&after), [Some("new")]);
+    }
+
+    #[test]
+    fn what_has_expired_is_not_sent_again_because_another_file_failed() {
+        let mut upload = uploaded(json!({}), &[("a", 0.0), ("b", 20.0)]);
+        let plan = next(&upload, &observed(&upload), hours(23.0));
+        upload.status = Some(status(&upload, &plan, &Outcome::default(), hours(23.0)));
+        // A third file is added, and what fails then would fail every file.
+        upload.spec.files.push(upload.spec.files[0].clone());
+        upload.spec.files[2].name = "c".into();
+        upload.metadata.generation = Some(2);
+        let plan = next(&upload, &Observed::default(), hours(23.0));
+        upload.status = Some(status(&upload, &plan, &Outcome::default(), hours(23.0)));
+        let plan = next(&upload, &observed(&upload), hours(23.0));
+        assert_eq!(plan.send, ["c"]);
+        let failed = Sent::Failed { reason: Reason::ApiUnavailable, message: "down".into(), retry_after: None };
+        let outcome = Outcome { sent: [("c".to_owned(), failed)].into(), ..Outcome::default() };
+        let after = status(&upload, &plan, &outcome, hours(23.0));
+        let states: Vec<_> = after.files.iter().map(|file| file.state).collect();
+        assert_eq!(states, [FileState::Expired, FileState::Uploaded, FileState::Pending]);
+    }
+
+    #[test]
+    fn a_renewal_that_waits_for_its_turn_hides_not_why_the_last_try_failed() {
+        let upload = uploaded(json!({"refreshPolicy": "BeforeExpiry"}), &[("a", 0.0)]);
+        let mut entry = upload.status.unwrap().files.remove(0);
+        let mut said = Vec::new();
+        for reason in [Reason::Queued, Reason::WorkerFailed, Reason::WorkerPending, Reason::ClaimNotFound] {
+            crate::plan::fail(&mut entry, reason, "so it is".into());
+            said.push(entry.reason.clone().unwrap());
+        }
+        assert_eq!(said, ["Queued", "WorkerFailed", "WorkerFailed", "ClaimNotFound"]);
+        assert_eq!(entry.state, FileState::Uploaded);
+    }
+
+    #[test]
+    fn a_timer_never_passes_over_a_moment_between_two_seconds() {
+        let upload = uploaded(json!({"refreshPolicy": "BeforeExpiry"}), &[("a", 0.0)]);
+        let state = upload.status.clone().unwrap();
+        let due = next_moment(&upload, &state, &Terms::default(), hours(1.0)).unwrap();
+        let second = |second: i64| Timestamp::from_second(second).unwrap();
+        for now in [second(due.as_second()), second(due.as_second() + 1)] {
+            let planned = next(&upload, &observed(&upload), now);
+            let timed = next_moment(&upload, &state, &Terms::default(), now) == Some(due);
+            assert!(timed || planned.send == ["a"], "at {now} nothing is sent and nothing timed");
+        }
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::life::is_wait;
 use super::observed::{JobView, PodView};
 use super::volume::Volume;
 use super::{Plan, Sent, fail, is_timed, job_status, reason, text, trouble};
@@ -252,12 +253,15 @@ fn vanished(upload: &FileUpload, job: &JobView, plan: &mut Plan) -> Vec<String> 
         let mut files = upload.spec.files.iter();
         files.any(|file| file.name == name && Volume::of(file, plan.by_worker).as_ref() == Some(&job.volume))
     };
-    let lost = |entry: &&mut FileStatus| entry.state == FileState::Uploading && of_job(&entry.name);
-    let lost = plan.files.iter_mut().filter(lost).map(|entry| {
+    let was_sent = |entry: &FileStatus| {
+        let renewed = entry.file_key.is_some() && plan.wants(entry);
+        (entry.state == FileState::Uploading || renewed) && of_job(&entry.name)
+    };
+    let lost: Vec<_> = plan.files.iter().filter(|entry| was_sent(entry)).map(|entry| entry.name.clone()).collect();
+    for entry in plan.files.iter_mut().filter(|entry| lost.contains(&entry.name)) {
         fail(entry, Reason::ReportMissing, message.to_owned());
-        entry.name.clone()
-    });
-    lost.collect()
+    }
+    lost
 }
 
 fn unexplained(
@@ -305,7 +309,11 @@ fn entry_of(assignment: &Assignment, plan: &Plan) -> Option<usize> {
 pub(super) fn answer(entry: &mut FileStatus, why: Option<(Reason, String)>) {
     let Some((why, message)) = why else {
         if entry.file_key.is_none() {
-            (entry.state, entry.reason, entry.message) = (FileState::Pending, None, None);
+            entry.state = FileState::Pending;
+        }
+        // Why a key was not renewed is said until it is.
+        if entry.file_key.is_none() || reason(entry).is_some_and(is_wait) {
+            (entry.reason, entry.message) = (None, None);
         }
         return;
     };

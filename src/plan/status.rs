@@ -42,7 +42,9 @@ pub fn status(upload: &FileUpload, plan: &Plan, outcome: &Outcome, now: Timestam
         summary: Some(format!("{uploaded}/{total}")),
         files_uploaded: count(uploaded),
         files_total: count(total),
-        file_key: (total == 1).then(|| files.first().and_then(|file| file.file_key.clone())).flatten(),
+        file_key: (total == 1 && files.len() == 1)
+            .then(|| files.first().and_then(|file| file.file_key.clone()))
+            .flatten(),
         attempts: attempts(&old, plan, outcome),
         next_attempt_at,
         last_handled_requested_at: if current { plan.request.clone() } else { old.last_handled_requested_at },
@@ -150,7 +152,8 @@ fn share(files: &mut [FileStatus], outcome: &Outcome) {
         _ => None,
     });
     if let Some((reason, message)) = shared {
-        for entry in files.iter_mut().filter(|entry| entry.state != FileState::Uploaded) {
+        let open = |entry: &&mut FileStatus| !matches!(entry.state, FileState::Uploaded | FileState::Expired);
+        for entry in files.iter_mut().filter(open) {
             fail(entry, reason, message.clone());
         }
     }
@@ -169,15 +172,15 @@ struct Verdict {
 fn verdict(upload: &FileUpload, files: &[FileStatus], plan: &Plan, outcome: &Outcome) -> Verdict {
     let keyed =
         !files.is_empty() && files.len() == upload.spec.files.len() && files.iter().all(|file| file.file_key.is_some());
-    let available = keyed && plan.rejection.is_none() && outcome.output.is_none();
+    let available = keyed && outcome.output.is_none();
     let verdict =
         |phase, ready, reason, message: String, also| Verdict { phase, ready, available, reason, message, also };
-    if let Some((reason, problem)) = &plan.rejection {
-        return verdict(Phase::Failed, false, *reason, problem.clone(), Some("Stalled"));
-    }
     if upload.spec.is_suspended() {
         let message = "suspended, as spec.suspend asks; set it to false to go on";
         return verdict(Phase::Suspended, true, Reason::Suspended, message.to_owned(), None);
+    }
+    if let Some((reason, problem)) = &plan.rejection {
+        return verdict(Phase::Failed, false, *reason, problem.clone(), Some("Stalled"));
     }
     if available {
         return verdict(Phase::Ready, true, Reason::Uploaded, "every file is uploaded".to_owned(), None);
