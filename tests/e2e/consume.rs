@@ -31,9 +31,11 @@ fn apply(world: &World, documents: &[Value]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The files and the `FileUpload` of the quickstart, with a credential that the double knows.
+/// The files and the `FileUpload` of the quickstart, with a credential that the double knows, as a file with a line end
+/// would have brought it into the Secret.
 async fn quickstart(world: &mut World) -> anyhow::Result<()> {
-    world.credential().await?;
+    let token = format!("{}\n", world.credential().await?.token());
+    world.secret("cyberun", &[("CYBERUN_API_KEY", &token), ("CYBERUN_TEAM_ID", "\n")]).await?;
     apply(world, &example("quickstart/files.yaml")?)?;
     apply(world, &example("quickstart/fileupload.yaml")?)
 }
