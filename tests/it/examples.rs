@@ -94,9 +94,11 @@ async fn every_upload_of_examples_and_docs_is_understood_by_the_program() {
 }
 
 #[test]
-fn the_image_of_examples_is_of_this_version() {
+fn the_image_of_examples_and_readme_is_of_this_version() {
     let mut found = 0;
-    for file in files_below(&Path::new(TOP).join("examples")) {
+    let mut files = files_below(&Path::new(TOP).join("examples"));
+    files.push(Path::new(TOP).join("README.md"));
+    for file in files {
         for part in std::fs::read_to_string(&file).unwrap().split("fileupload-operator:").skip(1) {
             let tag: String = part.chars().take_while(|c| !c.is_whitespace()).collect();
             assert_eq!(tag, env!("CARGO_PKG_VERSION"), "{}", file.display());
