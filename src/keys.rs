@@ -75,17 +75,25 @@ impl Folder {
 
     /// Makes the folder show these keys, of those that there should be in all, and touches nothing else in it.
     pub fn show<'a>(&self, keys: &Keys, all: impl Iterator<Item = &'a str> + Clone) -> Result<(), Error> {
-        let complete = all.clone().all(|name| keys.contains_key(name));
-        if !complete {
-            self.remove(ALL)?;
-        }
+        self.hide(keys, all.clone())?;
+        let mut complete = true;
         for name in all {
             match keys.get(name) {
                 Some(entry) => self.write(name, &entry.file_key)?,
-                None => self.remove(name)?,
+                None => complete = false,
             }
         }
         if complete { self.write(ALL, &json(keys)) } else { Ok(()) }
+    }
+
+    /// Removes what is not among these keys, of those that there should be in all. A full disk does not hinder it, and
+    /// one file that cannot be removed does not keep the others.
+    pub fn hide<'a>(&self, keys: &Keys, all: impl Iterator<Item = &'a str>) -> Result<(), Error> {
+        let mut gone: Vec<&str> = all.filter(|name| !keys.contains_key(*name)).collect();
+        if !gone.is_empty() {
+            gone.insert(0, ALL);
+        }
+        gone.into_iter().fold(Ok(()), |result, name| result.and(self.remove(name)))
     }
 
     /// Writes down what was uploaded, for a successor that is told of the same files.
@@ -101,7 +109,8 @@ impl Folder {
 
     /// Readers see the whole file or none.
     fn write(&self, name: &str, text: &str) -> Result<(), Error> {
-        let (path, draft) = (self.0.join(name), self.0.join(format!(".{name}~")));
+        // No key and no record is named as a draft is.
+        let (path, draft) = (self.0.join(name), self.0.join(format!(".{name}.new~")));
         if fs::read(&path).is_ok_and(|found| found == text.as_bytes()) {
             return Ok(());
         }

@@ -126,20 +126,34 @@ impl Keeper {
 
     /// The first reason to end is the one that counts.
     fn end(&self, error: Error) {
-        info!("ending after what is under way");
-        self.ended.borrow_mut().get_or_insert(error);
+        let mut ended = self.ended.borrow_mut();
+        if ended.is_none() {
+            info!("ending after what is under way");
+            *ended = Some(error);
+        }
         self.halt.send_replace(true);
     }
 
-    /// Changes the keys, in the record and in the folder before anybody is told.
-    fn change(&self, change: impl FnOnce(&mut Keys)) {
+    fn names(&self) -> impl Iterator<Item = &str> + Clone {
+        self.inputs.iter().map(|input| input.name.as_str())
+    }
+
+    /// Changes the keys, in the record and in the folder before anybody is told; false if that cannot be. What is no
+    /// longer a key goes first, whatever the rest meets.
+    fn change(&self, change: impl FnOnce(&mut Keys)) -> bool {
         let mut keys = self.keys.borrow().clone();
         change(&mut keys);
-        let names = self.inputs.iter().map(|input| input.name.as_str());
-        match self.folder.record(&keys).and_then(|()| self.folder.show(&keys, names)) {
+        let hidden = self.folder.hide(&keys, self.names());
+        let shown =
+            hidden.and_then(|()| self.folder.record(&keys)).and_then(|()| self.folder.show(&keys, self.names()));
+        match shown {
             Ok(()) => drop(self.keys.send_replace(keys)),
-            Err(error) => self.end(error.into()),
+            Err(error) => {
+                self.end(error.into());
+                return false;
+            }
         }
+        true
     }
 
     /// Takes over what a predecessor uploaded. It writes in any case, so that a folder that cannot be written costs no
@@ -184,7 +198,8 @@ impl Keeper {
                 }
                 Err(failure) => failure,
             };
-            failures += 1;
+            // Looks for a file that is not there are no failures of what comes after.
+            failures += u32::from(failure.reason != Reason::FileNotFound);
             let delay = patience(failures, &failure);
             let lives = self.keys.borrow().contains_key(&input.name);
             if failure.reason.class() == Class::Stalled && !lives && !self.halting() {
@@ -245,7 +260,7 @@ impl Keeper {
                 () = until(next.unwrap_or(Timestamp::MAX)) => {}
             }
             let (now, follows) = (clock::now(), self.life.refresh.follows());
-            self.change(|keys| {
+            let changed = self.change(|keys| {
                 keys.retain(|name, entry| {
                     let lives = self.life.end(entry) > now;
                     if !lives {
@@ -254,6 +269,10 @@ impl Keeper {
                     lives
                 });
             });
+            if !changed {
+                // The end has been told of; the same again would come to the same.
+                std::future::pending::<()>().await;
+            }
         }
     }
 

@@ -28,6 +28,17 @@ async fn nobody_listens_until_every_key_is_there_and_then_the_probe_passes() {
 }
 
 #[tokio::test]
+async fn a_key_may_be_called_as_the_record_is() {
+    let beside = Beside::with(&["record"]).await;
+    for _ in 0..2 {
+        let running = beside.ready(beside.run()).await;
+        beside.complete();
+        beside.terminated(running).await;
+        assert_eq!(beside.counted(), (1, 1));
+    }
+}
+
+#[tokio::test]
 async fn a_restart_uploads_only_what_is_not_in_the_folder() {
     let beside = Beside::with(&["a", "b", "c"]).await;
     let hold = Hold::new("one of three");
