@@ -22,8 +22,10 @@ mod crd;
 mod docs;
 mod duration;
 mod explain;
+mod listen;
 mod logging;
 mod named;
+mod object;
 mod operating;
 mod refresh;
 mod render;
@@ -109,7 +111,7 @@ struct Api {
 #[derive(Args)]
 struct Key {
     #[arg(long = "api-key-is-read-from-the-environment", env = "CYBERUN_API_KEY", hide = true, hide_env_values = true)]
-    api_key: Option<String>,
+    api_key: Option<OsString>,
     /// The team, needed only with a user JWT
     #[arg(long, value_name = "ID", env = "CYBERUN_TEAM_ID")]
     team_id: Option<String>,
@@ -121,6 +123,9 @@ impl Key {
             return Err(Usage(
                 "CYBERUN_API_KEY is not set: put the team's sk- or dk- key into this environment variable".into(),
             ));
+        };
+        let Some(key) = key.to_str() else {
+            return Err(Usage("CYBERUN_API_KEY holds bytes that no Cyberun credential has: paste it again".into()));
         };
         Credential::parse(Secret::new(key), self.team_id.as_deref())
             .map_err(|error| Usage(format!("CYBERUN_API_KEY: {error}")))

@@ -42,6 +42,15 @@ pub struct Entry {
     pub expires_at: Timestamp,
 }
 
+/// What a sidecar writes down.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Record {
+    /// Stands for the API and the team that the keys are of.
+    pub owner: String,
+    /// What was uploaded.
+    pub keys: Keys,
+}
+
 /// The folder cannot be kept as it should be.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {act} {}", path.display())]
@@ -49,6 +58,11 @@ pub struct Error {
     act: &'static str,
     path: PathBuf,
     source: io::Error,
+}
+
+/// The files that a folder may hold for keys of these names.
+pub fn paths<'a>(folder: &Path, names: impl Iterator<Item = &'a str>) -> impl Iterator<Item = PathBuf> {
+    names.chain([ALL, RECORD]).map(|name| folder.join(name))
 }
 
 /// A folder that exists.
@@ -75,33 +89,51 @@ impl Folder {
 
     /// Makes the folder show these keys, of those that there should be in all, and touches nothing else in it.
     pub fn show<'a>(&self, keys: &Keys, all: impl Iterator<Item = &'a str> + Clone) -> Result<(), Error> {
-        let complete = all.clone().all(|name| keys.contains_key(name));
-        if !complete {
-            self.remove(ALL)?;
-        }
+        self.hide(keys, all.clone())?;
+        let mut complete = true;
         for name in all {
             match keys.get(name) {
                 Some(entry) => self.write(name, &entry.file_key)?,
-                None => self.remove(name)?,
+                None => complete = false,
             }
         }
         if complete { self.write(ALL, &json(keys)) } else { Ok(()) }
     }
 
+    /// Removes what is not among these keys, of those that there should be in all. A full disk does not hinder it, and
+    /// one file that cannot be removed does not keep the others.
+    pub fn hide<'a>(&self, keys: &Keys, all: impl Iterator<Item = &'a str>) -> Result<(), Error> {
+        let mut gone: Vec<&str> = all.filter(|name| !keys.contains_key(*name)).collect();
+        if !gone.is_empty() {
+            gone.insert(0, ALL);
+        }
+        gone.into_iter().fold(Ok(()), |result, name| result.and(self.remove(name)))
+    }
+
+    /// Removes the keys of a predecessor that nobody asks for any more, where a file still holds just that.
+    pub fn forget(&self, keys: &Keys) -> Result<(), Error> {
+        let holds = |(name, entry): &(&String, &Entry)| {
+            let is_ours = Path::new(name).file_name().is_some_and(|last| last == name.as_str());
+            is_ours && fs::read(self.0.join(name)).is_ok_and(|found| found == entry.file_key.as_bytes())
+        };
+        keys.iter().filter(holds).fold(Ok(()), |result, (name, _)| result.and(self.remove(name)))
+    }
+
     /// Writes down what was uploaded, for a successor that is told of the same files.
-    pub fn record(&self, keys: &Keys) -> Result<(), Error> {
-        self.write(RECORD, &json(keys))
+    pub fn record(&self, record: &Record) -> Result<(), Error> {
+        self.write(RECORD, &json(record))
     }
 
     /// What was written down; nothing if that cannot be read.
-    pub fn recorded(&self) -> Keys {
+    pub fn recorded(&self) -> Record {
         let text = fs::read(self.0.join(RECORD)).unwrap_or_default();
         serde_json::from_slice(&text).unwrap_or_default()
     }
 
     /// Readers see the whole file or none.
     fn write(&self, name: &str, text: &str) -> Result<(), Error> {
-        let (path, draft) = (self.0.join(name), self.0.join(format!(".{name}~")));
+        // No key and no record is named as a draft is.
+        let (path, draft) = (self.0.join(name), self.0.join(format!(".{name}.new~")));
         if fs::read(&path).is_ok_and(|found| found == text.as_bytes()) {
             return Ok(());
         }
@@ -122,7 +154,7 @@ fn failed(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
     move |source| Error { act, path, source }
 }
 
-fn json(keys: &Keys) -> String {
+fn json(keys: &impl Serialize) -> String {
     // Strings, numbers and times: nothing of them can fail.
     serde_json::to_string_pretty(keys).unwrap_or_default() + "\n"
 }

@@ -21,7 +21,7 @@ pub use self::life::{Life, RefreshPolicy};
 use crate::backoff;
 use crate::clock;
 use crate::delivery::{Candidate, Courier, Credential, Delivered, Failure, USUAL_LIMIT};
-use crate::keys::{self, Entry, Folder, Keys};
+use crate::keys::{self, Entry, Folder, Keys, Record};
 use crate::reason::{Class, Reason};
 
 mod input;
@@ -41,6 +41,8 @@ pub struct Sidecar {
     pub courier: Courier,
     /// Whose files they are.
     pub credential: Credential,
+    /// Stands for the API and the team: keys of another one are not taken over.
+    pub owner: String,
     /// The files.
     pub inputs: Vec<Input>,
     /// Where the keys go.
@@ -72,10 +74,10 @@ pub enum Error {
 
 /// Uploads, and keeps the keys until `stop` is true.
 pub async fn run(sidecar: Sidecar, stop: watch::Receiver<bool>) -> Result<(), Error> {
-    let Sidecar { courier, credential, inputs, folder, life, socket } = sidecar;
+    let Sidecar { courier, credential, owner, inputs, folder, life, socket } = sidecar;
     let (keys, halt, places) = (watch::Sender::default(), watch::Sender::new(false), Semaphore::new(1));
     let (proven, ended) = Default::default();
-    let keeper = Keeper { courier, credential, inputs, folder, life, keys, halt, places, proven, ended };
+    let keeper = Keeper { courier, credential, owner, inputs, folder, life, keys, halt, places, proven, ended };
     let work = async {
         keeper.recall().await;
         join(join_all(keeper.inputs.iter().map(|input| keeper.keep(input))), keeper.halted()).await
@@ -93,6 +95,7 @@ pub async fn run(sidecar: Sidecar, stop: watch::Receiver<bool>) -> Result<(), Er
 struct Keeper {
     courier: Courier,
     credential: Credential,
+    owner: String,
     inputs: Vec<Input>,
     folder: Folder,
     life: Life,
@@ -126,31 +129,48 @@ impl Keeper {
 
     /// The first reason to end is the one that counts.
     fn end(&self, error: Error) {
-        info!("ending after what is under way");
-        self.ended.borrow_mut().get_or_insert(error);
+        let mut ended = self.ended.borrow_mut();
+        if ended.is_none() {
+            info!("ending after what is under way");
+            *ended = Some(error);
+        }
         self.halt.send_replace(true);
     }
 
-    /// Changes the keys, in the record and in the folder before anybody is told.
-    fn change(&self, change: impl FnOnce(&mut Keys)) {
+    fn names(&self) -> impl Iterator<Item = &str> + Clone {
+        self.inputs.iter().map(|input| input.name.as_str())
+    }
+
+    /// Changes the keys, in the record and in the folder before anybody is told; false if that cannot be. What is no
+    /// longer a key goes first, whatever the rest meets.
+    fn change(&self, change: impl FnOnce(&mut Keys)) -> bool {
         let mut keys = self.keys.borrow().clone();
         change(&mut keys);
-        let names = self.inputs.iter().map(|input| input.name.as_str());
-        match self.folder.record(&keys).and_then(|()| self.folder.show(&keys, names)) {
-            Ok(()) => drop(self.keys.send_replace(keys)),
-            Err(error) => self.end(error.into()),
-        }
+        let hidden = self.folder.hide(&keys, self.names());
+        let record = Record { owner: self.owner.clone(), keys };
+        let recorded = hidden.and_then(|()| self.folder.record(&record));
+        let shown = recorded.and_then(|()| self.folder.show(&record.keys, self.names()));
+        let changed = shown.map(|()| drop(self.keys.send_replace(record.keys)));
+        changed.map_err(|error| self.end(error.into())).is_ok()
     }
 
     /// Takes over what a predecessor uploaded. It writes in any case, so that a folder that cannot be written costs no
     /// call.
     async fn recall(&self) {
-        let (mut recorded, mut keys, now) = (self.folder.recorded(), Keys::new(), clock::now());
+        let (Record { owner, keys: recorded }, now) = (self.folder.recorded(), clock::now());
+        let asked = |name: &str| self.names().any(|known| known == name);
+        let (mut recorded, unasked): (Keys, Keys) = recorded.into_iter().partition(|(name, _)| asked(name));
+        recorded.retain(|_, entry| owner == self.owner && self.life.end(entry) > now);
+        // What can be no key goes before others are looked at, as large files take their time.
+        if let Err(error) = self.folder.forget(&unasked).and(self.folder.hide(&recorded, self.names())) {
+            return self.end(error.into());
+        }
+        let mut keys = Keys::new();
         for input in &self.inputs {
             let Some(entry) = recorded.remove(&input.name) else { continue };
-            // Large files take their time; what is there stays as it is if that is cut short.
+            // What is there stays as it is if this is cut short.
             let same = tokio::select! { biased; () = self.halted() => return, same = input.is_of(&entry) => same };
-            if same && self.life.end(&entry) > now {
+            if same {
                 info!(file = input.name, "uploaded before");
                 keys.insert(input.name.clone(), entry);
             }
@@ -184,7 +204,8 @@ impl Keeper {
                 }
                 Err(failure) => failure,
             };
-            failures += 1;
+            // Looks for a file that is not there are no failures of what comes after.
+            failures += u32::from(failure.reason != Reason::FileNotFound);
             let delay = patience(failures, &failure);
             let lives = self.keys.borrow().contains_key(&input.name);
             if failure.reason.class() == Class::Stalled && !lives && !self.halting() {
@@ -245,7 +266,7 @@ impl Keeper {
                 () = until(next.unwrap_or(Timestamp::MAX)) => {}
             }
             let (now, follows) = (clock::now(), self.life.refresh.follows());
-            self.change(|keys| {
+            let changed = self.change(|keys| {
                 keys.retain(|name, entry| {
                     let lives = self.life.end(entry) > now;
                     if !lives {
@@ -254,6 +275,10 @@ impl Keeper {
                     lives
                 });
             });
+            if !changed {
+                // The end has been told of; the same again would come to the same.
+                std::future::pending::<()>().await;
+            }
         }
     }
 

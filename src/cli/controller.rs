@@ -7,15 +7,17 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Parser;
-use tokio::net::TcpListener;
 use tracing::info;
 
 use super::logging::Logging;
 use super::operating::Operating;
-use super::{Api, Usage, cluster, install_tls_provider, stop_on_signal};
+use super::{Api, Usage, cluster, install_tls_provider, listen, stop_on_signal};
 use crate::controller::{Operator, Settings};
 use crate::delivery::Courier;
 use crate::telemetry::{self, Metrics, Readiness};
+
+/// Connections that may wait to be accepted.
+const BACKLOG: u32 = 1024;
 
 /// Run the operator.
 ///
@@ -30,9 +32,9 @@ pub(super) struct Controller {
     /// A namespace to watch (repeatable); all if none is given
     #[arg(long, value_name = "NAMESPACE")]
     namespace: Vec<String>,
-    /// Where to serve /livez, /readyz and /metrics
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:8080")]
-    listen: SocketAddr,
+    /// Where to serve /livez, /readyz and /metrics [default: [::]:8080, without IPv6 0.0.0.0:8080]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
     #[command(flatten)]
     logging: Logging,
     #[command(flatten)]
@@ -53,9 +55,7 @@ impl Controller {
 
     async fn operate(self, courier: Arc<Courier>, settings: Arc<Settings>) -> anyhow::Result<()> {
         let client = cluster::client().await?;
-        let listener = TcpListener::bind(self.listen)
-            .await
-            .with_context(|| format!("cannot listen on {} (--listen)", self.listen))?;
+        let listener = listen::bound(self.listen)?.listen(BACKLOG).context("cannot answer probes")?;
         // Twice the same would be two operators that both send.
         let namespaces: BTreeSet<String> = self.namespace.into_iter().collect();
         let (metrics, readiness) = (Metrics::default(), Readiness::expecting(namespaces.len().max(1)));

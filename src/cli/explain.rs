@@ -9,7 +9,7 @@ use clap::Parser;
 
 pub(super) use self::answer::Answer;
 use super::cluster::Place;
-use super::{Usage, install_tls_provider, print};
+use super::{Usage, install_tls_provider, object, print};
 use crate::clock;
 
 mod answer;
@@ -24,7 +24,7 @@ mod word;
 #[derive(Parser)]
 pub(super) struct Explain {
     /// A reason, or the name of a FileUpload
-    #[arg(value_name = "REASON|NAME")]
+    #[arg(value_name = "REASON|NAME", value_parser = subject)]
     subject: Option<String>,
     #[command(flatten)]
     place: Place,
@@ -34,23 +34,32 @@ impl Explain {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         match self.subject.as_deref() {
             None => print(&word::all())?,
-            // No object can have an upper-case letter in its name.
-            Some(subject) if subject.contains(|c: char| c.is_ascii_uppercase()) => {
+            Some(subject) if may_be_reason(subject) => {
                 print(&word::explain(subject).map_err(Usage)?)?;
             }
             Some(subject) => {
                 install_tls_provider();
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-                print(&runtime.block_on(of_object(&self.place, subject))?)?;
+                let answer = runtime.block_on(of_object(&self.place, subject));
+                print(&answer.map_err(|error| word::or_meant(subject, error))?)?;
             }
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
+fn subject(text: &str) -> Result<String, String> {
+    if may_be_reason(text) { Ok(text.to_owned()) } else { object::parse(text) }
+}
+
+/// No object can have an upper-case letter in its name.
+fn may_be_reason(text: &str) -> bool {
+    text.contains(|c: char| c.is_ascii_uppercase())
+}
+
 async fn of_object(place: &Place, name: &str) -> anyhow::Result<String> {
     let cluster = place.find().await?;
-    let seen = look::look(&cluster, name).await.map_err(|error| word::or_meant(name, error))?;
+    let seen = look::look(&cluster, name).await?;
     let now = clock::now();
     let status = present::status(&seen, now);
     let answer = Answer { upload: &seen.upload, status: status.as_ref(), unread: &seen.unread, now };

@@ -28,6 +28,8 @@ impl Logging {
             Format::Json => LogFormat::Json,
             Format::Text => LogFormat::Text,
         };
-        telemetry::log(format, &self.log_level).map_err(|error| Usage(format!("--log-level: {error}")))
+        // A variable that is set to nothing asks for nothing else.
+        let level = Some(self.log_level.trim()).filter(|level| !level.is_empty()).unwrap_or("info");
+        telemetry::log(format, level).map_err(|error| Usage(format!("--log-level: {error}")))
     }
 }

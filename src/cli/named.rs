@@ -2,7 +2,7 @@
 //!
 //! What is wrong with a name is said before anything is done, with how to write it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Usage;
@@ -55,6 +55,28 @@ pub(super) fn parse(arguments: &[String]) -> Result<Vec<Named>, Usage> {
         files.push(Named { name, path, file_name });
     }
     Ok(files)
+}
+
+/// Refuses a keys folder of which a file is one of these, or would be once both are there: keys replace what they find.
+pub(super) fn apart(files: &[Named], folder: &Path) -> Result<(), Usage> {
+    let kept: Vec<_> = keys::paths(folder, files.iter().map(|file| file.name.as_str())).collect();
+    for file in files {
+        let place = place(&file.path);
+        if let Some(kept) = kept.iter().find(|kept| self::place(kept) == place) {
+            let (input, kept) = (file.path.display(), kept.display());
+            return Err(Usage(format!(
+                "--keys-dir would replace the input {input} with {kept}: choose a folder without inputs"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Where a file is, or would be, by whatever way it is named.
+fn place(path: &Path) -> PathBuf {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let beside = || Some(absolute.parent()?.canonicalize().ok()?.join(absolute.file_name()?));
+    path.canonicalize().ok().or_else(beside).unwrap_or(absolute.clone())
 }
 
 fn is_name(name: &str) -> bool {

@@ -18,7 +18,7 @@ use serde_json::json;
 
 use super::cluster::{Cluster, Place};
 use super::explain::Answer;
-use super::{duration, install_tls_provider, print};
+use super::{duration, install_tls_provider, object, print};
 use crate::clock;
 use crate::resource::{ANNOTATION_REQUESTED_AT, Condition, FIELD_MANAGER_COMMAND, FileUpload};
 
@@ -29,6 +29,7 @@ use crate::resource::{ANNOTATION_REQUESTED_AT, Condition, FIELD_MANAGER_COMMAND,
 #[derive(Parser)]
 pub(super) struct Refresh {
     /// The FileUpload
+    #[arg(value_parser = object::parse)]
     name: String,
     /// Wait for the new keys and print them
     #[arg(long)]

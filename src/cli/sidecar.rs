@@ -5,14 +5,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
 use clap::{Parser, ValueEnum};
-use tokio::net::TcpSocket;
 use tracing::info;
 
 use super::logging::Logging;
 use super::named::{self, Named};
-use super::{Api, Key, Usage, duration, install_tls_provider, stop_on_signal};
+use super::{Api, Key, Usage, duration, install_tls_provider, listen, stop_on_signal};
 use crate::cyberun;
 use crate::delivery::Courier;
 use crate::keys::Folder;
@@ -40,9 +38,9 @@ pub(super) struct Sidecar {
     /// A key counts as dead so long before it expires; less than half of the retention
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration::parse)]
     minimum_life: Duration,
-    /// Where to serve /readyz and /livez, once every key is there
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:8080")]
-    listen: SocketAddr,
+    /// Where to serve /readyz and /livez, once every key is there [default: [::]:8080, without IPv6 0.0.0.0:8080]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
     /// The API, with its /api/v1
     #[arg(long, env = "CYBERUN_API_URL", default_value = cyberun::HOSTED)]
     api_url: String,
@@ -66,17 +64,20 @@ impl Sidecar {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         install_tls_provider();
         self.logging.start()?;
-        let inputs = named::parse(&self.inputs)?.into_iter().map(input).collect();
+        let inputs = named::parse(&self.inputs)?;
+        named::apart(&inputs, &self.keys_dir)?;
+        let inputs = inputs.into_iter().map(input).collect();
         let (credential, life) = (self.key.credential()?, self.life()?);
+        let owner = credential.owner(&self.api_url);
         let courier = Courier::new(&self.api_url, self.api.allow_http, None)
             .map_err(|error| Usage(format!("{:#}", anyhow::Error::from(error))))?;
         let folder = Folder::open(&self.keys_dir)?;
-        let socket = bound(self.listen).with_context(|| format!("cannot listen on {} (--listen)", self.listen))?;
+        let socket = listen::bound(self.listen)?;
         // One thread: on few cores a second one costs an upload more than it gives.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             info!(version = env!("CARGO_PKG_VERSION"), "started");
-            let work = sidecar::Sidecar { courier, credential, inputs, folder, life, socket };
+            let work = sidecar::Sidecar { courier, credential, owner, inputs, folder, life, socket };
             sidecar::run(work, stop_on_signal()?).await.map_err(anyhow::Error::from)
         })?;
         info!("stopped");
@@ -102,13 +103,4 @@ impl Sidecar {
 
 fn input(named: Named) -> Input {
     Input { parcel: named.parcel(), name: named.name }
-}
-
-/// A port that is ours, and on which nobody is answered yet.
-fn bound(address: SocketAddr) -> std::io::Result<TcpSocket> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // Connections of a predecessor that linger are not in the way.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    Ok(socket)
 }

@@ -6,18 +6,21 @@
 use std::fs;
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use anyhow::bail;
 use clap::{Parser, ValueEnum};
 use futures::stream::{self, StreamExt};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde::Serialize;
+use tokio::sync::watch;
 
 use super::named::{self, Named};
-use super::{Api, Key, Usage, duration, install_tls_provider, on_terminal, print};
+use super::{Api, Key, Usage, duration, install_tls_provider, on_terminal, print, stop_on_signal};
 use crate::clock;
 use crate::cyberun;
 use crate::delivery::{Candidate, Courier, Failure, Hooks, Limits, Parcel, USUAL_LIMIT};
@@ -85,6 +88,9 @@ impl Upload {
             .map_err(|error| Usage(format!("{:#}", anyhow::Error::from(error))))?;
         let names: Vec<String> = files.iter().map(|file| file.name.clone()).collect();
         let names = || names.iter().map(String::as_str);
+        if let Some(folder) = &self.keys_dir {
+            named::apart(&files, folder)?;
+        }
         let folder = self.keys_dir.as_deref().map(Folder::open).transpose()?;
         if let Some(folder) = &folder {
             // First, so that a failure never leaves an old key behind as if new.
@@ -92,11 +98,18 @@ impl Upload {
         }
         // One thread: on few cores a second one costs an upload more than it gives.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let results = runtime.block_on(upload(&courier, &credential, files, self.retention));
-        if let Some(folder) = &folder {
-            folder.show(&results.files, names())?;
+        let results = runtime.block_on(async {
+            let stop = stop_on_signal()?;
+            anyhow::Ok(upload(&courier, &credential, files, self.retention, stop).await)
+        })?;
+        let shown = folder.map_or(Ok(()), |folder| folder.show(&results.files, names()));
+        // What was uploaded is printed, whatever became of the folder.
+        let code = self.report(&results)?;
+        shown?;
+        if results.files.len() + results.failures.len() < names().count() {
+            bail!("stopped by a signal before every file was uploaded: run it again for the others");
         }
-        self.report(&results)
+        Ok(code)
     }
 
     fn report(&self, results: &Results) -> anyhow::Result<ExitCode> {
@@ -114,15 +127,16 @@ impl Upload {
     }
 }
 
-/// Uploads all files, a few at a time; one's failure does not stop the others.
+/// Uploads all files, a few at a time; one's failure does not stop the others. What is not done at a stop is dropped.
 async fn upload(
     courier: &Courier,
     credential: &cyberun::Credential,
     files: Vec<Named>,
     retention: Duration,
+    mut stop: watch::Receiver<bool>,
 ) -> Results {
-    let bars = Bars::new();
-    let one = |file: Named| async {
+    let bars = &Bars::new();
+    let one = |(place, file): (usize, Named)| async move {
         let parcel = file.parcel();
         let bar = bars.add(&file, &parcel);
         let on_retry = |failure: &Failure, delay: Duration| {
@@ -131,11 +145,14 @@ async fn upload(
         let result = bar
             .follow(courier.deliver(credential, &parcel, LIMITS, Hooks { admit: |_: &Candidate<'_>| true, on_retry }))
             .await;
-        (file, result, clock::now())
+        (place, file, result, clock::now())
     };
-    let ended: Vec<_> = stream::iter(files).map(one).buffered(CONCURRENT).collect().await;
+    let stopped = async { stop.wait_for(|stop| *stop).await.is_ok() };
+    let attempts = stream::iter(files.into_iter().enumerate()).map(one).buffer_unordered(CONCURRENT);
+    let mut ended: Vec<_> = attempts.take_until(pin!(stopped)).collect().await;
+    ended.sort_by_key(|(place, ..)| *place);
     let mut results = Results { files: Keys::new(), failures: Vec::new() };
-    for (file, result, at) in ended {
+    for (_, file, result, at) in ended {
         match result {
             Ok(delivered) => {
                 results.files.insert(file.name, Entry::new(file.file_name, delivered, at, retention));

@@ -7,6 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::HeaderValue;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use crate::redact::Secret;
@@ -68,6 +69,13 @@ impl Credential {
             _ => return Err(Invalid::Unknown),
         };
         Ok(Self { token, team })
+    }
+
+    /// Stands for the team at the API of this URL, and tells neither: keys of another one are not its own.
+    pub fn owner(&self, api_url: &str) -> String {
+        let who = self.team.as_deref().unwrap_or(self.token.expose_secret());
+        let digest = Sha256::digest(format!("{}\n{who}", api_url.trim()));
+        URL_SAFE_NO_PAD.encode(&digest[..8])
     }
 
     /// The `Authorization` header, marked sensitive; `None` never happens for a parsed credential.

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use cyberun_stub::{Fault, Options, Rule, Step, Stub};
+use cyberun_stub::{Fault, Hold, Options, Rule, Step, Stub};
+use rustix::process::Signal;
 
 use crate::files::{Files, bytes, sha256};
 use crate::process::Run;
@@ -140,4 +141,23 @@ fn keys_that_could_not_be_renewed_in_time_are_refused_with_both_flags_named() {
     assert!(code == Some(2) && said.contains("24h"), "{said}");
     let (_, said) = render(&["--retention=2h", "--minimum-life=3599"]);
     assert!(said.contains("no-such-file"), "these are taken: {said}");
+}
+
+#[tokio::test]
+async fn at_a_signal_the_keys_had_so_far_are_printed() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let (stub, files) = (stub().await, Files::new());
+        let (hold, held) = (Hold::new("the others"), ["held-1", "held-2", "held-3", "last"]);
+        for name in held {
+            stub.arm(Rule::always(Step::Presign, Fault::hold(&hold)).for_file(name));
+        }
+        let run = Run::upload(&stub).file("good", &files.with("good", b"good"));
+        let running = held.iter().fold(run, |run, name| run.file(name, &files.with(name, b"held"))).start();
+        // The last begins once another is done.
+        stub.wait_for(|seen| seen.of(Step::Presign).count() == 5, Duration::from_secs(20)).await.unwrap();
+        running.signal(signal);
+        let ended = running.ended().await.failed(1);
+        assert!(stub.objects().contains_key(ended.key("good")), "{}", ended.stdout);
+        assert!(ended.stderr.contains("error: stopped by a signal"), "{}", ended.stderr);
+    }
 }

@@ -1,5 +1,8 @@
 //! Which credentials are sent, and which are refused without a call.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use cyberun_stub::{Kind, Options, Stub};
@@ -53,6 +56,9 @@ async fn a_missing_credential_names_the_variable() {
     let files = Files::new();
     let ended = Run::bare().argument(files.with("a.png", b"a")).run().await.failed(2);
     assert!(ended.stderr.contains("CYBERUN_API_KEY is not set"), "{}", ended.stderr);
+    let run = Run::bare().argument(files.with("a.png", b"a"));
+    let ended = run.environment("CYBERUN_API_KEY", OsString::from_vec(b"sk-\xff".to_vec())).run().await.failed(2);
+    assert!(ended.stderr.contains("CYBERUN_API_KEY holds bytes"), "{}", ended.stderr);
 }
 
 #[tokio::test]

@@ -78,6 +78,12 @@ async fn without_a_cluster_one_error_says_what_to_set() {
     let run = Run::of("explain").environment("KUBECONFIG", &kubeconfig).argument("claimnotfound");
     let ended = run.run().await.failed(1);
     assert!(ended.stderr.contains("write ClaimNotFound"), "{}", ended.stderr);
+    let ended = Run::of("explain").environment("KUBECONFIG", &missing).argument("claimnotfound").run().await.failed(1);
+    assert!(ended.stderr.contains("write ClaimNotFound"), "{}", ended.stderr);
+    for (command, name) in [("explain", "../../x"), ("explain", ""), ("refresh", "a b"), ("refresh", "pod/a")] {
+        let ended = Run::of(command).environment("KUBECONFIG", &missing).argument(name).run().await.failed(2);
+        assert!(ended.stderr.contains("fileupload/NAME"), "{}", ended.stderr);
+    }
 }
 
 #[tokio::test]

@@ -66,3 +66,39 @@ async fn a_folder_that_cannot_be_written_is_named_before_any_call() {
     assert!(ended.stderr.contains("cannot make the keys folder") && ended.stderr.contains("a.png"), "{}", ended.stderr);
     assert_eq!(stub.calls().len(), 0);
 }
+
+#[tokio::test]
+async fn an_input_that_a_key_would_replace_is_refused_and_stays() {
+    let (stub, files) = (Stub::start(Options::default()).await.unwrap(), Files::new());
+    let (photo, folder) = (files.with("photo.png", b"mine"), files.folder());
+    let later = folder.join("later");
+    for (name, input) in [("photo.png", &photo), ("later", &later)] {
+        let apart = folder.join("..").join(folder.file_name().unwrap());
+        let upload = Run::upload(&stub).argument("--keys-dir").argument(&apart).file(name, input);
+        let sidecar = Run::of("sidecar").token("sk-0123456789").argument("--keys-dir").argument(&apart);
+        let sidecar = sidecar.argument("--input").argument(format!("{name}={}", input.display()));
+        for run in [upload, sidecar] {
+            let ended = run.run().await.failed(2);
+            assert!(ended.stderr.contains("--keys-dir") && ended.stderr.matches(name).count() == 2, "{}", ended.stderr);
+        }
+    }
+    assert_eq!((std::fs::read(&photo).unwrap().as_slice(), stub.calls().len()), (&b"mine"[..], 0));
+}
+
+#[tokio::test]
+async fn keys_are_printed_though_the_folder_fails_at_the_end() {
+    let (stub, files) = (Stub::start(Options::default()).await.unwrap(), Files::new());
+    let (keys, hold) = (files.folder().join("keys"), Hold::new("the presign"));
+    stub.fault(Step::Presign, Fault::hold(&hold));
+    let run = Run::upload(&stub).argument("--keys-dir").argument(&keys).file("a", &files.with("a.png", b"a"));
+    let running = run.start();
+    hold.reached(std::time::Duration::from_secs(20)).await.unwrap();
+    std::fs::create_dir_all(keys.join("a/full")).unwrap();
+    hold.release();
+    let ended = running.ended().await.failed(1);
+    assert!(
+        stub.objects().contains_key(ended.key("a")) && ended.stderr.contains("error: cannot write"),
+        "{}",
+        ended.stderr
+    );
+}

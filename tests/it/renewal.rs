@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use cyberun_stub::{Fault, Options, Step};
+use cyberun_stub::{Fault, Hold, Moment, Options, Rule, Step};
 use rustix::process::Signal;
 
-use crate::beside::{Beside, listed};
+use crate::beside::{Beside, DEADLINE, listed};
 use crate::process::Run;
 
 const RETENTION: Duration = Duration::from_secs(12);
@@ -138,4 +138,39 @@ async fn a_credential_that_is_refused_at_a_renewal_ends_it_only_once_the_key_is_
     let ended = beside.ended(running, 1).await;
     assert!(ended.stderr.contains("error: a: CredentialsRejected: "), "{}", ended.stderr);
     assert_eq!(listed(&beside.keys), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_dead_key_leaves_though_nothing_can_be_written_and_so_does_the_sidecar_once() {
+    let beside = short_lived(&["a", "record"]).await;
+    let mut running = beside.ready(short(beside.run(), "Never")).await;
+    // What is in the way of the record is in the way of every restart too.
+    std::fs::remove_file(beside.keys.join(".record~")).unwrap();
+    std::fs::create_dir_all(beside.keys.join(".record~/full")).unwrap();
+    running.said("the key's life is over").await;
+    let ended = beside.ended(running, 1).await;
+    assert_eq!(listed(&beside.keys), [""; 0]);
+    assert_eq!(ended.stderr.matches("the key's life is over").count(), 2, "{}", ended.stderr);
+    assert_eq!(ended.stderr.matches("ending after").count(), 1, "{}", ended.stderr);
+    std::fs::write(beside.keys.join("a"), "an old key").unwrap();
+    beside.ended(short(beside.run(), "Never").start(), 1).await;
+    assert_eq!(listed(&beside.keys), [""; 0]);
+    assert_eq!(beside.counted(), (2, 2));
+}
+
+#[tokio::test]
+async fn a_folder_that_fails_while_something_is_sent_does_not_keep_the_end_from_coming() {
+    let beside = short_lived(&["a", "late"]).await;
+    let hold = Hold::new("the late one");
+    beside.stub.arm(Rule::always(Step::Put, Fault::hold(&hold).at(Moment::Received)).for_file("late"));
+    let mut running = short(beside.run(), "Never").start();
+    hold.reached(DEADLINE).await.unwrap();
+    beside.until("the other key", async || beside.key("a").is_some()).await;
+    std::fs::remove_file(beside.keys.join(".record~")).unwrap();
+    std::fs::create_dir_all(beside.keys.join(".record~/full")).unwrap();
+    running.said("ending after what is under way").await;
+    assert_eq!(beside.key("a"), None);
+    hold.release();
+    let ended = beside.ended(running, 1).await;
+    assert_eq!(ended.stderr.matches("the key's life is over").count(), 1, "{}", ended.stderr);
 }

@@ -28,6 +28,39 @@ async fn nobody_listens_until_every_key_is_there_and_then_the_probe_passes() {
 }
 
 #[tokio::test]
+async fn a_key_may_be_called_as_the_record_is() {
+    let beside = Beside::with(&["record"]).await;
+    for _ in 0..2 {
+        let running = beside.ready(beside.run()).await;
+        beside.complete();
+        beside.terminated(running).await;
+        assert_eq!(beside.counted(), (1, 1));
+    }
+}
+
+#[tokio::test]
+async fn keys_of_another_team_are_not_taken_over_and_those_no_longer_asked_for_leave() {
+    let beside = Beside::with(&["a"]).await;
+    let more = || {
+        let path = beside.files.with("extra", b"extra");
+        beside.run().argument("--input").argument(format!("extra={}", path.display()))
+    };
+    let mut running = more().environment("RUST_LOG", "").start();
+    beside.until("both keys", async || listed(&beside.keys) == ["a", "extra", "keys.json"]).await;
+    running.said("every key is there").await;
+    beside.terminated(running).await;
+    let running = beside.ready(beside.run()).await;
+    assert_eq!((listed(&beside.keys), beside.counted()), (vec!["a".to_owned(), "keys.json".to_owned()], (2, 2)));
+    beside.terminated(running).await;
+    let other = beside.stub.credential(Kind::Device);
+    let running = beside.ready(beside.run().credential(&other)).await;
+    assert_eq!(beside.counted(), (3, 3));
+    beside.terminated(running).await;
+    let record = std::fs::read_to_string(beside.keys.join(".record~")).unwrap();
+    assert!(!record.contains(other.token()));
+}
+
+#[tokio::test]
 async fn a_restart_uploads_only_what_is_not_in_the_folder() {
     let beside = Beside::with(&["a", "b", "c"]).await;
     let hold = Hold::new("one of three");
