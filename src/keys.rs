@@ -100,14 +100,13 @@ impl Folder {
         if complete { self.write(ALL, &json(keys)) } else { Ok(()) }
     }
 
-    /// Removes what is not among these keys, of those that there should be in all. A full disk does not hinder it, and
-    /// one file that cannot be removed does not keep the others.
+    /// Removes what is not among these keys, of those that there should be in all. A full disk does not hinder it.
     pub fn hide<'a>(&self, keys: &Keys, all: impl Iterator<Item = &'a str>) -> Result<(), Error> {
         let mut gone: Vec<&str> = all.filter(|name| !keys.contains_key(*name)).collect();
         if !gone.is_empty() {
             gone.insert(0, ALL);
         }
-        gone.into_iter().fold(Ok(()), |result, name| result.and(self.remove(name)))
+        self.remove_all(gone.into_iter())
     }
 
     /// Removes the keys of a predecessor that nobody asks for any more, where a file still holds just that.
@@ -116,7 +115,7 @@ impl Folder {
             let is_ours = Path::new(name).file_name().is_some_and(|last| last == name.as_str());
             is_ours && fs::read(self.0.join(name)).is_ok_and(|found| found == entry.file_key.as_bytes())
         };
-        keys.iter().filter(holds).fold(Ok(()), |result, (name, _)| result.and(self.remove(name)))
+        self.remove_all(keys.iter().filter(holds).map(|(name, _)| name.as_str()))
     }
 
     /// Writes down what was uploaded, for a successor that is told of the same files.
@@ -138,6 +137,15 @@ impl Folder {
             return Ok(());
         }
         fs::write(&draft, text).and_then(|()| fs::rename(&draft, &path)).map_err(failed("write", &path))
+    }
+
+    /// One that cannot be removed does not keep the others.
+    fn remove_all<'a>(&self, names: impl Iterator<Item = &'a str>) -> Result<(), Error> {
+        let mut result = Ok(());
+        for name in names {
+            result = result.and(self.remove(name));
+        }
+        result
     }
 
     fn remove(&self, name: &str) -> Result<(), Error> {

@@ -49,8 +49,8 @@ mod tests {
             let addresses: Vec<SocketAddr> = addresses.iter().map(|text| text.parse().unwrap()).collect();
             let listener = first(&addresses).unwrap().listen(8).unwrap();
             let port = listener.local_addr().unwrap().port();
-            let answered = |ip: &&str| TcpStream::connect((**ip, port)).is_ok();
-            assert_eq!(["127.0.0.1", "::1"].iter().filter(answered).count(), reached, "{addresses:?}");
+            let answered = |ip: &&str| TcpStream::connect((*ip, port)).is_ok();
+            assert_eq!(["127.0.0.1", "::1"].into_iter().filter(answered).count(), reached, "{addresses:?}");
         }
     }
 

@@ -147,12 +147,12 @@ fn keys_that_could_not_be_renewed_in_time_are_refused_with_both_flags_named() {
 async fn at_a_signal_the_keys_had_so_far_are_printed() {
     for signal in [Signal::TERM, Signal::INT] {
         let (stub, files) = (stub().await, Files::new());
-        let (hold, held) = (Hold::new("the others"), ["held-1", "held-2", "held-3", "last"]);
-        for name in held {
+        let (hold, names) = (Hold::new("the others"), ["held-1", "held-2", "held-3", "last"]);
+        for name in names {
             stub.arm(Rule::always(Step::Presign, Fault::hold(&hold)).for_file(name));
         }
         let run = Run::upload(&stub).file("good", &files.with("good", b"good"));
-        let running = held.iter().fold(run, |run, name| run.file(name, &files.with(name, b"held"))).start();
+        let running = names.iter().fold(run, |run, name| run.file(name, &files.with(name, b"held"))).start();
         // The last begins once another is done.
         stub.wait_for(|seen| seen.of(Step::Presign).count() == 5, Duration::from_secs(20)).await.unwrap();
         running.signal(signal);
