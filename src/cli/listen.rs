@@ -45,7 +45,8 @@ mod tests {
 
     #[tokio::test]
     async fn both_families_are_answered_and_one_alone_where_the_other_is_not() {
-        for (addresses, reached) in [(&["[::]:0", "0.0.0.0:0"][..], 2), (&[NOWHERE, "0.0.0.0:0"], 1)] {
+        let families = if std::net::TcpListener::bind("[::1]:0").is_ok() { 2 } else { 1 };
+        for (addresses, reached) in [(&["[::]:0", "0.0.0.0:0"][..], families), (&[NOWHERE, "0.0.0.0:0"], 1)] {
             let addresses: Vec<SocketAddr> = addresses.iter().map(|text| text.parse().unwrap()).collect();
             let listener = first(&addresses).unwrap().listen(8).unwrap();
             let port = listener.local_addr().unwrap().port();
