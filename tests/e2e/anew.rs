@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use test_support::{DEADLINE, World, file, files, key_of, kubectl, message, nodes, not_tried, reason, scenario, state};
 
 use crate::OPERATOR;
+use crate::person::Person;
 
 fn spec() -> Value {
     let list = json!([file("a", "texts", "a.txt"), file("b", "more", "b.txt")]);
@@ -77,6 +78,23 @@ fn each_new_request_uploads_all_files_once_and_the_same_one_again_does_nothing()
         meanwhile(world, "another").await?;
         let after = available_after(world, 8).await?;
         assert_eq!((key_of(&after, "a"), key_of(&after, "b")), (key_of(&third, "a"), key_of(&third, "b")));
+        Ok(())
+    });
+}
+
+#[test]
+fn a_person_who_asks_for_a_refresh_gets_the_new_keys() {
+    scenario(OPERATOR, async |world| {
+        uploaded(world, json!({})).await?;
+        let asked = Person::admin(world).runs(&["refresh", "two", "-n", &world.namespace, "--wait"]).await?;
+        let upload = available_after(world, 4).await?;
+        let key = |name| key_of(&upload, name).unwrap_or_default();
+        assert_eq!(
+            (asked.code, asked.stdout),
+            (Some(0), format!("a={}\nb={}\n", key("a"), key("b"))),
+            "{}",
+            asked.stderr
+        );
         Ok(())
     });
 }
