@@ -32,7 +32,7 @@ pub(super) struct Controller {
     /// A namespace to watch (repeatable); all if none is given
     #[arg(long, value_name = "NAMESPACE")]
     namespace: Vec<String>,
-    /// Where to serve /livez, /readyz and /metrics [default: [::]:8080, without IPv6 0.0.0.0:8080]
+    /// Where to serve /livez, /readyz and /metrics; by default port 8080 of every address
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
     #[command(flatten)]

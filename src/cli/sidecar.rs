@@ -38,7 +38,7 @@ pub(super) struct Sidecar {
     /// A key counts as dead so long before it expires; less than half of the retention
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration::parse_or_zero)]
     minimum_life: Duration,
-    /// Where to serve /readyz and /livez, once every key is there [default: [::]:8080, without IPv6 0.0.0.0:8080]
+    /// Where to serve /readyz and /livez, once every key is there; by default port 8080 of every address
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
     /// The API, with its /api/v1
