@@ -36,7 +36,7 @@ pub(super) struct Sidecar {
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration::parse)]
     retention: Duration,
     /// A key counts as dead so long before it expires; less than half of the retention
-    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration::parse_or_zero)]
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration::parse)]
     minimum_life: Duration,
     /// Where to serve /readyz and /livez, once every key is there; by default port 8080 of every address
     #[arg(long, value_name = "ADDRESS:PORT")]
