@@ -217,6 +217,7 @@ impl Keeper {
                 warn!(file = input.name, %reason, message, old_key_lives = lives, delay, "failed; trying again");
                 told.push(*reason);
             }
+            // The backoff between two attempts.
             tokio::select! { biased; () = self.halted() => break, () = tokio::time::sleep(delay) => {} }
         }
         false
@@ -304,6 +305,7 @@ async fn until(moment: Timestamp) {
     while let Ok(left) = Duration::try_from(moment.duration_since(clock::now()))
         && !left.is_zero()
     {
+        // In short naps, as a timer does not follow a clock that is set.
         tokio::time::sleep(left.min(NAP)).await;
     }
 }

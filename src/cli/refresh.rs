@@ -75,6 +75,7 @@ impl Refresh {
     async fn keys(&self, cluster: &Cluster, asked: &FileUpload, value: &str) -> anyhow::Result<String> {
         let mut states = watch_object(cluster.uploads(), &self.name).default_backoff().boxed();
         let mut last = asked.clone();
+        // The deadline that --timeout sets.
         let over = tokio::time::sleep(self.timeout);
         tokio::pin!(over);
         loop {

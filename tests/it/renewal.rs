@@ -44,6 +44,7 @@ fn watched(beside: &Arc<Beside>, names: &'static [&'static str]) -> (Arc<AtomicB
         while !until.load(Ordering::Relaxed) {
             check(&beside, names);
             looks += 1;
+            // Looks all the time, and leaves the cores to what is looked at.
             std::thread::sleep(Duration::from_millis(1));
         }
         looks

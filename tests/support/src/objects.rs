@@ -112,6 +112,7 @@ impl World {
             if Instant::now() > until {
                 bail!("waited {deadline:?} for {what}; last seen: {seen:#?}");
             }
+            // Until the condition holds or its deadline is over.
             sleep(AGAIN).await;
         }
     }
