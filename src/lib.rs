@@ -18,6 +18,7 @@ pub mod controller;
 pub mod cyberun;
 pub mod delivery;
 pub mod keys;
+pub mod outcome;
 pub mod plan;
 pub mod reason;
 pub mod redact;

@@ -7,12 +7,13 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Every module may use these.
-const COMMON: &[&str] = &["reason", "backoff"];
+const COMMON: &[&str] = &["reason", "backoff", "outcome"];
 
 /// A module and what it may use besides; a module without a row fails the test.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("reason", &[]),
     ("backoff", &[]),
+    ("outcome", &[]),
     ("clock", &[]),
     ("redact", &[]),
     ("resource", &[]),
@@ -23,7 +24,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("delivery", &["cyberun", "transfer", "redact"]),
     ("keys", &["delivery"]),
     ("telemetry", &[]),
-    ("leader", &["clock"]),
     ("controller", &["resource", "report", "plan", "delivery", "redact", "telemetry", "cyberun", "clock"]),
     ("worker", &["report", "delivery", "redact", "telemetry", "clock"]),
     ("sidecar", &["delivery", "keys", "redact", "telemetry", "clock"]),
