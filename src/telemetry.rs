@@ -6,9 +6,11 @@ use std::io::{self, IsTerminal};
 
 use tracing_subscriber::EnvFilter;
 
+pub use self::health::{Health, Reconciling};
 pub use self::metrics::Metrics;
-pub use self::server::{Readiness, serve};
+pub use self::server::serve;
 
+mod health;
 mod metrics;
 mod server;
 

@@ -14,7 +14,7 @@ use super::operating::Operating;
 use super::{Api, Usage, cluster, install_tls_provider, listen, stop_on_signal};
 use crate::controller::{Operator, Settings};
 use crate::delivery::Courier;
-use crate::telemetry::{self, Metrics, Readiness};
+use crate::telemetry::{self, Health, Metrics};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 1024;
@@ -58,13 +58,16 @@ impl Controller {
         let listener = listen::bound(self.listen)?.listen(BACKLOG).context("cannot answer probes")?;
         // Twice the same would be two operators that both send.
         let namespaces: BTreeSet<String> = self.namespace.into_iter().collect();
-        let (metrics, readiness) = (Metrics::default(), Readiness::expecting(namespaces.len().max(1)));
+        let (metrics, health) = (Metrics::default(), Health::expecting(namespaces.len().max(1)));
         let stop = stop_on_signal()?;
-        let server = tokio::spawn(telemetry::serve(listener, metrics.clone(), readiness.clone()));
+        let server =
+            telemetry::serve(listener.into_std()?, metrics.clone(), health.clone()).context("cannot answer probes")?;
         let operator = Operator { client, courier, settings, metrics, stop };
         info!(version = env!("CARGO_PKG_VERSION"), "started");
-        operator.run(namespaces, move || readiness.report()).await;
-        server.abort();
+        tokio::select! {
+            () = operator.run(namespaces, move || health.lists_complete()) => {}
+            error = server => return Err(error).context("probes are answered no more"),
+        }
         info!("stopped");
         Ok(())
     }

@@ -20,6 +20,9 @@ pub struct Metrics {
     sent: Counter,
     duration: Histogram,
     workers: Family<Labels, Gauge>,
+    sends: Family<Labels, Gauge>,
+    owed_results: Gauge,
+    skipped_objects: Gauge,
 }
 
 impl Default for Metrics {
@@ -38,7 +41,22 @@ impl Default for Metrics {
         );
         let workers = Family::default();
         registry.register("workers", "Workers that run, and resources' volumes that wait for one", workers.clone());
-        Self { registry: Arc::new(registry), attempts, sent, duration, workers }
+        let sends = Family::default();
+        registry.register("sends", "Sends of ConfigMaps' files that run, and that wait for a place", sends.clone());
+        let owed_results = Gauge::default();
+        registry.register(
+            "owed_results",
+            "Sends that have ended and whose results no status has yet",
+            owed_results.clone(),
+        );
+        let skipped_objects = Gauge::default();
+        registry.register(
+            "skipped_objects",
+            "FileUploads that are not served because they cannot be understood",
+            skipped_objects.clone(),
+        );
+        let registry = Arc::new(registry);
+        Self { registry, attempts, sent, duration, workers, sends, owed_results, skipped_objects }
     }
 }
 
@@ -58,9 +76,22 @@ impl Metrics {
 
     /// How many workers run now, and how many are waited for.
     pub fn workers(&self, running: usize, queued: usize) {
-        for (state, number) in [("running", running), ("queued", queued)] {
-            self.workers.get_or_create(&[("state", state)]).set(i64::try_from(number).unwrap_or(i64::MAX));
-        }
+        set_states(&self.workers, running, queued);
+    }
+
+    /// How many Sends run now, and how many wait for a place.
+    pub fn sends(&self, running: usize, queued: usize) {
+        set_states(&self.sends, running, queued);
+    }
+
+    /// How many Sends have ended whose results no status has yet.
+    pub fn owed_results(&self, number: usize) {
+        set(&self.owed_results, number);
+    }
+
+    /// How many `FileUpload`s cannot be understood, and so are not served.
+    pub fn skipped_objects(&self, number: usize) {
+        set(&self.skipped_objects, number);
     }
 
     /// All metrics as text.
@@ -69,5 +100,45 @@ impl Metrics {
         // Writing to a String cannot fail.
         let _ = encode(&mut text, &self.registry);
         text
+    }
+}
+
+fn set(gauge: &Gauge, number: usize) {
+    gauge.set(i64::try_from(number).unwrap_or(i64::MAX));
+}
+
+fn set_states(family: &Family<Labels, Gauge>, running: usize, queued: usize) {
+    for (state, number) in [("running", running), ("queued", queued)] {
+        set(&family.get_or_create(&[("state", state)]), number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_has_its_name_unit_and_bounded_labels() {
+        let metrics = Metrics::default();
+        metrics.attempt("Uploaded", 7, Duration::from_secs(1));
+        metrics.reported("Uploaded", 3);
+        metrics.workers(1, 2);
+        metrics.sends(3, 4);
+        metrics.owed_results(5);
+        metrics.skipped_objects(6);
+        let text = metrics.render();
+        for line in [
+            "fileupload_attempts_total{reason=\"Uploaded\"} 2",
+            "fileupload_uploaded_bytes_total 10",
+            "fileupload_attempt_duration_seconds_count 1",
+            "fileupload_workers{state=\"running\"} 1",
+            "fileupload_workers{state=\"queued\"} 2",
+            "fileupload_sends{state=\"running\"} 3",
+            "fileupload_sends{state=\"queued\"} 4",
+            "fileupload_owed_results 5",
+            "fileupload_skipped_objects 6",
+        ] {
+            assert!(text.lines().any(|shown| shown == line), "{line}\n{text}");
+        }
     }
 }

@@ -1,0 +1,162 @@
+//! Whether the operator lives and is ready: what `/livez` and `/readyz` answer.
+//!
+//! Not alive means that a reconcile hangs, which a restart can cure. Having nothing to do, not leading, or an API server
+//! that is gone are no such thing. Not ready means only that the first lists are not complete: a watch that fails later
+//! is told in the answer's text, because a Pod that is taken out of service would not make it work again.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+/// A reconcile waits for the API server alone, each call of it under 30 s, so that it never takes this long.
+const LONGEST_RECONCILE: Duration = Duration::from_mins(5);
+
+/// What is known of the operator's state. Clones know the same.
+#[derive(Clone, Default)]
+pub struct Health(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    /// First lists that are not complete yet.
+    unlisted: usize,
+    /// By number, so that the first is the oldest.
+    reconciles: BTreeMap<u64, Reconcile>,
+    next: u64,
+    /// Causes by watch.
+    failing: BTreeMap<String, String>,
+}
+
+struct Reconcile {
+    object: String,
+    begun: Instant,
+}
+
+/// A reconcile that runs until this is dropped.
+#[must_use = "dropping it ends the reconcile"]
+pub struct Reconciling {
+    health: Health,
+    number: u64,
+}
+
+impl Health {
+    /// Not ready until the lists of so many scopes are complete.
+    pub fn expecting(scopes: usize) -> Self {
+        Self(Arc::new(Mutex::new(State { unlisted: scopes, ..State::default() })))
+    }
+
+    /// One more scope has all its lists.
+    pub fn lists_complete(&self) {
+        let mut state = self.0.lock();
+        state.unlisted = state.unlisted.saturating_sub(1);
+    }
+
+    /// Begins a reconcile of `object`, whose name is told if it hangs.
+    pub fn reconcile_begins(&self, object: impl Into<String>) -> Reconciling {
+        self.reconcile_began(object.into(), Instant::now())
+    }
+
+    fn reconcile_began(&self, object: String, begun: Instant) -> Reconciling {
+        let mut state = self.0.lock();
+        let number = state.next;
+        state.next += 1;
+        state.reconciles.insert(number, Reconcile { object, begun });
+        Reconciling { health: self.clone(), number }
+    }
+
+    /// Notes that a watch fails; says whether this cause is new, and so to be logged.
+    #[must_use = "a new cause is logged once"]
+    pub fn watch_fails(&self, watch: &str, cause: &str) -> bool {
+        let before = self.0.lock().failing.insert(watch.to_owned(), cause.to_owned());
+        before.is_none_or(|before| before != cause)
+    }
+
+    /// Notes that a watch works; says whether it had failed before.
+    pub fn watch_works(&self, watch: &str) -> bool {
+        self.0.lock().failing.remove(watch).is_some()
+    }
+
+    /// Names the oldest reconcile, if it hangs.
+    pub(super) fn check_alive(&self) -> Result<(), String> {
+        self.alive_at(Instant::now())
+    }
+
+    fn alive_at(&self, now: Instant) -> Result<(), String> {
+        let state = self.0.lock();
+        let Some(oldest) = state.reconciles.values().next() else { return Ok(()) };
+        let age = now.saturating_duration_since(oldest.begun);
+        if age < LONGEST_RECONCILE {
+            return Ok(());
+        }
+        Err(format!("the reconcile of {} has run for {} s", oldest.object, age.as_secs()))
+    }
+
+    /// The text for a ready operator, or why it is not ready.
+    pub(super) fn check_ready(&self) -> Result<String, &'static str> {
+        let state = self.0.lock();
+        if state.unlisted > 0 {
+            return Err("the first lists are not complete");
+        }
+        let mut failing = state.failing.iter();
+        let Some((watch, cause)) = failing.next() else { return Ok("ok".to_owned()) };
+        let mut text = format!("degraded: {watch}: {cause}");
+        for (watch, cause) in failing {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "; {watch}: {cause}");
+        }
+        Ok(text)
+    }
+}
+
+impl Drop for Reconciling {
+    fn drop(&mut self) {
+        self.health.0.lock().reconciles.remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_operator_is_alive_unless_a_reconcile_has_run_for_five_minutes() {
+        let (health, now) = (Health::expecting(1), Instant::now());
+        assert_eq!(health.check_alive(), Ok(()), "nothing to do, and not even a list");
+        let slow = health.reconcile_began("team-a/slow".into(), now);
+        let later = now + LONGEST_RECONCILE;
+        let quick = health.reconcile_began("team-b/quick".into(), later);
+        assert_eq!(health.alive_at(later.checked_sub(Duration::from_secs(1)).unwrap()), Ok(()));
+        let hangs = health.alive_at(later + Duration::from_secs(7)).unwrap_err();
+        assert_eq!(hangs, "the reconcile of team-a/slow has run for 307 s");
+        drop(slow);
+        assert_eq!(health.alive_at(later), Ok(()));
+        drop((quick, health.reconcile_begins("team-c/new")));
+        assert_eq!(health.0.lock().reconciles.len(), 0);
+    }
+
+    #[test]
+    fn it_is_ready_once_every_scope_is_listed_and_stays_so() {
+        let health = Health::expecting(2);
+        health.lists_complete();
+        assert!(health.check_ready().is_err());
+        health.lists_complete();
+        health.lists_complete();
+        assert_eq!(health.check_ready().as_deref(), Ok("ok"));
+    }
+
+    #[test]
+    fn a_watch_that_fails_is_told_and_each_cause_is_new_once() {
+        let health = Health::default();
+        assert!(health.watch_fails("pods", "forbidden"));
+        assert!(!health.watch_fails("pods", "forbidden"));
+        assert!(health.watch_fails("jobs", "not found"));
+        assert_eq!(health.check_ready().as_deref(), Ok("degraded: jobs: not found; pods: forbidden"));
+        assert!(health.watch_fails("pods", "timed out"));
+        assert!(health.watch_works("pods") && !health.watch_works("pods"));
+        assert!(health.watch_fails("pods", "forbidden"), "it had worked meanwhile");
+        assert!(health.watch_works("jobs") && health.watch_works("pods"));
+        assert_eq!(health.check_ready().as_deref(), Ok("ok"));
+    }
+}
