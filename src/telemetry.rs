@@ -25,15 +25,66 @@ pub enum LogFormat {
 
 /// Sends logs to stderr from now on. `filter` is a level or a list of directives such as `info,kube=debug`.
 pub fn log(format: LogFormat, filter: &str) -> Result<(), tracing_subscriber::filter::ParseError> {
-    let mut filter = EnvFilter::try_new(filter)?;
-    // At their lower levels these may show whole requests, and so what must never be logged.
-    for quiet in ["hyper", "hyper_util", "reqwest", "rustls", "tower_http"] {
-        filter = filter.add_directive(format!("{quiet}=info").parse()?);
-    }
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(quieted(filter)?).with_writer(io::stderr);
     match format {
         LogFormat::Json => builder.json().flatten_event(true).with_current_span(true).with_span_list(false).init(),
         LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).init(),
     }
     Ok(())
+}
+
+/// The filter, with those made quiet that would show what must never be logged.
+fn quieted(filter: &str) -> Result<EnvFilter, tracing_subscriber::filter::ParseError> {
+    let mut filter = EnvFilter::try_new(filter)?;
+    // At their lower levels these may show whole requests.
+    for quiet in ["hyper", "hyper_util", "reqwest", "rustls", "tower_http"] {
+        filter = filter.add_directive(format!("{quiet}=info").parse()?);
+    }
+    // It warns of an answer that it cannot parse with the whole of it: it may be a Secret.
+    Ok(filter.add_directive("kube_client::client=error".parse()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
+    use tracing::{debug, error, info, warn};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn no_filter_shows_the_bodies_of_requests_and_answers() {
+        for filter in ["info", "trace", "kube_client=trace", "kube_client::client=trace,hyper=trace"] {
+            let log = Log::default();
+            let writer = log.clone();
+            let subscriber = tracing_subscriber::fmt()
+                .with_env_filter(quieted(filter).unwrap())
+                .with_writer(move || writer.clone())
+                .finish();
+            tracing::subscriber::with_default(subscriber, || {
+                warn!(target: "kube_client::client", "body of an answer");
+                debug!(target: "hyper::proto", "body of a request");
+                error!(target: "kube_client::client", "an error");
+                info!(target: "fileupload_operator", "our own");
+            });
+            let log = String::from_utf8(log.0.lock().clone()).unwrap();
+            assert!(!log.contains("body") && log.contains("an error"), "{filter}: {log}");
+            assert_eq!(log.contains("our own"), filter == "info" || filter == "trace", "{filter}: {log}");
+        }
+    }
 }
