@@ -13,6 +13,10 @@ use kube::{Client, Config, Error};
 
 use crate::resource::FileUpload;
 
+mod clients;
+
+pub(super) use self::clients::Clients;
+
 /// How long the cluster may take to be connected to.
 const CONNECT: Duration = Duration::from_secs(10);
 /// How long a question to it may take in all.
@@ -38,6 +42,12 @@ pub(super) struct Cluster {
 /// A client of the cluster for a program that runs for long.
 pub(super) async fn client() -> anyhow::Result<Client> {
     Client::try_from(config(None).await?).map_err(|error| unusable(&error))
+}
+
+/// The clients of the operator.
+#[expect(dead_code, reason = "the operator does not use them yet")]
+pub(super) async fn clients() -> anyhow::Result<Clients> {
+    Clients::new(&config(None).await?).map_err(|error| unusable(&error))
 }
 
 /// Where the cluster is, and who asks. `Config::infer` would do, but it logs what it cannot parse.
