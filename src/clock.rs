@@ -9,6 +9,12 @@ pub fn now() -> Timestamp {
     Timestamp::from_second(now.as_second()).unwrap_or(now)
 }
 
+/// The present moment as exactly as the clock knows it, for what is sorted by time.
+#[expect(clippy::disallowed_methods, reason = "this is the clock")]
+pub fn exact() -> Timestamp {
+    Timestamp::now()
+}
+
 /// The present moment as no other is written: RFC 3339 with all digits that the clock has.
 #[expect(clippy::disallowed_methods, reason = "this is the clock")]
 pub fn unique() -> String {
