@@ -135,8 +135,8 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 - apiGroups: [batch]
   resources: [jobs]
   verbs: [create, get, list, watch, delete]
-# Why a worker has no pod is read from them. Tells of each transition; a repeated one is counted by a patch.
+# Why a worker has no pod is read from them. Each transition is told by an event of its own, and none is changed later.
 - apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [list, create, patch]
+  verbs: [list, create]
 {{- end -}}
