@@ -17,8 +17,10 @@ use std::time::Duration;
 
 pub use self::trust::SetupError;
 use crate::backoff;
+use crate::clock;
 pub use crate::cyberun::Credential;
 use crate::cyberun::{self, Retry, Ticket};
+use crate::outcome::{Trouble, Upload};
 use crate::reason::{Class, Reason};
 pub use crate::transfer::Source;
 use crate::transfer::{self, Opened, SourceError};
@@ -40,38 +42,6 @@ pub struct Parcel {
     pub content_type: Option<String>,
     /// Counts the bytes sent by the attempt under way.
     pub sent: Arc<AtomicU64>,
-}
-
-/// What was delivered.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Delivered {
-    /// The opaque reference for workflows.
-    pub file_key: String,
-    /// The MIME type it was declared with.
-    pub content_type: String,
-    /// Its size in bytes.
-    pub size: u64,
-    /// The SHA-256 of what was stored, in lower-case hex.
-    pub sha256: String,
-}
-
-/// Why an attempt failed.
-#[derive(Clone, Debug, thiserror::Error, Eq, PartialEq)]
-#[error("{message}")]
-pub struct Failure {
-    /// The reason, whose class says what follows.
-    pub reason: Reason,
-    /// Stable text for people.
-    pub message: String,
-    /// How long the other side asks to wait.
-    pub retry_after: Option<Duration>,
-}
-
-impl Failure {
-    /// A failure for which nobody asked to wait.
-    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), retry_after: None }
-    }
 }
 
 /// How long [`Courier::deliver`] goes on.
@@ -120,7 +90,7 @@ impl Courier {
     }
 
     /// One attempt: the source opened anew, a new ticket, one PUT and its inner rules.
-    pub async fn attempt(&self, credential: &Credential, parcel: &Parcel) -> Result<Delivered, Failure> {
+    pub async fn attempt(&self, credential: &Credential, parcel: &Parcel) -> Result<Upload, Trouble> {
         self.attempt_if(credential, parcel, |_| true).await
     }
 
@@ -130,7 +100,7 @@ impl Courier {
         credential: &Credential,
         parcel: &Parcel,
         mut admit: impl FnMut(&Candidate<'_>) -> bool,
-    ) -> Result<Delivered, Failure> {
+    ) -> Result<Upload, Trouble> {
         let opened = Arc::new(parcel.source.open().await.map_err(|error| of_source(&error))?);
         let content_type =
             parcel.content_type.clone().unwrap_or_else(|| media_type::media_type(&parcel.file_name, opened.head()));
@@ -141,19 +111,19 @@ impl Courier {
             let ticket = self.cyberun.presign(credential, &file).await.map_err(|error| of_api(&error))?;
             let candidate = Candidate { file_key: &ticket.file_key, content_type: &content_type, size: opened.size() };
             if !admit(&candidate) {
-                return Err(Failure::new(Reason::ReportFull, "the worker's report has no room for it"));
+                return Err(Trouble::new(Reason::ReportFull, "the worker's report has no room for it"));
             }
             match self.put(&ticket, &opened, parcel).await {
                 Ok(digest) => {
-                    let sha256 = hex(&digest);
-                    return Ok(Delivered { file_key: ticket.file_key, content_type, size: opened.size(), sha256 });
+                    let (file_key, size, sha256) = (ticket.file_key, opened.size(), hex(&digest));
+                    return Ok(Upload { file_key, content_type, size, sha256, at: clock::now() });
                 }
                 Err(error @ transfer::Error::Refused(_)) => refused = Some(error),
                 Err(error) => return Err(of_storage(error)),
             }
         }
         let said = refused.map(|error| error.to_string()).unwrap_or_default();
-        Err(Failure::new(Reason::StorageRefused, format!("{said}, also with a second presigned URL")))
+        Err(Trouble::new(Reason::StorageRefused, format!("{said}, also with a second presigned URL")))
     }
 
     /// One ticket's PUT, and once more where it is not known what became of the first.
@@ -177,26 +147,26 @@ impl Courier {
         credential: &Credential,
         parcel: &Parcel,
         limits: Limits,
-        hooks: Hooks<impl FnMut(&Candidate<'_>) -> bool, impl FnMut(&Failure, Duration)>,
-    ) -> Result<Delivered, Failure> {
+        hooks: Hooks<impl FnMut(&Candidate<'_>) -> bool, impl FnMut(&Trouble, Duration)>,
+    ) -> Result<Upload, Trouble> {
         let Hooks { mut admit, mut on_retry } = hooks;
         let mut failures = 0;
         loop {
-            let failure = match self.attempt_if(credential, parcel, &mut admit).await {
-                Ok(delivered) => return Ok(delivered),
-                Err(failure) => failure,
+            let trouble = match self.attempt_if(credential, parcel, &mut admit).await {
+                Ok(upload) => return Ok(upload),
+                Err(trouble) => trouble,
             };
             failures += 1;
             let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), failures);
-            let delay = backoff::delay_asked(failures, seed, failure.retry_after);
-            if failure.reason.class() != Class::Backoff
-                || failure.reason == Reason::FileNotFound
+            let delay = backoff::delay_asked(failures, seed, trouble.retry_after);
+            if trouble.reason.class() != Class::Backoff
+                || trouble.reason == Reason::FileNotFound
                 || failures >= limits.attempts
                 || delay > limits.longest_wait
             {
-                return Err(failure);
+                return Err(trouble);
             }
-            on_retry(&failure, delay);
+            on_retry(&trouble, delay);
             tokio::time::sleep(delay).await;
         }
     }
@@ -211,15 +181,15 @@ pub fn hex(digest: &[u8]) -> String {
     })
 }
 
-fn of_api(error: &cyberun::Error) -> Failure {
+fn of_api(error: &cyberun::Error) -> Trouble {
     let retry_after = match error.retry() {
         Retry::Never => None,
         Retry::After(asked) => asked,
     };
-    Failure { reason: error.reason(), message: error.to_string(), retry_after }
+    Trouble { retry_after, ..Trouble::new(error.reason(), error.to_string()) }
 }
 
-fn of_source(error: &SourceError) -> Failure {
+fn of_source(error: &SourceError) -> Trouble {
     let reason = match error {
         SourceError::NotFound { .. } => Reason::FileNotFound,
         // A name that no file can have needs a person, as a directory does.
@@ -229,10 +199,10 @@ fn of_source(error: &SourceError) -> Failure {
         SourceError::TooLarge(_) => Reason::TooLarge,
         SourceError::Changed(_) | SourceError::Read { .. } => Reason::SourceChanged,
     };
-    Failure::new(reason, error.to_string())
+    Trouble::new(reason, error.to_string())
 }
 
-fn of_storage(error: transfer::Error) -> Failure {
+fn of_storage(error: transfer::Error) -> Trouble {
     let message = error.to_string();
     let (reason, retry_after) = match error {
         transfer::Error::Source(error) => return of_source(&error),
@@ -242,7 +212,7 @@ fn of_storage(error: transfer::Error) -> Failure {
         transfer::Error::TooLarge(_) => (Reason::TooLarge, None),
         transfer::Error::Refused(_) | transfer::Error::Unexpected(_) => (Reason::StorageRefused, None),
     };
-    Failure { reason, message, retry_after }
+    Trouble { retry_after, ..Trouble::new(reason, message) }
 }
 
 #[cfg(test)]
@@ -269,9 +239,9 @@ mod tests {
                 Class::Backoff,
             ),
         ] {
-            let failure = of_source(&error);
-            assert_eq!((failure.reason, failure.reason.class()), (reason, class), "{error}");
-            assert_eq!(failure.message, error.to_string());
+            let trouble = of_source(&error);
+            assert_eq!((trouble.reason, trouble.reason.class()), (reason, class), "{error}");
+            assert_eq!(trouble.message(), error.to_string());
         }
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::delivery::Delivered;
+use crate::outcome::Upload;
 
 /// The file that lists all keys; no key can be named so.
 pub const ALL: &str = "keys.json";
@@ -70,9 +70,9 @@ pub fn paths<'a>(folder: &Path, names: impl Iterator<Item = &'a str>) -> impl It
 pub struct Folder(PathBuf);
 
 impl Entry {
-    /// Of a file that was delivered at `at` and is kept for `retention`.
-    pub fn new(file_name: String, delivered: Delivered, at: Timestamp, retention: Duration) -> Self {
-        let Delivered { file_key, content_type, size, sha256 } = delivered;
+    /// The entry of an upload that is stored under `file_name` and kept for `retention`.
+    pub fn new(file_name: String, upload: Upload, retention: Duration) -> Self {
+        let Upload { file_key, content_type, size, sha256, at } = upload;
         let retention = SignedDuration::try_from(retention).unwrap_or(SignedDuration::MAX);
         // What is beyond the calendar is never deleted.
         let expires_at = at.checked_add(retention).unwrap_or(Timestamp::MAX);

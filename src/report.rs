@@ -18,14 +18,12 @@
 //! Characters that could not stand there are written `\xNN`. A new kind of line or reason takes a new version.
 
 use std::ops::Range;
-use std::time::Duration;
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use self::read::read;
 pub use self::write::{NoRoom, Writer};
-use crate::reason::Reason;
+use crate::outcome::{Trouble, Upload};
 
 mod line;
 mod read;
@@ -61,27 +59,16 @@ pub enum Entry {
     Uploaded {
         /// Its index among all assignments.
         file: usize,
-        /// The opaque reference for workflows.
-        file_key: String,
-        /// The MIME type it was declared with.
-        content_type: String,
-        /// Its size in bytes.
-        size: u64,
-        /// The SHA-256 of what was stored, in lower-case hex.
-        sha256: String,
-        /// When, to the second.
-        at: Timestamp,
+        /// Its key and what is known of it.
+        upload: Upload,
     },
     /// It is not, and this worker tries no more.
     Failed {
         /// Its index among all assignments; `None` stands for every file that is left.
         file: Option<usize>,
-        /// Why.
-        reason: Reason,
-        /// Text for people; shortened, or empty, where the report had no more room.
-        message: String,
-        /// How long the other side asks to wait, in whole seconds.
-        retry_after: Option<Duration>,
+        /// Why: read back, its text is one with what it quotes, shortened or empty where the report had no more room,
+        /// and its wait is in whole seconds.
+        trouble: Trouble,
     },
 }
 

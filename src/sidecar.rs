@@ -20,8 +20,9 @@ pub use self::input::Input;
 pub use self::life::{Life, RefreshPolicy};
 use crate::backoff;
 use crate::clock;
-use crate::delivery::{Candidate, Courier, Credential, Delivered, Failure, USUAL_LIMIT};
+use crate::delivery::{Candidate, Courier, Credential, USUAL_LIMIT};
 use crate::keys::{self, Entry, Folder, Keys, Record};
+use crate::outcome::{Trouble, Upload};
 use crate::reason::{Class, Reason};
 
 mod input;
@@ -57,12 +58,12 @@ pub struct Sidecar {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file that only a person can help.
-    #[error("{name}: {}: {failure}", failure.reason)]
+    #[error("{name}: {}: {trouble}", trouble.reason)]
     Stalled {
         /// The name of its key.
         name: String,
         /// What is wrong.
-        failure: Failure,
+        trouble: Trouble,
     },
     /// The folder cannot be written.
     #[error(transparent)]
@@ -197,25 +198,25 @@ impl Keeper {
     async fn upload(&self, input: &Input) -> bool {
         let (mut failures, mut told) = (0, Vec::new());
         while let Some(result) = self.attempt(input).await {
-            let failure = match result {
-                Ok(delivered) => {
-                    self.uploaded(input, delivered);
+            let trouble = match result {
+                Ok(upload) => {
+                    self.uploaded(input, upload);
                     return true;
                 }
-                Err(failure) => failure,
+                Err(trouble) => trouble,
             };
             // Looks for a file that is not there are no failures of what comes after.
-            failures += u32::from(failure.reason != Reason::FileNotFound);
-            let delay = patience(failures, &failure);
+            failures += u32::from(trouble.reason != Reason::FileNotFound);
+            let delay = patience(failures, &trouble);
             let lives = self.keys.borrow().contains_key(&input.name);
-            if failure.reason.class() == Class::Stalled && !lives && !self.halting() {
-                self.end(Error::Stalled { name: input.name.clone(), failure });
+            if trouble.reason.class() == Class::Stalled && !lives && !self.halting() {
+                self.end(Error::Stalled { name: input.name.clone(), trouble });
                 return false;
             }
-            if !told.contains(&failure.reason) {
-                let (Failure { reason, message, .. }, delay) = (&failure, delay.as_secs());
+            if !told.contains(&trouble.reason) {
+                let (reason, message, delay) = (trouble.reason, trouble.message(), delay.as_secs());
                 warn!(file = input.name, %reason, message, old_key_lives = lives, delay, "failed; trying again");
-                told.push(*reason);
+                told.push(reason);
             }
             // The backoff between two attempts.
             tokio::select! { biased; () = self.halted() => break, () = tokio::time::sleep(delay) => {} }
@@ -224,7 +225,7 @@ impl Keeper {
     }
 
     /// One attempt; none if a stop came before its bytes were on their way.
-    async fn attempt(&self, input: &Input) -> Option<Result<Delivered, Failure>> {
+    async fn attempt(&self, input: &Input) -> Option<Result<Upload, Trouble>> {
         let ready = async {
             input.parcel.source.settle().await;
             // The semaphore is never closed.
@@ -251,9 +252,9 @@ impl Keeper {
         (sending.get() || !self.halting()).then_some(result)
     }
 
-    fn uploaded(&self, input: &Input, delivered: Delivered) {
-        info!(file = input.name, size = delivered.size, sha256 = delivered.sha256, "uploaded");
-        let entry = Entry::new(input.parcel.file_name.clone(), delivered, clock::now(), self.life.retention);
+    fn uploaded(&self, input: &Input, upload: Upload) {
+        info!(file = input.name, size = upload.size, sha256 = upload.sha256, "uploaded");
+        let entry = Entry::new(input.parcel.file_name.clone(), upload, self.life.retention);
         self.change(|keys| drop(keys.insert(input.name.clone(), entry)));
     }
 
@@ -292,12 +293,12 @@ impl Keeper {
 }
 
 /// How long to wait after so many failures in a row.
-fn patience(failures: u32, failure: &Failure) -> Duration {
-    if failure.reason == Reason::FileNotFound {
+fn patience(failures: u32, trouble: &Trouble) -> Duration {
+    if trouble.reason == Reason::FileNotFound {
         return LOOK;
     }
     let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), failures);
-    backoff::delay_asked(failures, seed, failure.retry_after)
+    backoff::delay_asked(failures, seed, trouble.retry_after)
 }
 
 /// Waits for a moment of the clock.

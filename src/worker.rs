@@ -17,8 +17,8 @@ use futures::stream;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use crate::clock;
-use crate::delivery::{Candidate, Courier, Credential, Delivered, Failure, Hooks, Limits, Parcel, Source, USUAL_LIMIT};
+use crate::delivery::{Candidate, Courier, Credential, Hooks, Limits, Parcel, Source, USUAL_LIMIT};
+use crate::outcome::{Trouble, Upload};
 use crate::reason::{Reason, Scope};
 use crate::redact::Secret;
 use crate::report::{Assignment, Entry, NoRoom, Writer};
@@ -111,7 +111,7 @@ impl Worker {
         }
         match credential(&self.work.credentials) {
             Ok(credential) => self.send(file, source, &credential).await,
-            Err(problem) => self.fail(file, &Failure::new(Reason::CredentialsInvalid, problem)),
+            Err(problem) => self.fail(file, Trouble::new(Reason::CredentialsInvalid, problem)),
         }
     }
 
@@ -126,11 +126,11 @@ impl Worker {
             sending.send_replace(refused.get().is_none());
             refused.get().is_none()
         };
-        let on_retry = |failure: &Failure, delay: Duration| {
+        let on_retry = |trouble: &Trouble, delay: Duration| {
             sending.send_replace(false);
-            self.note(failure);
-            info!(file = self.name(file), reason = %failure.reason, message = failure.message, delay = delay.as_secs(), "trying again");
-            before.replace(Some(failure.clone()));
+            self.note(trouble);
+            info!(file = self.name(file), reason = %trouble.reason, message = trouble.message(), delay = delay.as_secs(), "trying again");
+            before.replace(Some(trouble.clone()));
         };
         // Asked first, so that after a stop nothing is begun.
         let stopped = async {
@@ -140,14 +140,14 @@ impl Worker {
         let deliver = self.work.courier.deliver(credential, &parcel, LIMITS, Hooks { admit, on_retry });
         let result = tokio::select! { biased; () = stopped => None, result = deliver => Some(result) };
         match (result, refused.get()) {
-            (Some(Ok(delivered)), _) => self.uploaded(file, delivered),
+            (Some(Ok(upload)), _) => self.uploaded(file, upload),
             (Some(Err(_)), Some(NoRoom::Left)) => self.full(),
-            (Some(Err(_)), Some(NoRoom::Ever)) => self.fail(file, &too_long()),
-            (Some(Err(failure)), None) => self.fail(file, &failure),
+            (Some(Err(_)), Some(NoRoom::Ever)) => self.fail(file, too_long()),
+            (Some(Err(trouble)), None) => self.fail(file, trouble),
             (None, _) => {
                 self.failed.set(true);
-                if let Some(failure) = before.take() {
-                    self.fail(file, &failure);
+                if let Some(trouble) = before.take() {
+                    self.fail(file, trouble);
                 }
             }
         }
@@ -167,11 +167,9 @@ impl Worker {
         self.report.borrow_mut().reserve(file, file_key, content_type, size)
     }
 
-    fn uploaded(&self, file: usize, delivered: Delivered) {
-        let Delivered { file_key, content_type, size, sha256 } = delivered;
-        info!(file = self.name(file), size, sha256, "uploaded");
-        let entry = Entry::Uploaded { file, file_key, content_type, size, sha256, at: clock::now() };
-        self.say(|report| report.append(&entry));
+    fn uploaded(&self, file: usize, upload: Upload) {
+        info!(file = self.name(file), size = upload.size, sha256 = upload.sha256, "uploaded");
+        self.say(|report| report.append(&Entry::Uploaded { file, upload }));
     }
 
     fn full(&self) {
@@ -181,23 +179,22 @@ impl Worker {
         self.say(Writer::full);
     }
 
-    fn fail(&self, file: usize, failure: &Failure) {
-        let Failure { reason, message, retry_after } = failure.clone();
-        warn!(file = self.name(file), %reason, message, "failed");
+    fn fail(&self, file: usize, trouble: Trouble) {
+        warn!(file = self.name(file), reason = %trouble.reason, message = trouble.message(), "failed");
         self.failed.set(true);
-        self.note(failure);
-        let everyones = reason.scope() == Scope::Resource;
+        self.note(&trouble);
+        let everyones = trouble.reason.scope() == Scope::Resource;
         self.halted.set(self.halted.get() || everyones);
         if everyones && self.everyone.replace(true) {
             return;
         }
         let file = (!everyones).then_some(file);
-        self.say(|report| report.append(&Entry::Failed { file, reason, message, retry_after }));
+        self.say(|report| report.append(&Entry::Failed { file, trouble }));
     }
 
     /// Tells of an API that asks to slow down.
-    fn note(&self, failure: &Failure) {
-        if failure.reason == Reason::RateLimited {
+    fn note(&self, trouble: &Trouble) {
+        if trouble.reason == Reason::RateLimited {
             self.say(Writer::limited);
         }
     }
@@ -219,8 +216,8 @@ async fn stopped(mut stop: watch::Receiver<bool>) {
     }
 }
 
-fn too_long() -> Failure {
-    Failure::new(Reason::InvalidResponse, "the Cyberun API answered with a file_key that is too long for any report")
+fn too_long() -> Trouble {
+    Trouble::new(Reason::InvalidResponse, "the Cyberun API answered with a file_key that is too long for any report")
 }
 
 /// The credential as it is now; what is wrong with it is told without the name of its Secret, which is not known here.

@@ -21,10 +21,10 @@ use tokio::sync::watch;
 
 use super::named::{self, Named};
 use super::{Api, Key, Usage, duration, install_tls_provider, on_terminal, print, stop_on_signal};
-use crate::clock;
 use crate::cyberun;
-use crate::delivery::{Candidate, Courier, Failure, Hooks, Limits, Parcel, USUAL_LIMIT};
+use crate::delivery::{Candidate, Courier, Hooks, Limits, Parcel, USUAL_LIMIT};
 use crate::keys::{Entry, Folder, Keys};
+use crate::outcome::Trouble;
 
 /// Uploads that run at the same time.
 const CONCURRENT: usize = 4;
@@ -139,29 +139,29 @@ async fn upload(
     let one = |(place, file): (usize, Named)| async move {
         let parcel = file.parcel();
         let bar = bars.add(&file, &parcel);
-        let on_retry = |failure: &Failure, delay: Duration| {
-            bars.say(&format!("{}: {failure}; trying again in {} s", file.name, delay.as_secs().max(1)));
+        let on_retry = |trouble: &Trouble, delay: Duration| {
+            bars.say(&format!("{}: {trouble}; trying again in {} s", file.name, delay.as_secs().max(1)));
         };
         let result = bar
             .follow(courier.deliver(credential, &parcel, LIMITS, Hooks { admit: |_: &Candidate<'_>| true, on_retry }))
             .await;
-        (place, file, result, clock::now())
+        (place, file, result)
     };
     let stopped = async { stop.wait_for(|stop| *stop).await.is_ok() };
     let attempts = stream::iter(files.into_iter().enumerate()).map(one).buffer_unordered(CONCURRENT);
     let mut ended: Vec<_> = attempts.take_until(pin!(stopped)).collect().await;
     ended.sort_by_key(|(place, ..)| *place);
     let mut results = Results { files: Keys::new(), failures: Vec::new() };
-    for (_, file, result, at) in ended {
+    for (_, file, result) in ended {
         match result {
-            Ok(delivered) => {
-                results.files.insert(file.name, Entry::new(file.file_name, delivered, at, retention));
+            Ok(upload) => {
+                results.files.insert(file.name, Entry::new(file.file_name, upload, retention));
             }
-            Err(failure) => results.failures.push(Failed {
+            Err(trouble) => results.failures.push(Failed {
                 name: file.name,
                 file: file.path.display().to_string(),
-                reason: failure.reason.as_str(),
-                message: failure.message,
+                reason: trouble.reason.as_str(),
+                message: trouble.message(),
             }),
         }
     }

@@ -13,7 +13,8 @@ use tracing::{info, warn};
 use super::observe::Material;
 use super::{Context, launch};
 use crate::clock;
-use crate::delivery::{Credential, Delivered, Failure, Parcel, Source};
+use crate::delivery::{Credential, Parcel, Source};
+use crate::outcome::Upload;
 use crate::plan::{self, Outcome, OutputAct, OutputView, Plan, Sent};
 use crate::reason::{Class, Reason, Scope};
 use crate::redact::quote;
@@ -94,23 +95,17 @@ async fn one(context: &Context, upload: &FileUpload, credential: &Credential, na
     let begun = Instant::now();
     let result = context.courier.attempt(credential, parcel).await;
     let reason = result.as_ref().map_or_else(|failure| failure.reason, |_| Reason::Uploaded);
-    let size = result.as_ref().map_or(0, |delivered| delivered.size);
+    let size = result.as_ref().map_or(0, |upload| upload.size);
     context.metrics.attempt(reason.as_str(), size, begun.elapsed());
     match result {
-        Ok(delivered) => {
+        Ok(upload) => {
             info!(file = name, size, "uploaded");
-            let Delivered { file_key, content_type, sha256, .. } = delivered;
-            Sent::Uploaded {
-                file_key,
-                content_type,
-                size: i64::try_from(size).unwrap_or(i64::MAX),
-                sha256,
-                at: clock::now(),
-            }
+            let Upload { file_key, content_type, sha256, at, .. } = upload;
+            Sent::Uploaded { file_key, content_type, size: i64::try_from(size).unwrap_or(i64::MAX), sha256, at }
         }
         Err(failure) => {
-            warn!(file = name, reason = %failure.reason, cause = failure.message, "not uploaded");
-            let Failure { reason, message, retry_after } = failure;
+            let (reason, message, retry_after) = (failure.reason, failure.message(), failure.retry_after);
+            warn!(file = name, %reason, cause = message, "not uploaded");
             Sent::Failed { reason, message: plan::of_credentials(upload, reason, message), retry_after }
         }
     }

@@ -14,6 +14,7 @@ use super::observed::{JobView, PodView};
 use super::volume::Volume;
 use super::{Plan, Sent, fail, is_timed, job_status, reason, text, trouble};
 use crate::backoff;
+use crate::outcome::{Trouble, Upload};
 use crate::reason::{Class, Reason, Scope};
 use crate::report::{self, Assignment, Entry, Unreadable};
 use crate::resource::{FileState, FileStatus, FileUpload};
@@ -118,11 +119,13 @@ fn is_outdated(job: &JobView, sent: &Sent, plan: &Plan) -> bool {
 /// A line of a report, as what came of sending.
 fn sent(upload: &FileUpload, volume: &Volume, entry: Entry) -> (Option<usize>, Sent) {
     match entry {
-        Entry::Uploaded { file, file_key, content_type, size, sha256, at } => {
+        Entry::Uploaded { file, upload: Upload { file_key, content_type, size, sha256, at } } => {
             let size = i64::try_from(size).unwrap_or(i64::MAX);
             (Some(file), Sent::Uploaded { file_key, content_type, size, sha256, at })
         }
-        Entry::Failed { file, reason, message, retry_after } => {
+        Entry::Failed { file, trouble } => {
+            let (Trouble { reason, retry_after, .. }, message) = (&trouble, trouble.message());
+            let (reason, retry_after) = (*reason, *retry_after);
             let message = if message.is_empty() { "see the log of the worker's Pod".to_owned() } else { message };
             let (reason, message) = trouble::of_volume(volume, reason, text::of_credentials(upload, reason, message));
             (file, Sent::Failed { reason, message, retry_after })

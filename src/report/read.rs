@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use super::line::{Before, decode, unescape, unpack};
 use super::{Assignment, Entry, Report, Unreadable, VERSION};
+use crate::outcome::{Trouble, Upload};
 use crate::reason::Reason;
 
 /// Reads the report on `files`, which are all assignments of the Job, whichever of them were this worker's.
@@ -63,7 +64,7 @@ fn uploaded(line: &str, files: &[Assignment], before: &mut Before) -> Option<Ent
     let content_type = if content_type.is_empty() { before.usual_type(assignment).to_owned() } else { content_type };
     *before =
         Before { stem, content_type: content_type.clone(), seconds, message: std::mem::take(&mut before.message) };
-    Some(Entry::Uploaded { file, file_key, content_type, size, sha256, at })
+    Some(Entry::Uploaded { file, upload: Upload { file_key, content_type, size, sha256, at } })
 }
 
 fn failed(line: &str, files: usize, before: &mut Before) -> Option<Entry> {
@@ -85,5 +86,5 @@ fn failed(line: &str, files: usize, before: &mut Before) -> Option<Entry> {
     if !message.is_empty() {
         before.message.clone_from(&message);
     }
-    Some(Entry::Failed { file, reason, message, retry_after })
+    Some(Entry::Failed { file, trouble: Trouble { retry_after, ..Trouble::new(reason, message) } })
 }

@@ -1,8 +1,12 @@
 //! Reports written and read back: golden ones, full ones, torn ones and spoilt ones.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::*;
+use crate::reason::Reason;
 
 const TEAM: &str = "0e2d5a3c-7a4f-4b7e-9a3e-0c1f6f3c9d21";
 const START: i64 = 1_795_000_000;
@@ -24,11 +28,13 @@ fn token(number: usize) -> String {
 fn uploaded(file: usize, file_key: &str, content_type: &str, at: i64) -> Entry {
     let sha256 = format!("{:064x}", u128::MAX - file as u128);
     let (file_key, content_type) = (file_key.to_owned(), content_type.to_owned());
-    Entry::Uploaded { file, file_key, content_type, size: 12_345_678, sha256, at: Timestamp::from_second(at).unwrap() }
+    let at = Timestamp::from_second(at).unwrap();
+    Entry::Uploaded { file, upload: Upload { file_key, content_type, size: 12_345_678, sha256, at } }
 }
 
 fn failed(file: Option<usize>, reason: Reason, message: &str, retry_after: Option<u64>) -> Entry {
-    Entry::Failed { file, reason, message: message.into(), retry_after: retry_after.map(Duration::from_secs) }
+    let retry_after = retry_after.map(Duration::from_secs);
+    Entry::Failed { file, trouble: Trouble { retry_after, ..Trouble::new(reason, message.to_owned()) } }
 }
 
 fn ordinary(file: usize) -> (Assignment, Entry) {
@@ -39,7 +45,7 @@ fn ordinary(file: usize) -> (Assignment, Entry) {
 
 fn reserve(writer: &mut Writer<&mut Vec<u8>>, entry: &Entry) -> Result<(), NoRoom> {
     match entry {
-        Entry::Uploaded { file, file_key, content_type, size, .. } => {
+        Entry::Uploaded { file, upload: Upload { file_key, content_type, size, .. } } => {
             writer.reserve(*file, file_key, content_type, *size)
         }
         Entry::Failed { .. } => Ok(()),
@@ -229,7 +235,8 @@ fn a_message_is_shortened_and_said_once() {
     assert!(text.len() < 550, "{}", text.len());
     let report = read(&text, &files).unwrap();
     for entry in &report.entries {
-        let Entry::Failed { message, .. } = entry else { panic!("{entry:?}") };
+        let Entry::Failed { trouble, .. } = entry else { panic!("{entry:?}") };
+        let message = trouble.message();
         assert!((390..=400).contains(&message.len()) && message.starts_with("éé") && message.ends_with("é…"));
     }
     assert_eq!(report.entries.len(), 3);
@@ -316,11 +323,13 @@ fn reports() -> impl Strategy<Value = (Vec<Assignment>, Vec<Entry>)> {
             let stored = (key, kind, any::<u64>(), any::<u128>(), 0..4_000_000_000_i64).prop_map(
                 move |(file_key, content_type, size, digest, at)| Entry::Uploaded {
                     file,
-                    file_key,
-                    content_type,
-                    size,
-                    sha256: format!("{digest:032x}{digest:032x}"),
-                    at: Timestamp::from_second(at).unwrap(),
+                    upload: Upload {
+                        file_key,
+                        content_type,
+                        size,
+                        sha256: format!("{digest:032x}{digest:032x}"),
+                        at: Timestamp::from_second(at).unwrap(),
+                    },
                 },
             );
             let message = prop_oneof![Just(String::new()), Just("the same".to_owned()), text(60)];
@@ -385,7 +394,7 @@ proptest! {
         }
         for entry in read(&String::from_utf8_lossy(&out), &files).unwrap_or_default().entries {
             match entry {
-                Entry::Uploaded { file, sha256, .. } => prop_assert!(file < files.len() && sha256.len() == 64),
+                Entry::Uploaded { file, upload } => prop_assert!(file < files.len() && upload.sha256.len() == 64),
                 Entry::Failed { file, .. } => prop_assert!(file.is_none_or(|file| file < files.len())),
             }
         }

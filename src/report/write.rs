@@ -6,10 +6,10 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::time::Duration;
 
 use super::line::{Before, code, escape, pack, shorten};
 use super::{Assignment, Entry, LIMIT, PER_REPORT, VERSION};
+use crate::outcome::{Trouble, Upload};
 use crate::reason::Reason;
 
 const FULL: &str = "full\n";
@@ -83,9 +83,9 @@ impl<W: Write> Writer<W> {
     /// Tells what became of a file, which is closed by that. An upload needs a promise made before.
     pub fn append(&mut self, entry: &Entry) -> io::Result<()> {
         match entry {
-            Entry::Uploaded { file, .. } => {
+            Entry::Uploaded { file, upload } => {
                 let others = self.promised(*file);
-                let (line, before) = self.uploaded(entry).ok_or(io::ErrorKind::InvalidInput)?;
+                let (line, before) = self.uploaded(*file, upload).ok_or(io::ErrorKind::InvalidInput)?;
                 if self.used + others + line.len() > LIMIT {
                     return Err(io::Error::new(io::ErrorKind::StorageFull, "no room was promised to this upload"));
                 }
@@ -93,11 +93,12 @@ impl<W: Write> Writer<W> {
                 self.before = before;
                 self.open.remove(file);
             }
-            Entry::Failed { file, reason, message, retry_after } => {
-                let Some(line) = self.failed(*file, *reason, message, *retry_after) else { return self.full() };
+            Entry::Failed { file, trouble } => {
+                let message = trouble.message();
+                let Some(line) = self.failed(*file, trouble, &message) else { return self.full() };
                 self.put(&line)?;
                 if line.contains(" :") {
-                    self.said.clone_from(message); // only what was written can be meant by `"`
+                    self.said = message; // only what was written can be meant by `"`
                 }
                 if let Some(file) = file {
                     self.open.remove(file);
@@ -127,9 +128,9 @@ impl<W: Write> Writer<W> {
         others().flatten().sum::<usize>() + shortest() * idle.min(PER_REPORT) + self.once.kept()
     }
 
-    fn uploaded(&self, entry: &Entry) -> Option<(String, Before)> {
-        let Entry::Uploaded { file, file_key, content_type, size, sha256, at } = entry else { return None };
-        let assignment = self.files.get(*file)?;
+    fn uploaded(&self, file: usize, upload: &Upload) -> Option<(String, Before)> {
+        let Upload { file_key, content_type, size, sha256, at } = upload;
+        let assignment = self.files.get(file)?;
         let coded = code(file_key, &self.before.stem, &assignment.file_name);
         let usual = self.before.usual_type(assignment) == content_type;
         let written_type = if usual { String::new() } else { escape(content_type, true) };
@@ -152,16 +153,15 @@ impl<W: Write> Writer<W> {
     }
 
     /// The line of a failure with as much of its message as there is room for; `None` if not even without.
-    /// The line of a failure with as much of its message as there is room for; `None` if not even without.
-    fn failed(&self, file: Option<usize>, reason: Reason, message: &str, retry: Option<Duration>) -> Option<String> {
+    fn failed(&self, file: Option<usize>, trouble: &Trouble, message: &str) -> Option<String> {
         let mut others = self.promised(file.unwrap_or(usize::MAX));
         if file.is_none() && !self.once.everyone {
             // It takes the room that is kept for it.
             others -= shortest();
         }
         let index = file.map_or("*".to_owned(), |file| file.to_string());
-        let retry = retry.map_or("-".to_owned(), |asked| asked.as_secs().min(LONGEST_RETRY).to_string());
-        let line = format!("-{index} {reason} {retry}");
+        let retry = trouble.retry_after.map_or("-".to_owned(), |asked| asked.as_secs().min(LONGEST_RETRY).to_string());
+        let line = format!("-{index} {} {retry}", trouble.reason);
         let room = LIMIT.checked_sub(self.used + others + line.len() + 1)?;
         let usual = USUAL.saturating_sub(shortest()) * self.open.len();
         let most = room.saturating_sub(usual).clamp(LEAST_MESSAGE, MESSAGE);

@@ -4,21 +4,21 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cyberun_stub::{Defect, Fault, Field, GateShape, Step};
-use fileupload_operator::delivery::Failure;
+use fileupload_operator::outcome::Trouble;
 use fileupload_operator::reason::Reason;
 use serde_json::json;
 
 use crate::sender::Sender;
 
 /// The failure under a fault, which must be the same failure every time.
-async fn failure(sender: &Sender, fault: &Fault) -> Failure {
+async fn failure(sender: &Sender, fault: &Fault) -> Trouble {
     let before = sender.counted();
     let mut failures = Vec::new();
     for _ in 0..2 {
         sender.stub.fault(Step::Presign, fault.clone());
         failures.push(sender.send("hello").await.unwrap_err());
     }
-    assert_eq!(failures[0].message, failures[1].message, "a message is stable");
+    assert_eq!(failures[0].message(), failures[1].message(), "a message is stable");
     assert_eq!(sender.counted(), (before.0 + 2, before.1), "one presign each, and nothing to storage: {fault:?}");
     failures.swap_remove(0)
 }
@@ -66,7 +66,7 @@ async fn each_answer_has_its_reason_and_a_message_of_its_own() {
         let failure = failure(&sender, &fault).await;
         assert_eq!(failure.reason, reason, "{fault:?}: {failure}");
         let name = format!("{fault:?}");
-        if let Some(other) = messages.insert(failure.message.clone(), name.clone()) {
+        if let Some(other) = messages.insert(failure.message(), name.clone()) {
             panic!("{name} and {other} are both told as: {failure}");
         }
     }
@@ -87,7 +87,7 @@ async fn a_feature_gate_is_known_in_all_its_shapes_and_its_feature_named() {
     for shape in [GateShape::Nested, GateShape::Flat, GateShape::Text] {
         let failure = failure(&sender, &Fault::feature_gate(shape)).await;
         assert_eq!(failure.reason, Reason::FeatureNotLicensed, "{shape:?}");
-        assert!(failure.message.contains("file_upload"), "{shape:?}: {failure}");
+        assert!(failure.message().contains("file_upload"), "{shape:?}: {failure}");
     }
 }
 
@@ -100,7 +100,7 @@ async fn retry_after_is_honoured_as_seconds_and_as_a_date() {
     let date = failure(&sender, &Fault::retry_after_date(429, later)).await;
     let asked = date.retry_after.unwrap().as_secs();
     assert!(date.reason == Reason::RateLimited && (60..=100).contains(&asked), "{asked} s");
-    assert_eq!(date.message, seconds.message, "how long is no part of the message");
+    assert_eq!(date.message(), seconds.message(), "how long is no part of the message");
     assert_eq!(failure(&sender, &Fault::retry_after(503, 7)).await.retry_after, Some(Duration::from_secs(7)));
     assert_eq!(failure(&sender, &Fault::retry_after(401, 7)).await.retry_after, None, "a person must act, not time");
 }
@@ -110,8 +110,8 @@ async fn html_from_a_proxy_is_named_and_not_shown() {
     let sender = Sender::new().await;
     for status in [200, 401, 403, 502] {
         let failure = failure(&sender, &Fault::html(status)).await;
-        assert!(failure.message.contains("HTML") && failure.message.contains("proxy"), "{failure}");
-        assert!(!failure.message.contains('<') && !failure.message.contains("proxy error"), "{failure}");
+        assert!(failure.message().contains("HTML") && failure.message().contains("proxy"), "{failure}");
+        assert!(!failure.message().contains('<') && !failure.message().contains("proxy error"), "{failure}");
     }
 }
 
@@ -127,8 +127,8 @@ async fn an_api_that_is_down_is_unavailable_until_it_is_back() {
     let mut sender = Sender::new().await;
     sender.stub.pause_api().await;
     let (first, second) = (sender.send("hello").await.unwrap_err(), sender.send("hello").await.unwrap_err());
-    assert_eq!((first.reason, &first.message), (Reason::ApiUnavailable, &second.message));
-    assert!(first.message.contains("refused"), "{first}");
+    assert_eq!((first.reason, first.message()), (Reason::ApiUnavailable, second.message()));
+    assert!(first.message().contains("refused"), "{first}");
     sender.stub.resume_api().unwrap();
     sender.send("hello").await.unwrap();
 }

@@ -52,7 +52,7 @@ async fn a_second_403_or_412_is_storage_refused() {
         }
         let failure = sender.send("hello").await.unwrap_err();
         assert_eq!(failure.reason, Reason::StorageRefused);
-        assert!(failure.message.contains(&second.to_string()), "{failure}");
+        assert!(failure.message().contains(&second.to_string()), "{failure}");
         assert_eq!(sender.counted(), (2, 2), "{first}, {second}");
     }
 }
@@ -66,7 +66,7 @@ async fn an_expired_url_is_replaced_once() {
     sender.stub.fault_always(Step::Presign, Act::ExpiredUrl);
     let failure = sender.send("hello").await.unwrap_err();
     assert_eq!(failure.reason, Reason::StorageRefused);
-    assert!(failure.message.contains("expired"), "S3's own words help: {failure}");
+    assert!(failure.message().contains("expired"), "S3's own words help: {failure}");
     assert_eq!(sender.counted(), (4, 4));
 }
 

@@ -21,11 +21,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("plan", &["resource", "report", "redact"]),
     ("cyberun", &["redact"]),
     ("transfer", &["redact"]),
-    ("delivery", &["cyberun", "transfer", "redact"]),
-    ("keys", &["delivery"]),
+    ("delivery", &["cyberun", "transfer", "redact", "clock"]),
+    ("keys", &[]),
     ("telemetry", &[]),
     ("controller", &["resource", "report", "plan", "delivery", "redact", "telemetry", "cyberun", "clock"]),
-    ("worker", &["report", "delivery", "redact", "telemetry", "clock"]),
+    ("worker", &["report", "delivery", "redact", "telemetry"]),
     ("sidecar", &["delivery", "keys", "redact", "telemetry", "clock"]),
 ];
 

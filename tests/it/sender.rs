@@ -8,7 +8,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cyberun_stub::{Call, Kind, Options, Step, Stub};
 use fileupload_operator::cyberun::Credential;
-use fileupload_operator::delivery::{Candidate, Courier, Delivered, Failure, Hooks, Limits, Parcel};
+use fileupload_operator::delivery::{Candidate, Courier, Hooks, Limits, Parcel};
+use fileupload_operator::outcome::{Trouble, Upload};
 use fileupload_operator::redact::Secret;
 use fileupload_operator::transfer::Source;
 
@@ -32,16 +33,16 @@ impl Sender {
     }
 
     /// One attempt to deliver these bytes.
-    pub(crate) async fn send(&self, content: impl Into<Bytes>) -> Result<Delivered, Failure> {
+    pub(crate) async fn send(&self, content: impl Into<Bytes>) -> Result<Upload, Trouble> {
         self.attempt(Source::bytes(content)).await
     }
 
     /// One attempt to deliver this file.
-    pub(crate) async fn send_file(&self, path: PathBuf) -> Result<Delivered, Failure> {
+    pub(crate) async fn send_file(&self, path: PathBuf) -> Result<Upload, Trouble> {
         self.attempt(Source::file(path)).await
     }
 
-    async fn attempt(&self, source: Source) -> Result<Delivered, Failure> {
+    async fn attempt(&self, source: Source) -> Result<Upload, Trouble> {
         self.courier.attempt(&self.credential, &parcel(source)).await
     }
 
@@ -50,14 +51,14 @@ impl Sender {
         &self,
         content: &'static str,
         admit: impl FnMut(&Candidate<'_>) -> bool,
-    ) -> Result<Delivered, Failure> {
+    ) -> Result<Upload, Trouble> {
         self.courier.attempt_if(&self.credential, &parcel(Source::bytes(content)), admit).await
     }
 
     /// Attempts within these limits; returns also the failures that were followed by another.
-    pub(crate) async fn deliver(&self, limits: Limits) -> (Result<Delivered, Failure>, Vec<Failure>) {
+    pub(crate) async fn deliver(&self, limits: Limits) -> (Result<Upload, Trouble>, Vec<Trouble>) {
         let mut retried = Vec::new();
-        let on_retry = |failure: &Failure, _| retried.push(failure.clone());
+        let on_retry = |trouble: &Trouble, _| retried.push(trouble.clone());
         let hooks = Hooks { admit: |_: &Candidate<'_>| true, on_retry };
         let result = self.courier.deliver(&self.credential, &parcel(Source::bytes("hello")), limits, hooks).await;
         (result, retried)

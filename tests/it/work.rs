@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cyberun_stub::{Kind, Options, Step, Stub};
+use fileupload_operator::outcome::Upload;
 use fileupload_operator::report::{self, Assignment, Entry, Report};
 
 use crate::files::{Files, bytes};
@@ -110,7 +111,8 @@ impl Work {
         }
         let objects = self.stub.objects();
         for entry in self.report().entries {
-            let Entry::Uploaded { file, file_key, content_type, size, sha256, .. } = entry else { continue };
+            let Entry::Uploaded { file, upload } = entry else { continue };
+            let Upload { file_key, content_type, size, sha256, .. } = upload;
             let object = &objects[&file_key];
             assert_eq!((object.size, &object.sha256), (size, &sha256));
             assert_eq!((&object.content_type, &object.file_name), (&content_type, &self.assignments[file].file_name));
@@ -133,10 +135,10 @@ pub(crate) fn uploaded(report: &Report) -> Vec<usize> {
 }
 
 /// What failed: whose it was, and why.
-pub(crate) fn failed(report: &Report) -> Vec<(Option<usize>, &'static str, &str)> {
+pub(crate) fn failed(report: &Report) -> Vec<(Option<usize>, &'static str, String)> {
     let entries = report.entries.iter();
     let said = entries.filter_map(|entry| match entry {
-        Entry::Failed { file, reason, message, .. } => Some((*file, reason.as_str(), message.as_str())),
+        Entry::Failed { file, trouble } => Some((*file, trouble.reason.as_str(), trouble.message())),
         Entry::Uploaded { .. } => None,
     });
     said.collect()

@@ -18,8 +18,8 @@ async fn one_file_is_sent_and_reported() {
     let (ended, report) = work.done(0).await;
     assert_eq!((uploaded(&report), report.entries.len()), (vec![0], 1));
     assert_eq!((work.counted(), report.full, report.limited), ((1, 1), false, false));
-    let Entry::Uploaded { content_type, size, .. } = &report.entries[0] else { panic!("{report:?}") };
-    assert_eq!((content_type.as_str(), *size), ("image/x-own; a=b", 1000));
+    let Entry::Uploaded { upload, .. } = &report.entries[0] else { panic!("{report:?}") };
+    assert_eq!((upload.content_type.as_str(), upload.size), ("image/x-own; a=b", 1000));
     let line: serde_json::Value = serde_json::from_str(ended.stderr.trim_end()).unwrap();
     assert_eq!((&line["message"], &line["file"], &line["size"]), (&"uploaded".into(), &"n0".into(), &1000.into()));
 }
@@ -250,8 +250,8 @@ async fn a_long_wait_that_is_asked_for_is_handed_on() {
     let work = Work::with(&["0", "1"]).await;
     work.stub.fault_always(Step::Presign, Fault::retry_after(429, 600));
     let (_, report) = work.done(1).await;
-    let [Entry::Failed { file: None, retry_after, reason, .. }] = &report.entries[..] else { panic!("{report:?}") };
-    assert_eq!((reason.as_str(), *retry_after), ("RateLimited", Some(Duration::from_mins(10))));
+    let [Entry::Failed { file: None, trouble }] = &report.entries[..] else { panic!("{report:?}") };
+    assert_eq!((trouble.reason.as_str(), trouble.retry_after), ("RateLimited", Some(Duration::from_mins(10))));
     assert_eq!((work.counted(), report.limited), ((1, 0), true));
 }
 
