@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::key_life::Terms;
 use crate::outcome::Upload;
 
 /// The file that lists all keys; no key can be named so.
@@ -70,13 +70,10 @@ pub fn paths<'a>(folder: &Path, names: impl Iterator<Item = &'a str>) -> impl It
 pub struct Folder(PathBuf);
 
 impl Entry {
-    /// The entry of an upload that is stored under `file_name` and kept for `retention`.
-    pub fn new(file_name: String, upload: Upload, retention: Duration) -> Self {
+    /// The entry of an upload that is stored under `file_name` and kept on these terms.
+    pub fn new(file_name: String, upload: Upload, terms: &Terms) -> Self {
         let Upload { file_key, content_type, size, sha256, at } = upload;
-        let retention = SignedDuration::try_from(retention).unwrap_or(SignedDuration::MAX);
-        // What is beyond the calendar is never deleted.
-        let expires_at = at.checked_add(retention).unwrap_or(Timestamp::MAX);
-        Self { file_key, file_name, content_type, size, sha256, uploaded_at: at, expires_at }
+        Self { file_key, file_name, content_type, size, sha256, uploaded_at: at, expires_at: terms.expires_at(at) }
     }
 }
 

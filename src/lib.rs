@@ -17,6 +17,7 @@ pub mod clock;
 pub mod controller;
 pub mod cyberun;
 pub mod delivery;
+pub mod key_life;
 pub mod keys;
 pub mod outcome;
 pub mod plan;

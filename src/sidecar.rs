@@ -161,7 +161,7 @@ impl Keeper {
         let (Record { owner, keys: recorded }, now) = (self.folder.recorded(), clock::now());
         let asked = |name: &str| self.names().any(|known| known == name);
         let (mut recorded, unasked): (Keys, Keys) = recorded.into_iter().partition(|(name, _)| asked(name));
-        recorded.retain(|_, entry| owner == self.owner && self.life.end(entry) > now);
+        recorded.retain(|_, entry| owner == self.owner && self.life.withdrawn_at(entry) > now);
         // What can be no key goes before others are looked at, as large files take their time.
         if let Err(error) = self.folder.forget(&unasked).and(self.folder.hide(&recorded, self.names())) {
             return self.end(error.into());
@@ -186,7 +186,7 @@ impl Keeper {
 
     /// Waits until a file is due; false if it will never be.
     async fn due(&self, name: &str) -> bool {
-        let due = self.keys.borrow().get(name).map(|entry| self.life.renewal(entry));
+        let due = self.keys.borrow().get(name).map(|entry| self.life.renewed_at(entry));
         match due {
             None => !self.halting(),
             Some(None) => false,
@@ -254,7 +254,7 @@ impl Keeper {
 
     fn uploaded(&self, input: &Input, upload: Upload) {
         info!(file = input.name, size = upload.size, sha256 = upload.sha256, "uploaded");
-        let entry = Entry::new(input.parcel.file_name.clone(), upload, self.life.retention);
+        let entry = Entry::new(input.parcel.file_name.clone(), upload, &self.life.terms);
         self.change(|keys| drop(keys.insert(input.name.clone(), entry)));
     }
 
@@ -262,7 +262,7 @@ impl Keeper {
     async fn bury(&self) {
         let mut keys = self.keys.subscribe();
         loop {
-            let next = keys.borrow_and_update().values().map(|entry| self.life.end(entry)).min();
+            let next = keys.borrow_and_update().values().map(|entry| self.life.withdrawn_at(entry)).min();
             tokio::select! {
                 _ = keys.changed() => continue,
                 () = until(next.unwrap_or(Timestamp::MAX)) => {}
@@ -270,7 +270,7 @@ impl Keeper {
             let (now, follows) = (clock::now(), self.life.refresh.follows());
             let changed = self.change(|keys| {
                 keys.retain(|name, entry| {
-                    let lives = self.life.end(entry) > now;
+                    let lives = self.life.withdrawn_at(entry) > now;
                     if !lives {
                         warn!(file = name, reason = %Reason::Expired, follows, "the key's life is over: it is removed");
                     }

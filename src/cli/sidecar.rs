@@ -13,6 +13,7 @@ use super::named::{self, Named};
 use super::{Api, Key, Usage, duration, install_tls_provider, listen, stop_on_signal};
 use crate::cyberun;
 use crate::delivery::Courier;
+use crate::key_life::Terms;
 use crate::keys::Folder;
 use crate::sidecar::{self, Input, Life, RefreshPolicy};
 
@@ -85,8 +86,8 @@ impl Sidecar {
     }
 
     fn life(&self) -> Result<Life, Usage> {
-        let (retention, minimum) = (self.retention, self.minimum_life);
-        if minimum >= retention / 2 {
+        let terms = Terms { retention: self.retention, minimum_life: self.minimum_life };
+        if terms.minimum_life >= terms.retention / 2 {
             return Err(Usage(
                 "--minimum-life is half of --retention or more, so that keys would be dead for most of their time: \
                  make it less"
@@ -97,7 +98,7 @@ impl Sidecar {
             Refresh::Never => RefreshPolicy::Never,
             Refresh::BeforeExpiry => RefreshPolicy::BeforeExpiry,
         };
-        Ok(Life { retention, minimum, refresh })
+        Ok(Life { terms, refresh })
     }
 }
 

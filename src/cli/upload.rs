@@ -23,6 +23,7 @@ use super::named::{self, Named};
 use super::{Api, Key, Usage, duration, install_tls_provider, on_terminal, print, stop_on_signal};
 use crate::cyberun;
 use crate::delivery::{Candidate, Courier, Hooks, Limits, Parcel, USUAL_LIMIT};
+use crate::key_life::Terms;
 use crate::keys::{Entry, Folder, Keys};
 use crate::outcome::Trouble;
 
@@ -100,7 +101,8 @@ impl Upload {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let results = runtime.block_on(async {
             let stop = stop_on_signal()?;
-            anyhow::Ok(upload(&courier, &credential, files, self.retention, stop).await)
+            let terms = Terms { retention: self.retention, ..Terms::default() };
+            anyhow::Ok(upload(&courier, &credential, files, terms, stop).await)
         })?;
         let shown = folder.map_or(Ok(()), |folder| folder.show(&results.files, names()));
         // What was uploaded is printed, whatever became of the folder.
@@ -132,7 +134,7 @@ async fn upload(
     courier: &Courier,
     credential: &cyberun::Credential,
     files: Vec<Named>,
-    retention: Duration,
+    terms: Terms,
     mut stop: watch::Receiver<bool>,
 ) -> Results {
     let bars = &Bars::new();
@@ -155,7 +157,7 @@ async fn upload(
     for (_, file, result) in ended {
         match result {
             Ok(upload) => {
-                results.files.insert(file.name, Entry::new(file.file_name, upload, retention));
+                results.files.insert(file.name, Entry::new(file.file_name, upload, &terms));
             }
             Err(trouble) => results.failures.push(Failed {
                 name: file.name,

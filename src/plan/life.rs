@@ -11,53 +11,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::observed::Observed;
 use super::{Plan, reason, revision, text};
-use crate::backoff::fraction;
+pub use crate::key_life::Terms;
 use crate::reason::{Class, Reason, Scope};
 use crate::resource::{FileState, FileStatus, FileUpload, FileUploadStatus};
-
-/// How long keys live.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Terms {
-    /// After so long Cyberun deletes what was uploaded.
-    pub retention: Duration,
-    /// A key counts as live until so long before that: whoever reads it has this time to use it.
-    pub minimum_life: Duration,
-}
-
-impl Default for Terms {
-    fn default() -> Self {
-        Self { retention: Duration::from_hours(24), minimum_life: Duration::from_hours(1) }
-    }
-}
-
-/// Of the time that a key counts as live, this part passes before it is renewed; jitter adds to it.
-const RENEWAL: f64 = 2.0 / 3.0;
-/// The most that jitter adds.
-const JITTER: f64 = 1.0 / 12.0;
-/// Keys this old are renewed along with one whose time has come, so that one worker does for all.
-const COMPANY: f64 = 0.6;
-
-impl Terms {
-    /// When what was uploaded at this moment is deleted.
-    pub(super) fn expires_at(&self, uploaded_at: Timestamp) -> Timestamp {
-        after(uploaded_at, self.retention)
-    }
-
-    /// When a key that was uploaded at this moment is withdrawn.
-    fn withdrawn_at(&self, uploaded_at: Timestamp) -> Timestamp {
-        after(uploaded_at, self.live())
-    }
-
-    /// How long a key counts as live.
-    fn live(&self) -> Duration {
-        self.retention.saturating_sub(self.minimum_life)
-    }
-
-    /// How old a key of this resource is when it is renewed.
-    fn renewal(&self, upload: &FileUpload) -> Duration {
-        self.live().mul_f64(RENEWAL + JITTER * fraction(revision::seed_of_life(upload)))
-    }
-}
 
 /// Keys that were uploaded at this moment or before it are to be renewed now; none where the policy renews none.
 pub(super) fn renew_before(
@@ -66,10 +22,10 @@ pub(super) fn renew_before(
     terms: &Terms,
     now: Timestamp,
 ) -> Option<Timestamp> {
-    let due = before(now, terms.renewal(upload));
+    let due = before(now, terms.renewal_age(revision::seed_of_life(upload)));
     let uploaded = files.iter().filter(|file| file.file_key.is_some()).filter_map(|file| file.uploaded_at.as_ref());
     let one = uploaded.into_iter().any(|at| at.0 <= due);
-    let company = before(now, terms.live().mul_f64(COMPANY));
+    let company = before(now, terms.company_age());
     upload.spec.renews().then_some(if one { company } else { due })
 }
 
@@ -122,7 +78,8 @@ fn end(upload: &FileUpload, entry: &mut FileStatus) {
 /// When the next thing happens by time alone after this moment: a key's renewal, its withdrawal, or the end of a finished
 /// resource.
 pub fn next_moment(upload: &FileUpload, status: &FileUploadStatus, terms: &Terms, now: Timestamp) -> Option<Timestamp> {
-    let renewal = (upload.spec.renews() && !upload.spec.is_suspended()).then(|| terms.renewal(upload));
+    let renewal = (upload.spec.renews() && !upload.spec.is_suspended())
+        .then(|| terms.renewal_age(revision::seed_of_life(upload)));
     let keys = status.files.iter().filter(|file| file.file_key.is_some());
     let moments = keys.filter_map(|file| file.uploaded_at.as_ref()).flat_map(|at| {
         let renewed = renewal.map(|age| after(at.0, age));

@@ -7,13 +7,14 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Every module may use these.
-const COMMON: &[&str] = &["reason", "backoff", "outcome"];
+const COMMON: &[&str] = &["reason", "backoff", "outcome", "key_life"];
 
 /// A module and what it may use besides; a module without a row fails the test.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("reason", &[]),
     ("backoff", &[]),
     ("outcome", &[]),
+    ("key_life", &[]),
     ("clock", &[]),
     ("redact", &[]),
     ("resource", &[]),
