@@ -1,7 +1,8 @@
 //! From a source to a key: presign, then PUT, with the rules that hold between the two.
 //!
 //! [`Courier::attempt`] is one attempt, the same for the controller, a job, a sidecar and a laptop;
-//! [`Courier::deliver`] is a bounded loop of attempts for those that have nobody else to call them again.
+//! [`Courier::deliver`] is a bounded loop of attempts for those that have nobody else to call them again. How many
+//! files go at the same time is the matter of [`Batch`].
 //!
 //! | what storage answers | what the attempt does |
 //! |---|---|
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+pub use self::batch::{Batch, Delivery, Place, Progress};
 pub use self::trust::SetupError;
 use crate::backoff;
 use crate::clock;
@@ -25,6 +27,7 @@ use crate::reason::{Class, Reason};
 pub use crate::transfer::Source;
 use crate::transfer::{self, Opened, SourceError};
 
+mod batch;
 mod media_type;
 mod trust;
 
@@ -70,6 +73,13 @@ pub struct Hooks<A, R> {
     pub admit: A,
     /// Hears of each failure that is followed by another attempt, and of the wait before that.
     pub on_retry: R,
+}
+
+impl Hooks<fn(&Candidate<'_>) -> bool, fn(&Trouble, Duration)> {
+    /// Every upload may begin, and nobody hears of retries.
+    pub fn none() -> Self {
+        Self { admit: |_| true, on_retry: |_, _| {} }
+    }
 }
 
 /// Carries parcels: one client of the API, one of storage.

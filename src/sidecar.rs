@@ -5,22 +5,21 @@
 //! folder; if it is to be renewed, the old one stays until the new one is there. A stop begins nothing new, and what is
 //! being sent is finished.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::io;
-use std::pin::pin;
 use std::time::Duration;
 
 use futures::future::{join, join_all};
 use jiff::Timestamp;
 use tokio::net::TcpSocket;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tracing::{info, warn};
 
 pub use self::input::Input;
 pub use self::life::{Life, RefreshPolicy};
 use crate::backoff;
 use crate::clock;
-use crate::delivery::{Candidate, Courier, Credential, USUAL_LIMIT};
+use crate::delivery::{Batch, Candidate, Courier, Credential, Delivery, USUAL_LIMIT};
 use crate::keys::{self, Entry, Folder, Keys, Record};
 use crate::outcome::{Trouble, Upload};
 use crate::reason::{Class, Reason};
@@ -29,8 +28,6 @@ mod input;
 mod life;
 mod probe;
 
-/// Uploads that run at the same time, once one had its ticket: what would fail every file costs one call.
-const CONCURRENT: usize = 4;
 /// How often a file that is not there is looked for: that costs nobody anything.
 const LOOK: Duration = Duration::from_secs(1);
 /// A clock that is set must not be noticed much later.
@@ -76,25 +73,24 @@ pub enum Error {
 /// Uploads, and keeps the keys until `stop` is true.
 pub async fn run(sidecar: Sidecar, stop: watch::Receiver<bool>) -> Result<(), Error> {
     let Sidecar { courier, credential, owner, inputs, folder, life, socket } = sidecar;
-    let (keys, halt, places) = (watch::Sender::default(), watch::Sender::new(false), Semaphore::new(1));
-    let (proven, ended) = Default::default();
-    let keeper = Keeper { courier, credential, owner, inputs, folder, life, keys, halt, places, proven, ended };
+    let batch = Batch::new(&courier, stop);
+    let (keys, ended) = (watch::Sender::default(), RefCell::default());
+    let keeper = Keeper { batch, credential, owner, inputs, folder, life, keys, ended };
     let work = async {
         keeper.recall().await;
-        join(join_all(keeper.inputs.iter().map(|input| keeper.keep(input))), keeper.halted()).await
+        join(join_all(keeper.inputs.iter().map(|input| keeper.keep(input))), keeper.batch.ended()).await
     };
     tokio::select! {
         biased;
         _ = work => {}
-        () = keeper.halt_with(stop) => {}
         () = keeper.bury() => {}
         () = keeper.answer(socket) => {}
     }
     keeper.ended.into_inner().map_or(Ok(()), Err)
 }
 
-struct Keeper {
-    courier: Courier,
+struct Keeper<'a> {
+    batch: Batch<'a>,
     credential: Credential,
     owner: String,
     inputs: Vec<Input>,
@@ -102,32 +98,10 @@ struct Keeper {
     life: Life,
     /// What the folder shows.
     keys: watch::Sender<Keys>,
-    /// Nothing new is begun.
-    halt: watch::Sender<bool>,
-    places: Semaphore,
-    /// A ticket was had: neither the credential nor the API is what would fail every file.
-    proven: Cell<bool>,
     ended: RefCell<Option<Error>>,
 }
 
-impl Keeper {
-    fn halting(&self) -> bool {
-        *self.halt.borrow()
-    }
-
-    async fn halted(&self) {
-        // Its sender is ours, so that it cannot fail.
-        let _ = self.halt.subscribe().wait_for(|halt| *halt).await;
-    }
-
-    /// Never ends: what is being sent is waited for.
-    async fn halt_with(&self, mut stop: watch::Receiver<bool>) {
-        if stop.wait_for(|stop| *stop).await.is_ok() {
-            self.halt.send_replace(true);
-        }
-        std::future::pending::<()>().await;
-    }
-
+impl Keeper<'_> {
     /// The first reason to end is the one that counts.
     fn end(&self, error: Error) {
         let mut ended = self.ended.borrow_mut();
@@ -135,7 +109,7 @@ impl Keeper {
             info!("ending after what is under way");
             *ended = Some(error);
         }
-        self.halt.send_replace(true);
+        self.batch.end();
     }
 
     fn names(&self) -> impl Iterator<Item = &str> + Clone {
@@ -170,7 +144,7 @@ impl Keeper {
         for input in &self.inputs {
             let Some(entry) = recorded.remove(&input.name) else { continue };
             // What is there stays as it is if this is cut short.
-            let same = tokio::select! { biased; () = self.halted() => return, same = input.is_of(&entry) => same };
+            let same = tokio::select! { biased; () = self.batch.ended() => return, same = input.is_of(&entry) => same };
             if same {
                 info!(file = input.name, "uploaded before");
                 keys.insert(input.name.clone(), entry);
@@ -188,68 +162,52 @@ impl Keeper {
     async fn due(&self, name: &str) -> bool {
         let due = self.keys.borrow().get(name).map(|entry| self.life.renewed_at(entry));
         match due {
-            None => !self.halting(),
+            None => !self.batch.has_ended(),
             Some(None) => false,
-            Some(Some(at)) => tokio::select! { biased; () = self.halted() => false, () = until(at) => true },
+            Some(Some(at)) => tokio::select! { biased; () = self.batch.ended() => false, () = until(at) => true },
         }
     }
 
     /// Tries until the file is uploaded; false if that is not to be.
     async fn upload(&self, input: &Input) -> bool {
-        let (mut failures, mut told) = (0, Vec::new());
-        while let Some(result) = self.attempt(input).await {
-            let trouble = match result {
-                Ok(upload) => {
+        let (mut failures, mut logged) = (0, Vec::new());
+        loop {
+            let trouble = match self.attempt(input).await {
+                Delivery::Stored(upload) => {
                     self.uploaded(input, upload);
                     return true;
                 }
-                Err(trouble) => trouble,
+                Delivery::Failed(trouble) => trouble,
+                Delivery::NotSent(_) => return false,
             };
             // Looks for a file that is not there are no failures of what comes after.
             failures += u32::from(trouble.reason != Reason::FileNotFound);
             let delay = patience(failures, &trouble);
             let lives = self.keys.borrow().contains_key(&input.name);
-            if trouble.reason.class() == Class::Stalled && !lives && !self.halting() {
+            if trouble.reason.class() == Class::Stalled && !lives && !self.batch.has_ended() {
                 self.end(Error::Stalled { name: input.name.clone(), trouble });
                 return false;
             }
-            if !told.contains(&trouble.reason) {
+            if !logged.contains(&trouble.reason) {
                 let (reason, message, delay) = (trouble.reason, trouble.message(), delay.as_secs());
                 warn!(file = input.name, %reason, message, old_key_lives = lives, delay, "failed; trying again");
-                told.push(reason);
+                logged.push(reason);
             }
             // The backoff between two attempts.
-            tokio::select! { biased; () = self.halted() => break, () = tokio::time::sleep(delay) => {} }
+            tokio::select! { biased; () = self.batch.ended() => return false, () = tokio::time::sleep(delay) => {} }
         }
-        false
     }
 
-    /// One attempt; none if a stop came before its bytes were on their way.
-    async fn attempt(&self, input: &Input) -> Option<Result<Upload, Trouble>> {
-        let ready = async {
-            input.parcel.source.settle().await;
-            // The semaphore is never closed.
-            self.places.acquire().await.ok()
-        };
-        let _place = tokio::select! { biased; () = self.halted() => return None, place = ready => place? };
-        let sending = Cell::new(false);
+    /// One attempt. Its place is free while the file waits for the next one.
+    async fn attempt(&self, input: &Input) -> Delivery {
+        let Some(place) = self.batch.place(&input.parcel.source).await else { return Delivery::NotSent(None) };
         let admit = |candidate: &Candidate<'_>| {
-            sending.set(!self.halting());
-            if !self.proven.replace(true) {
-                self.places.add_permits(CONCURRENT - 1);
-            }
             if candidate.size > USUAL_LIMIT {
                 warn!(file = input.name, "larger than 500 MB, which the hosted platform may refuse");
             }
-            sending.get()
+            true
         };
-        let mut attempt = pin!(self.courier.attempt_if(&self.credential, &input.parcel, admit));
-        let result = tokio::select! {
-            biased;
-            result = &mut attempt => result,
-            () = self.halted() => if sending.get() { attempt.await } else { return None },
-        };
-        (sending.get() || !self.halting()).then_some(result)
+        place.attempt(&self.credential, &input.parcel, admit).await
     }
 
     fn uploaded(&self, input: &Input, upload: Upload) {

@@ -1,8 +1,8 @@
 //! The worker of an upload Job: sends its share of the files of one volume and reports each as it ends.
 //!
 //! It knows nothing of Kubernetes: files, credential and report are paths that its pod has mounted. An upload begins
-//! only if the report has room to tell of it. The first file goes alone, so that what would fail every file costs one
-//! call; then a few go side by side. A stop begins nothing new, and what is being sent is finished.
+//! only if the report has room to tell of it. How many go at the same time, and what a stop does, is the matter of
+//! [`Batch`].
 
 use std::cell::{Cell, RefCell};
 use std::fs::{File, OpenOptions};
@@ -12,12 +12,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
-use futures::stream;
+use futures::future::join_all;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use crate::delivery::{Candidate, Courier, Credential, Hooks, Limits, Parcel, Source, USUAL_LIMIT};
+use crate::delivery::{Batch, Candidate, Courier, Credential, Delivery, Hooks, Limits, Parcel, Source, USUAL_LIMIT};
 use crate::outcome::{Trouble, Upload};
 use crate::reason::{Reason, Scope};
 use crate::redact::Secret;
@@ -30,10 +29,6 @@ pub const API_KEY: &str = "CYBERUN_API_KEY";
 /// The file there that holds the team's id, for user JWTs.
 pub const TEAM_ID: &str = "CYBERUN_TEAM_ID";
 
-/// More than a Job has files: as many may settle at the same time.
-const MANY: usize = 1000;
-/// Uploads that run at the same time.
-const CONCURRENT: usize = 4;
 /// What takes longer is left to the next Job: a worker that waits holds its volume.
 const LIMITS: Limits = Limits { attempts: 5, longest_wait: Duration::from_mins(1) };
 
@@ -64,92 +59,52 @@ pub fn open_report(path: &Path) -> io::Result<File> {
 /// Does the work, or as much of it as can be done until `stop` is true; says whether nothing failed.
 pub async fn run(work: Work, report: File, stop: watch::Receiver<bool>) -> io::Result<bool> {
     let report = RefCell::new(Writer::begin(report, work.files.clone(), work.share.clone())?);
-    let (proven, halted, everyone, failed) = Default::default();
-    let worker = Worker { work, report, stop, proven, halted, everyone, failed };
-    // All settle at the same time, and whichever has settled is next.
-    let settled = stream::iter(worker.work.share.clone()).map(|file| worker.settle(file)).buffer_unordered(MANY);
-    let mut files = std::pin::pin!(settled);
-    while !worker.proven.get()
-        && let Some((file, source)) = files.next().await
-    {
-        worker.take(file, source).await;
-    }
-    files.map(|(file, source)| worker.take(file, source)).buffer_unordered(CONCURRENT).collect::<()>().await;
+    let worker = Worker { work: &work, report, batch: Batch::new(&work.courier, stop), failed: Cell::new(false) };
+    // All settle at the same time, and those that have settled go in that order.
+    join_all(work.share.clone().map(|file| worker.send(file))).await;
     Ok(!worker.failed.get())
 }
 
-struct Worker {
-    work: Work,
+struct Worker<'a> {
+    work: &'a Work,
     report: RefCell<Writer<File>>,
-    stop: watch::Receiver<bool>,
-    /// A ticket was had: neither the credential nor the API is what would fail every file.
-    proven: Cell<bool>,
-    /// No further file is begun.
-    halted: Cell<bool>,
-    /// A failure that is every file's was reported.
-    everyone: Cell<bool>,
+    batch: Batch<'a>,
     failed: Cell<bool>,
 }
 
-impl Worker {
-    fn source(&self, file: usize) -> Source {
-        let source = Source::beneath(&self.work.source, &self.work.files[file].path);
-        if self.work.settled { source.settled() } else { source }
-    }
-
-    /// A file and its source, once nobody seems to be writing to it.
-    async fn settle(&self, file: usize) -> (usize, Source) {
-        let source = self.source(file);
-        tokio::select! { () = source.settle() => {}, () = stopped(self.stop.clone()) => {} }
-        (file, source)
+impl Worker<'_> {
+    fn parcel(&self, file: usize) -> Parcel {
+        let Assignment { path, file_name, content_type, .. } = self.work.files[file].clone();
+        let source = Source::beneath(&self.work.source, &path);
+        let source = if self.work.settled { source.settled() } else { source };
+        Parcel { source, file_name, content_type, sent: Arc::default() }
     }
 
     /// Sends one file and reports it, unless none is begun any more.
-    async fn take(&self, file: usize, source: Source) {
-        if self.halted.get() {
-            return;
-        }
-        match credential(&self.work.credentials) {
-            Ok(credential) => self.send(file, source, &credential).await,
-            Err(problem) => self.fail(file, Trouble::new(Reason::CredentialsInvalid, problem)),
-        }
-    }
-
-    async fn send(&self, file: usize, source: Source, credential: &Credential) {
-        let Assignment { file_name, content_type, .. } = self.work.files[file].clone();
-        let parcel = Parcel { source, file_name, content_type, sent: Arc::default() };
-        // From a ticket that is used until the answer: what may have been stored is not dropped.
-        let (sending, mut is_sending) = watch::channel(false);
-        let (refused, before) = (Cell::new(None), RefCell::new(None));
+    async fn send(&self, file: usize) {
+        let parcel = self.parcel(file);
+        let Some(place) = self.batch.place(&parcel.source).await else { return self.not_sent(file, None) };
+        let credential = match credential(&self.work.credentials) {
+            Ok(credential) => credential,
+            Err(problem) => return self.fail(file, Trouble::new(Reason::CredentialsInvalid, problem)),
+        };
+        let no_room = Cell::new(None);
         let admit = |candidate: &Candidate<'_>| {
-            refused.set(self.admit(file, candidate).err());
-            sending.send_replace(refused.get().is_none());
-            refused.get().is_none()
+            no_room.set(self.admit(file, candidate).err());
+            no_room.get().is_none()
         };
         let on_retry = |trouble: &Trouble, delay: Duration| {
-            sending.send_replace(false);
-            self.note(trouble);
-            info!(file = self.name(file), reason = %trouble.reason, message = trouble.message(), delay = delay.as_secs(), "trying again");
-            before.replace(Some(trouble.clone()));
+            self.report_limit(trouble);
+            let (reason, message, delay) = (trouble.reason, trouble.message(), delay.as_secs());
+            info!(file = self.name(file), %reason, message, delay, "trying again");
         };
-        // Asked first, so that after a stop nothing is begun.
-        let stopped = async {
-            stopped(self.stop.clone()).await;
-            let _ = is_sending.wait_for(|sending| !sending).await;
-        };
-        let deliver = self.work.courier.deliver(credential, &parcel, LIMITS, Hooks { admit, on_retry });
-        let result = tokio::select! { biased; () = stopped => None, result = deliver => Some(result) };
-        match (result, refused.get()) {
-            (Some(Ok(upload)), _) => self.uploaded(file, upload),
-            (Some(Err(_)), Some(NoRoom::Left)) => self.full(),
-            (Some(Err(_)), Some(NoRoom::Ever)) => self.fail(file, too_long()),
-            (Some(Err(trouble)), None) => self.fail(file, trouble),
-            (None, _) => {
-                self.failed.set(true);
-                if let Some(trouble) = before.take() {
-                    self.fail(file, trouble);
-                }
-            }
+        let delivery = place.deliver(&credential, &parcel, LIMITS, Hooks { admit, on_retry }).await;
+        match (delivery, no_room.get()) {
+            (Delivery::Stored(upload), _) => self.uploaded(file, upload),
+            (Delivery::Failed(_), Some(NoRoom::Left)) => self.full(),
+            (Delivery::Failed(_), Some(NoRoom::Ever)) => self.fail(file, too_long()),
+            (Delivery::Failed(trouble), None) => self.fail(file, trouble),
+            (Delivery::NotSent(last), _) => self.not_sent(file, last),
         }
     }
 
@@ -160,7 +115,6 @@ impl Worker {
     /// Whether the report has room for this upload.
     fn admit(&self, file: usize, candidate: &Candidate<'_>) -> Result<(), NoRoom> {
         let &Candidate { file_key, content_type, size } = candidate;
-        self.proven.set(true);
         if size > USUAL_LIMIT {
             warn!(file = self.name(file), size, "larger than 500 MB, which the hosted platform may refuse");
         }
@@ -168,51 +122,56 @@ impl Worker {
     }
 
     fn uploaded(&self, file: usize, upload: Upload) {
-        info!(file = self.name(file), size = upload.size, sha256 = upload.sha256, "uploaded");
-        self.say(|report| report.append(&Entry::Uploaded { file, upload }));
+        let (size, sha256) = (upload.size, upload.sha256.clone());
+        // First, so that whatever was said to be uploaded is reported, even after SIGKILL.
+        self.write(|report| report.append(&Entry::Uploaded { file, upload }));
+        info!(file = self.name(file), size, sha256, "uploaded");
     }
 
     fn full(&self) {
-        if !self.halted.replace(true) {
-            info!("the report is full; what is left is another worker's");
+        if !self.batch.has_ended() {
+            info!("the report is full; another worker sends the remaining files");
         }
-        self.say(Writer::full);
+        self.batch.end();
+        self.write(Writer::full);
+    }
+
+    /// A file that is left alone because the batch has ended. Only a stop leaves work that nobody else is told of.
+    fn not_sent(&self, file: usize, last: Option<Trouble>) {
+        if let Some(trouble) = last {
+            self.fail(file, trouble);
+        } else if self.batch.was_stopped() {
+            self.failed.set(true);
+        }
     }
 
     fn fail(&self, file: usize, trouble: Trouble) {
         warn!(file = self.name(file), reason = %trouble.reason, message = trouble.message(), "failed");
         self.failed.set(true);
-        self.note(&trouble);
-        let everyones = trouble.reason.scope() == Scope::Resource;
-        self.halted.set(self.halted.get() || everyones);
-        if everyones && self.everyone.replace(true) {
+        self.batch.end_if_shared(&trouble);
+        self.report_limit(&trouble);
+        let shared = trouble.reason.scope() == Scope::Resource;
+        if shared && self.report.borrow().has_shared_failure() {
             return;
         }
-        let file = (!everyones).then_some(file);
-        self.say(|report| report.append(&Entry::Failed { file, trouble }));
+        let file = (!shared).then_some(file);
+        self.write(|report| report.append(&Entry::Failed { file, trouble }));
     }
 
-    /// Tells of an API that asks to slow down.
-    fn note(&self, trouble: &Trouble) {
+    /// Reports that the API asks to slow down, if that is the trouble.
+    fn report_limit(&self, trouble: &Trouble) {
         if trouble.reason == Reason::RateLimited {
-            self.say(Writer::limited);
+            self.write(Writer::limited);
         }
     }
 
-    /// What cannot be reported is not begun.
-    fn say(&self, line: impl FnOnce(&mut Writer<File>) -> io::Result<()>) {
+    /// Writes to the report. If that fails nothing new begins, as it could not be reported.
+    fn write(&self, line: impl FnOnce(&mut Writer<File>) -> io::Result<()>) {
         if let Err(error) = line(&mut self.report.borrow_mut()) {
             error!(%error, "cannot write to the report");
-            self.halted.set(true);
+            self.batch.end();
             self.failed.set(true);
         }
-    }
-}
-
-async fn stopped(mut stop: watch::Receiver<bool>) {
-    if stop.wait_for(|stop| *stop).await.is_err() {
-        // Nobody is left to ask for it.
-        std::future::pending::<()>().await;
     }
 }
 

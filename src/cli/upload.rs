@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use clap::{Parser, ValueEnum};
-use futures::stream::{self, StreamExt};
+use futures::stream::{FuturesUnordered, StreamExt};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde::Serialize;
 use tokio::sync::watch;
@@ -22,13 +22,12 @@ use tokio::sync::watch;
 use super::named::{self, Named};
 use super::{Api, Key, Usage, duration, install_tls_provider, on_terminal, print, stop_on_signal};
 use crate::cyberun;
-use crate::delivery::{Candidate, Courier, Hooks, Limits, Parcel, USUAL_LIMIT};
+use crate::delivery::{Batch, Candidate, Courier, Delivery, Hooks, Limits, Parcel, USUAL_LIMIT};
 use crate::key_life::Terms;
 use crate::keys::{Entry, Folder, Keys};
 use crate::outcome::Trouble;
+use crate::reason::Scope;
 
-/// Uploads that run at the same time.
-const CONCURRENT: usize = 4;
 /// Somebody watches, so that whatever is asked for is waited for.
 const LIMITS: Limits = Limits { attempts: 5, longest_wait: Duration::from_hours(1) };
 
@@ -129,7 +128,8 @@ impl Upload {
     }
 }
 
-/// Uploads all files, a few at a time; one's failure does not stop the others. What is not done at a stop is dropped.
+/// Uploads all files. One's failure does not stop the others, unless it is every file's. What is not done at a stop is
+/// dropped: somebody waits for the end.
 async fn upload(
     courier: &Courier,
     credential: &cyberun::Credential,
@@ -137,35 +137,47 @@ async fn upload(
     terms: Terms,
     mut stop: watch::Receiver<bool>,
 ) -> Results {
-    let bars = &Bars::new();
-    let one = |(place, file): (usize, Named)| async move {
+    let (batch, bars) = (&Batch::new(courier, stop.clone()), &Bars::new());
+    let one = |(position, file): (usize, Named)| async move {
         let parcel = file.parcel();
+        let Some(place) = batch.place(&parcel.source).await else { return (position, file, Delivery::NotSent(None)) };
         let bar = bars.add(&file, &parcel);
         let on_retry = |trouble: &Trouble, delay: Duration| {
             bars.say(&format!("{}: {trouble}; trying again in {} s", file.name, delay.as_secs().max(1)));
         };
-        let result = bar
-            .follow(courier.deliver(credential, &parcel, LIMITS, Hooks { admit: |_: &Candidate<'_>| true, on_retry }))
-            .await;
-        (place, file, result)
+        let hooks = Hooks { admit: |_: &Candidate<'_>| true, on_retry };
+        let delivery = bar.follow(place.deliver(credential, &parcel, LIMITS, hooks)).await;
+        (position, file, delivery)
     };
     let stopped = async { stop.wait_for(|stop| *stop).await.is_ok() };
-    let attempts = stream::iter(files.into_iter().enumerate()).map(one).buffer_unordered(CONCURRENT);
-    let mut ended: Vec<_> = attempts.take_until(pin!(stopped)).collect().await;
-    ended.sort_by_key(|(place, ..)| *place);
-    let mut results = Results { files: Keys::new(), failures: Vec::new() };
-    for (_, file, result) in ended {
-        match result {
-            Ok(upload) => {
-                results.files.insert(file.name, Entry::new(file.file_name, upload, &terms));
-            }
-            Err(trouble) => results.failures.push(Failed {
-                name: file.name,
-                file: file.path.display().to_string(),
-                reason: trouble.reason.as_str(),
-                message: trouble.message(),
-            }),
+    let deliveries: FuturesUnordered<_> = files.into_iter().enumerate().map(one).collect();
+    let mut ended: Vec<_> = deliveries.take_until(pin!(stopped)).collect().await;
+    ended.sort_by_key(|(position, ..)| *position);
+    results(ended.into_iter().map(|(_, file, delivery)| (file, delivery)).collect(), &terms)
+}
+
+/// What is printed. A file that was not sent fails as the one did whose failure is every file's; after a stop there is
+/// none, and nothing is said of the file.
+fn results(ended: Vec<(Named, Delivery)>, terms: &Terms) -> Results {
+    let shared = ended.iter().find_map(|(file, delivery)| match delivery {
+        Delivery::Failed(trouble) if trouble.reason.scope() == Scope::Resource => {
+            Some((trouble.reason, format!("not sent, because {} failed: {trouble}", file.name)))
         }
+        _ => None,
+    });
+    let mut results = Results { files: Keys::new(), failures: Vec::new() };
+    for (file, delivery) in ended {
+        let failure = match delivery {
+            Delivery::Stored(upload) => {
+                results.files.insert(file.name, Entry::new(file.file_name, upload, terms));
+                continue;
+            }
+            Delivery::Failed(trouble) => Some((trouble.reason, trouble.message())),
+            Delivery::NotSent(last) => last.map(|trouble| (trouble.reason, trouble.message())).or(shared.clone()),
+        };
+        let Some((reason, message)) = failure else { continue };
+        let (name, file, reason) = (file.name, file.path.display().to_string(), reason.as_str());
+        results.failures.push(Failed { name, file, reason, message });
     }
     results
 }
@@ -209,21 +221,21 @@ impl Bars {
 
 impl Bar {
     /// Shows what has been sent until `work` ends.
-    async fn follow<T, E>(self, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    async fn follow(self, work: impl Future<Output = Delivery>) -> Delivery {
         let mut ticks = tokio::time::interval(Duration::from_millis(100));
         tokio::pin!(work);
-        let result = loop {
+        let delivery = loop {
             tokio::select! {
-                result = &mut work => break result,
+                delivery = &mut work => break delivery,
                 _ = ticks.tick() => self.bar.set_position(self.sent.load(Ordering::Relaxed)),
             }
         };
         self.bar.set_position(self.sent.load(Ordering::Relaxed));
-        if result.is_ok() {
+        if matches!(delivery, Delivery::Stored(_)) {
             self.bar.finish();
         } else {
             self.bar.abandon();
         }
-        result
+        delivery
     }
 }

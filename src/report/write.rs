@@ -36,7 +36,7 @@ pub enum NoRoom {
 struct Once {
     full: bool,
     limited: bool,
-    everyone: bool,
+    shared_failure: bool,
 }
 
 /// A report that is being written.
@@ -103,7 +103,7 @@ impl<W: Write> Writer<W> {
                 if let Some(file) = file {
                     self.open.remove(file);
                 } else {
-                    self.once.everyone = true;
+                    self.once.shared_failure = true;
                     self.open.retain(|_, promise| promise.is_some());
                 }
             }
@@ -119,6 +119,11 @@ impl<W: Write> Writer<W> {
     /// Tells, once, that the API asked to slow down.
     pub fn limited(&mut self) -> io::Result<()> {
         if std::mem::replace(&mut self.once.limited, true) { Ok(()) } else { self.put(LIMITED) }
+    }
+
+    /// Whether a failure that concerns all files has been written.
+    pub fn has_shared_failure(&self) -> bool {
+        self.once.shared_failure
     }
 
     /// What is promised to all but `file`.
@@ -155,7 +160,7 @@ impl<W: Write> Writer<W> {
     /// The line of a failure with as much of its message as there is room for; `None` if not even without.
     fn failed(&self, file: Option<usize>, trouble: &Trouble, message: &str) -> Option<String> {
         let mut others = self.promised(file.unwrap_or(usize::MAX));
-        if file.is_none() && !self.once.everyone {
+        if file.is_none() && !self.once.shared_failure {
             // It takes the room that is kept for it.
             others -= shortest();
         }
@@ -194,6 +199,6 @@ impl Once {
     /// The room that is kept for those that have not come.
     fn kept(&self) -> usize {
         let room = |came: bool, length: usize| if came { 0 } else { length };
-        room(self.full, FULL.len()) + room(self.limited, LIMITED.len()) + room(self.everyone, shortest())
+        room(self.full, FULL.len()) + room(self.limited, LIMITED.len()) + room(self.shared_failure, shortest())
     }
 }

@@ -144,6 +144,34 @@ fn keys_that_could_not_be_renewed_in_time_are_refused_with_both_flags_named() {
 }
 
 #[tokio::test]
+async fn a_refused_credential_costs_one_call_and_fails_every_file() {
+    let (stub, files) = (stub().await, Files::new());
+    stub.fault_always(Step::Presign, Fault::status(401));
+    let names = ["a", "b", "c", "d", "e"];
+    let run = names.iter().fold(Run::upload(&stub), |run, name| run.file(name, &files.with(name, b"content")));
+    let json = run.argument("--output").argument("json").run().await.failed(1).json();
+    let failures = json["failures"].as_array().unwrap();
+    let failed: Vec<_> = failures.iter().map(|failed| failed["name"].as_str().unwrap()).collect();
+    assert_eq!((failed.as_slice(), stub.snapshot().of(Step::Presign).count()), (&names[..], 1));
+    assert!(failures.iter().all(|failed| failed["reason"] == "CredentialsRejected"), "{json}");
+    assert!(failures[4]["message"].as_str().unwrap().starts_with("not sent, because a failed: "), "{json}");
+}
+
+#[tokio::test]
+async fn the_first_file_goes_alone_until_it_has_its_ticket() {
+    let (stub, files, ticket) = (stub().await, Files::new(), Hold::new("the first ticket"));
+    stub.arm(Rule::once(Step::Presign, Fault::hold(&ticket)).for_file("a"));
+    let run =
+        ["a", "b", "c"].iter().fold(Run::upload(&stub), |run, name| run.file(name, &files.with(name, b"content")));
+    let running = run.start();
+    ticket.reached(Duration::from_secs(20)).await.unwrap();
+    assert_eq!(stub.snapshot().of(Step::Presign).count(), 1);
+    ticket.release();
+    let ended = running.ended().await.succeeded();
+    assert_eq!((ended.stdout.lines().count(), stub.objects().len()), (3, 3));
+}
+
+#[tokio::test]
 async fn at_a_signal_the_keys_had_so_far_are_printed() {
     for signal in [Signal::TERM, Signal::INT] {
         let (stub, files) = (stub().await, Files::new());

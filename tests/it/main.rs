@@ -1,10 +1,8 @@
 //! The crate from outside: over real sockets against the double of Cyberun, and as a process.
 //!
-//! `delivery`, `wire`, `api`, `beneath` and `hostile` use the library, `cli`, `credentials`, `refusal`, `tls`, `worker`,
-//! `sidecar` and `renewal` the program, and `seaweedfs` the program against a store that is none of ours. `layers` reads the source itself.
-//! `delivery`, `wire`, `api`, `beneath` and `hostile` use the library, `cli`, `credentials`, `refusal`, `tls` and `worker`
-//! the program, and `seaweedfs` the program against a store that is none of ours. `layers` reads the source itself,
-//! `examples` and `links` read what users read.
+//! `delivery`, `batch`, `wire`, `api`, `beneath` and `hostile` use the library, `cli`, `credentials`, `refusal`, `tls`,
+//! `worker`, `sidecar` and `renewal` the program, and `seaweedfs` the program against a store that is none of ours.
+//! `layers` reads the source itself, `examples` and `links` read what users read.
 //! Nothing here needs Kubernetes; that is `tests/e2e`.
 
 #![expect(
@@ -14,6 +12,7 @@
 )]
 
 mod api;
+mod batch;
 mod beneath;
 mod beside;
 mod cli;

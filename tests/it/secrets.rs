@@ -1,6 +1,7 @@
 //! No failure on any road prints a credential or a signed URL, even where the other side echoes them.
 //!
-//! `process` searches what a run printed; here are the runs that fail in every way at once.
+//! `process` searches what a run printed; here are the runs that fail in every way, each by itself, as some failures
+//! are every file's and would end the run.
 
 use cyberun_stub::{Answer, Fault, Kind, Options, Rule, Step, Stub};
 use serde_json::json;
@@ -38,14 +39,15 @@ async fn no_failure_prints_a_credential_or_a_signed_url() {
     let (stub, files) = (Stub::start(Options::default()).await.unwrap(), Files::new());
     let token = stub.credential(Kind::Integration).token().to_owned();
     for output in ["text", "json"] {
-        let mut run = Run::upload(&stub).argument("--output").argument(output);
+        let mut running = Vec::new();
         for (name, step, fault) in faults(&token) {
             stub.arm(Rule::once(step, fault.clone()).for_file(name));
             stub.arm(Rule::once(step, fault).for_file(name));
-            run = run.argument(files.with(name, b"content"));
+            let run = Run::upload(&stub).argument("--output").argument(output);
+            running.push((name, run.argument(files.with(name, b"content")).start()));
         }
-        let ended = run.run().await;
-        for (name, ..) in faults(&token) {
+        for (name, run) in running {
+            let ended = run.ended().await;
             assert!(ended.stderr.contains(name), "{name} failed and was told: {}", ended.stderr);
         }
         assert!(stub.armed().iter().all(|rule| rule.file_name.as_deref() == Some("echoed-by-api")), "all struck");

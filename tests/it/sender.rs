@@ -15,8 +15,8 @@ use fileupload_operator::transfer::Source;
 
 pub(crate) struct Sender {
     pub(crate) stub: Stub,
-    courier: Courier,
-    credential: Credential,
+    pub(crate) courier: Courier,
+    pub(crate) credential: Credential,
 }
 
 impl Sender {

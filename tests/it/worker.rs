@@ -37,16 +37,16 @@ async fn many_files_are_sent_each_once() {
 #[tokio::test]
 async fn the_first_goes_alone_and_then_four_go_side_by_side() {
     let work = Work::with(&["0", "1", "2", "3", "4", "5"]).await;
-    let (first, others) = (Hold::new("first"), Hold::new("others"));
-    work.stub.arm(Rule::once(Step::Put, Fault::hold(&first).at(Moment::Received)).for_file("0"));
+    let (ticket, bytes) = (Hold::new("the first ticket"), Hold::new("all bytes"));
+    work.stub.arm(Rule::once(Step::Presign, Fault::hold(&ticket)).for_file("0"));
+    work.stub.arm(Rule::always(Step::Put, Fault::hold(&bytes).at(Moment::Received)));
     let running = work.run().start();
-    first.reached(DEADLINE).await.unwrap();
-    assert_eq!(work.counted().0, 1);
-    work.stub.arm(Rule::always(Step::Put, Fault::hold(&others).at(Moment::Received)));
-    first.release();
-    work.stub.wait_for(|seen| seen.of(Step::Put).count() == 5, DEADLINE).await.unwrap();
-    assert_eq!(work.counted(), (5, 5), "the sixth waits");
-    others.release();
+    ticket.reached(DEADLINE).await.unwrap();
+    assert_eq!(work.counted(), (1, 0));
+    ticket.release();
+    work.stub.wait_for(|seen| seen.of(Step::Put).count() == 4, DEADLINE).await.unwrap();
+    assert_eq!(work.counted(), (4, 4), "the fifth waits");
+    bytes.release();
     assert_eq!(uploaded(&work.ended(running, 0).await.1).len(), 6);
 }
 
@@ -106,14 +106,17 @@ async fn a_failure_of_all_is_said_once_though_several_meet_it() {
     let work = Work::with(&["0", "1", "2", "3", "4", "5"]).await;
     let hold = Hold::new("first");
     work.stub.arm(Rule::once(Step::Put, Fault::hold(&hold).at(Moment::Received)).for_file("0"));
-    let running = work.run().start();
+    for other in ["1", "2", "3", "4", "5"] {
+        work.stub.arm(Rule::always(Step::Presign, Fault::status(401)).for_file(other));
+    }
+    let mut running = work.run().start();
     hold.reached(DEADLINE).await.unwrap();
-    work.stub.fault_always(Step::Presign, Fault::status(401));
+    running.said("CredentialsRejected").await;
     hold.release();
     let (_, report) = work.ended(running, 1).await;
     let said: Vec<_> = failed(&report).into_iter().map(|(file, reason, _)| (file, reason)).collect();
     assert_eq!((uploaded(&report), said), (vec![0], vec![(None, "CredentialsRejected")]));
-    assert!(work.counted().0 <= 5, "no further file is begun");
+    assert!(work.counted().0 <= 4, "no further file is begun");
 }
 
 #[tokio::test]
@@ -153,7 +156,7 @@ async fn a_user_token_is_sent_with_its_team() {
 async fn a_rotated_credential_is_used_from_the_next_file_on() {
     let mut work = Work::with(&["0", "1"]).await;
     let hold = Hold::new("first");
-    work.stub.arm(Rule::once(Step::Put, Fault::hold(&hold).at(Moment::Received)).for_file("0"));
+    work.stub.arm(Rule::once(Step::Presign, Fault::hold(&hold).at(Moment::Committed)).for_file("0"));
     let new = work.stub.mint(Kind::Device);
     let running = work.run().secret(new.token()).start();
     hold.reached(DEADLINE).await.unwrap();
@@ -188,17 +191,18 @@ async fn what_was_done_before_a_sigkill_is_known() {
 
 #[tokio::test]
 async fn at_sigterm_what_is_being_sent_is_finished_and_nothing_begun() {
-    let work = Work::with(&["0", "1", "2"]).await;
-    let hold = Hold::new("first");
-    work.stub.fault(Step::Put, Fault::hold(&hold).at(Moment::Received));
+    let work = Work::with(&["0", "1", "2", "3", "4", "5"]).await;
+    let hold = Hold::new("all");
+    work.stub.fault_always(Step::Put, Fault::hold(&hold).at(Moment::Received));
     let mut running = work.run().start();
-    hold.reached(DEADLINE).await.unwrap();
+    let received = |seen: &cyberun_stub::Snapshot| seen.of(Step::Put).filter(|call| call.body_received > 0).count();
+    work.stub.wait_for(|seen| received(seen) == 4, DEADLINE).await.unwrap();
     running.signal(Signal::TERM);
     running.said("stopping").await;
     hold.release();
     let (_, report) = work.ended(running, 143).await;
-    assert_eq!((uploaded(&report), report.entries.len(), report.full), (vec![0], 1, false));
-    assert_eq!(work.counted(), (1, 1));
+    assert_eq!((uploaded(&report), report.entries.len(), report.full), (vec![0, 1, 2, 3], 4, false));
+    assert_eq!(work.counted(), (4, 4));
 }
 
 #[tokio::test]
