@@ -11,6 +11,11 @@ use jiff::Timestamp;
 
 use crate::reason::Reason;
 
+/// The longest key that a status, a report or a keys folder takes, in characters. S3 keys have at most 1024 bytes.
+pub const LONGEST_KEY: usize = 2048;
+/// The longest content type that they take, in characters.
+pub const LONGEST_CONTENT_TYPE: usize = 255;
+
 /// A file that is stored.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Upload {

@@ -8,10 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::Ticket;
+use crate::outcome::LONGEST_KEY;
 use crate::redact::PresignedUrl;
-
-/// The longest key that the `FileUpload` schema takes.
-const LONGEST_KEY: usize = 2048;
 
 /// What is to be uploaded: the three fields of the request.
 #[derive(Clone, Debug, Serialize)]
@@ -41,7 +39,7 @@ pub(super) fn ticket(body: &[u8]) -> Result<Ticket, String> {
     }
     let answer: Answer = serde_json::from_slice(body).map_err(|_| "a body that is not the documented JSON object")?;
     let file_key = text(answer.file_key.as_ref(), "file_key")?.to_owned();
-    // An S3 key has at most 1024 bytes; a longer one would not fit into a status, and its file be sent for nothing.
+    // A longer one would not fit into a status, and its file would be sent for nothing.
     if file_key.chars().count() > LONGEST_KEY {
         return Err(format!("a file_key of more than {LONGEST_KEY} characters"));
     }

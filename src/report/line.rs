@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::Assignment;
+use crate::outcome::{LONGEST_CONTENT_TYPE, LONGEST_KEY};
 
 /// What the lines before have said.
 #[derive(Clone, Debug, Default)]
@@ -45,10 +46,16 @@ pub(super) fn code<'a>(key: &'a str, before: &str, file_name: &str) -> Coded<'a>
     Coded { head, tail, middle: &rest[..rest.len() - tail], named, stem }
 }
 
-/// The stem that was coded; `None` if the stem before has no such head or tail.
+/// The stem that was coded; `None` if the stem before has no such head and tail. The two cannot overlap, so that a stem
+/// grows by no more than was written.
 pub(super) fn decode(head: usize, middle: &str, tail: usize, before: &str) -> Option<String> {
-    let from = before.len().checked_sub(tail)?;
-    Some([before.get(..head)?, middle, before.get(from..)?].concat())
+    head.checked_add(tail).filter(|both| *both <= before.len())?;
+    Some([before.get(..head)?, middle, before.get(before.len() - tail..)?].concat())
+}
+
+/// Whether an upload may stand in a report: what a status cannot hold is neither written nor read.
+pub(super) fn is_allowed(file_key: &str, content_type: &str) -> bool {
+    file_key.chars().count() <= LONGEST_KEY && content_type.chars().count() <= LONGEST_CONTENT_TYPE
 }
 
 /// Writes control characters, the backslash and, if it ends the field, the space as `\xNN`.

@@ -1,16 +1,22 @@
 //! Reads a report: total, and it never guesses.
 //!
 //! What follows the last newline was torn off by the end of the worker and is ignored. A line that cannot be read
-//! ends the reading, as later ones build on it; what stood before it is kept.
+//! ends the reading, as later ones build on it; what stood before it is kept. Anyone who may write the status of a Pod
+//! may write any text, so no text makes more than what a report can hold.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::line::{Before, decode, unescape, unpack};
-use super::{Assignment, Entry, Report, Unreadable, VERSION};
+use super::line::{Before, decode, is_allowed, unescape, unpack};
+use super::{Assignment, Entry, LIMIT, Report, Unreadable, VERSION};
 use crate::outcome::{Trouble, Upload};
 use crate::reason::Reason;
+
+/// The longest text that is looked at, in bytes: a byte that is no UTF-8 comes as a character of three.
+const LONGEST_TEXT: usize = 4 * LIMIT;
+/// More entries than a report can hold: no line of one is shorter than this.
+const MAX_ENTRIES: usize = LIMIT / "-0 Queued -\n".len();
 
 /// Reads the report on `files`, which are all assignments of the Job, whichever of them were this worker's.
 pub fn read(text: &str, files: &[Assignment]) -> Result<Report, Unreadable> {
@@ -20,10 +26,11 @@ pub fn read(text: &str, files: &[Assignment]) -> Result<Report, Unreadable> {
     if version != VERSION {
         return Err(foreign(version));
     }
-    let mut report = Report::default();
+    let known = lines.get(..lines.floor_char_boundary(LONGEST_TEXT)).unwrap_or_default();
+    let mut report = Report { garbled: known.len() < lines.len(), ..Report::default() };
     let mut before = Before::default();
-    for line in lines.split_inclusive('\n').map_while(|line| line.strip_suffix('\n')) {
-        if take(line, files, &mut before, &mut report).is_none() {
+    for line in known.split_inclusive('\n').map_while(|line| line.strip_suffix('\n')) {
+        if take_line(line, files, &mut before, &mut report).is_none() {
             report.garbled = true;
             break;
         }
@@ -36,7 +43,10 @@ fn foreign(version: &str) -> Unreadable {
     if version.starts_with(family) { Unreadable::Unsupported } else { Unreadable::Garbled }
 }
 
-fn take(line: &str, files: &[Assignment], before: &mut Before, report: &mut Report) -> Option<()> {
+fn take_line(line: &str, files: &[Assignment], before: &mut Before, report: &mut Report) -> Option<()> {
+    if report.entries.len() >= MAX_ENTRIES {
+        return None;
+    }
     match line.split_at_checked(1)? {
         ("+", rest) => report.entries.push(uploaded(rest, files, before)?),
         ("-", rest) => report.entries.push(failed(rest, files.len(), before)?),
@@ -62,6 +72,9 @@ fn uploaded(line: &str, files: &[Assignment], before: &mut Before) -> Option<Ent
     let stem = decode(head.parse().ok()?, &middle, tail.parse().ok()?, &before.stem)?;
     let file_key = if named { format!("{stem}{}", assignment.file_name) } else { stem.clone() };
     let content_type = if content_type.is_empty() { before.usual_type(assignment).to_owned() } else { content_type };
+    if !is_allowed(&file_key, &content_type) {
+        return None;
+    }
     *before =
         Before { stem, content_type: content_type.clone(), seconds, message: std::mem::take(&mut before.message) };
     Some(Entry::Uploaded { file, upload: Upload { file_key, content_type, size, sha256, at } })

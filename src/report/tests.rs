@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::*;
+use crate::outcome::{LONGEST_CONTENT_TYPE, LONGEST_KEY};
 use crate::reason::Reason;
 
 const TEAM: &str = "0e2d5a3c-7a4f-4b7e-9a3e-0c1f6f3c9d21";
@@ -157,13 +158,15 @@ fn every_open_file_can_fail_in_a_report_that_is_full() {
     let (files, entries): (Vec<_>, Vec<_>) = (0..PER_REPORT).map(ordinary).unzip();
     let mut out = Vec::new();
     let mut writer = Writer::begin(&mut out, files.clone(), 0..files.len()).unwrap();
-    // One upload takes all that is not promised to others.
-    let longest =
-        (0..LIMIT).rev().find(|&length| writer.reserve(0, &"k".repeat(length), "image/png", 1).is_ok()).unwrap();
-    assert!(longest > 2048);
-    assert_eq!(reserve(&mut writer, &entries[1]), Err(NoRoom::Left));
-    writer.append(&uploaded(0, &"k".repeat(longest), "image/png", START)).unwrap();
-    for file in 1..PER_REPORT {
+    // Two uploads take all that is not promised to others.
+    let longest = uploaded(0, &"k".repeat(LONGEST_KEY), "image/png", START);
+    assert_eq!(reserve(&mut writer, &longest), Ok(()));
+    let mut longer_and_longer = (0..LONGEST_KEY).rev().map(|length| "l".repeat(length));
+    let rest = longer_and_longer.find(|key| writer.reserve(1, key, "image/png", 1).is_ok()).unwrap();
+    assert_eq!(reserve(&mut writer, &entries[2]), Err(NoRoom::Left));
+    writer.append(&longest).unwrap();
+    writer.append(&uploaded(1, &rest, "image/png", START)).unwrap();
+    for file in 2..PER_REPORT {
         writer.append(&failed(Some(file), Reason::ConfigMapKeyNotFound, "why", Some(u64::MAX))).unwrap();
     }
     writer.append(&failed(None, Reason::ConfigMapKeyNotFound, "why", Some(u64::MAX))).unwrap();
@@ -179,7 +182,9 @@ fn a_key_that_no_report_could_hold_is_told_from_one_that_came_too_late() {
     let (files, _): (Vec<_>, Vec<_>) = (0..PER_REPORT).map(ordinary).unzip();
     let mut out = Vec::new();
     let mut writer = Writer::begin(&mut out, files, 0..PER_REPORT).unwrap();
-    assert_eq!(writer.reserve(0, &"k".repeat(LIMIT), "a/b", 1), Err(NoRoom::Ever));
+    assert_eq!(writer.reserve(0, &"k".repeat(LONGEST_KEY + 1), "a/b", 1), Err(NoRoom::Ever));
+    assert_eq!(writer.reserve(0, "k", &"t".repeat(LONGEST_CONTENT_TYPE + 1), 1), Err(NoRoom::Ever));
+    assert_eq!(writer.reserve(0, &"é".repeat(LONGEST_KEY), "a/b", 1), Err(NoRoom::Ever), "4096 bytes");
     assert_eq!(writer.reserve(0, &"k".repeat(2048), "a/b", 1), Ok(()));
     assert_eq!(writer.reserve(1, &"k".repeat(2048), "a/b", 1), Err(NoRoom::Left));
     assert_eq!(writer.reserve(0, "short", "a/b", 1), Ok(()), "a second ticket takes the room of the first");
@@ -290,6 +295,59 @@ fn a_line_that_cannot_be_read_ends_the_report_and_keeps_what_stood_before() {
     }
 }
 
+/// The line of an upload of file 0.
+fn line(head: usize, tail: usize, kind: &str, middle: &str) -> String {
+    format!("+0 0 1 {} {head}.{tail} {kind} {middle}\n", "A".repeat(43))
+}
+
+#[test]
+fn a_text_whose_keys_double_with_each_line_is_garbled_at_once_and_makes_nothing_big() {
+    let files = [assignment("a", None)];
+    let mut text = format!("{VERSION}\n{}", line(0, 0, "a/b", &"k".repeat(300)));
+    for doublings in 0..21 {
+        let length = 300 << doublings;
+        text += &line(length, length, "", "");
+    }
+    assert!(text.len() < LIMIT && text.lines().count() == 23);
+    let report = read(&text, &files).unwrap();
+    assert_eq!((report.entries.len(), report.garbled), (1, true));
+}
+
+#[test]
+fn a_key_or_a_content_type_that_no_status_could_hold_is_garbled() {
+    let files = [assignment("a", None)];
+    let (long, longest) = ("é".repeat(LONGEST_KEY + 1), "é".repeat(LONGEST_KEY));
+    let (kind, longest_kind) = ("é".repeat(LONGEST_CONTENT_TYPE + 1), "é".repeat(LONGEST_CONTENT_TYPE));
+    for (kind, key, garbled) in [
+        ("a/b", longest.as_str(), false),
+        ("a/b", long.as_str(), true),
+        (longest_kind.as_str(), "k", false),
+        (kind.as_str(), "k", true),
+    ] {
+        let report = read(&format!("{VERSION}\n{}", line(0, 0, kind, key)), &files).unwrap();
+        assert_eq!((report.garbled, report.entries.is_empty()), (garbled, garbled), "{}", key.len() + kind.len());
+    }
+    let grown = line(0, 0, "a/b", &"k".repeat(2000)) + &line(2000, 0, "", &"k".repeat(49));
+    let report = read(&format!("{VERSION}\n{grown}"), &files).unwrap();
+    assert_eq!((report.entries.len(), report.garbled), (1, true), "also if it grew from line to line");
+}
+
+#[test]
+fn what_no_report_can_hold_is_not_read_and_what_stands_before_it_is_kept() {
+    let files = [assignment("a", None)];
+    let short = "-0 Queued -\n";
+    let most = LIMIT / short.len();
+    let report = read(&format!("{VERSION}\n{}", short.repeat(most)), &files).unwrap();
+    assert_eq!((report.entries.len(), report.garbled), (most, false));
+    let report = read(&format!("{VERSION}\n{}", short.repeat(most + 1)), &files).unwrap();
+    assert_eq!((report.entries.len(), report.garbled), (most, true));
+    let long = format!("-0 Queued - :{}\n", "é".repeat(LIMIT));
+    let report = read(&format!("{VERSION}\n{short}{}", long.repeat(3)), &files).unwrap();
+    assert_eq!((report.entries.len(), report.garbled), (2, true), "the second long one ends beyond what is looked at");
+    let every = Reason::ALL.iter().map(|reason| reason.as_str().len()).min().unwrap();
+    assert!(every >= "Queued".len(), "a shorter reason makes shorter lines");
+}
+
 #[test]
 fn shares_are_contiguous_balanced_and_leave_nobody_out() {
     for (files, shards) in [(0, 1), (1, 1), (100, 4), (29, 2), (57, 3), (3, 5), (28, 0)] {
@@ -397,6 +455,24 @@ proptest! {
                 Entry::Uploaded { file, upload } => prop_assert!(file < files.len() && upload.sha256.len() == 64),
                 Entry::Failed { file, .. } => prop_assert!(file.is_none_or(|file| file < files.len())),
             }
+        }
+    }
+
+    #[test]
+    fn no_text_of_a_reports_length_gives_a_key_that_is_too_long(parts in prop::collection::vec((0..=100_usize, prop::bool::weighted(0.1), 0..600_usize), 1..60)) {
+        let (mut text, mut stem) = (format!("{VERSION}\n"), 0);
+        for (percent, overlap, middle) in parts {
+            // The whole stem before, or more of it than there is.
+            let head = stem * percent / 100;
+            let tail = if overlap { stem } else { stem - head };
+            text += &line(head, tail, "", &"k".repeat(middle));
+            stem = head + middle + tail;
+        }
+        text.truncate(LIMIT);
+        let report = read(&text, &[assignment("a", None)]).unwrap();
+        for entry in report.entries {
+            let Entry::Uploaded { upload, .. } = entry else { continue };
+            prop_assert!(upload.file_key.chars().count() <= LONGEST_KEY);
         }
     }
 

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use super::line::{Before, code, escape, pack, shorten};
+use super::line::{Before, code, escape, is_allowed, pack, shorten};
 use super::{Assignment, Entry, LIMIT, PER_REPORT, VERSION};
 use crate::outcome::{Trouble, Upload};
 use crate::reason::Reason;
@@ -70,7 +70,8 @@ impl<W: Write> Writer<W> {
         let key = escape(file_key, false).len() + escape(content_type, true).len();
         // Nothing taken over from another line; any time since then.
         let cost = format!("+{file} {} {size} {:43} 0.0  \n", i64::MIN, "").len() + key;
-        if VERSION.len() + 1 + cost + Once::default().kept() + PER_REPORT * shortest() > LIMIT {
+        let fits = VERSION.len() + 1 + cost + Once::default().kept() + PER_REPORT * shortest() <= LIMIT;
+        if !fits || !is_allowed(file_key, content_type) {
             return Err(NoRoom::Ever);
         }
         if self.torn || self.once.full || self.used + others + cost > LIMIT {
