@@ -13,9 +13,9 @@ use anyhow::{Context as _, bail, ensure};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 
 /// Where the chart's objects are.
-pub(crate) const SYSTEM: &str = "fileupload-system";
+pub const SYSTEM: &str = "fileupload-system";
 /// The chart's release, and so its `ServiceAccount`.
-pub(crate) const RELEASE: &str = "fileupload-operator";
+pub const RELEASE: &str = "fileupload-operator";
 
 /// What the environment says of the cluster.
 #[derive(Clone, Debug)]
@@ -71,7 +71,7 @@ fn pods(logs: PathBuf) -> anyhow::Result<Pods> {
 
 impl Cluster {
     /// The cluster with the chart in it; the first caller installs it, the others wait.
-    pub(crate) fn with_chart() -> anyhow::Result<&'static Self> {
+    pub fn with_chart() -> anyhow::Result<&'static Self> {
         static READY: OnceLock<Result<Cluster, String>> = OnceLock::new();
         let prepare = || {
             let mut cluster = Self::find()?;
@@ -101,7 +101,7 @@ impl Cluster {
     }
 
     /// The admin's client: the hands of a test, never the operator's.
-    pub(crate) async fn client(&self) -> anyhow::Result<kube::Client> {
+    pub async fn client(&self) -> anyhow::Result<kube::Client> {
         let file = Kubeconfig::read_from(&self.kubeconfig)?;
         let mut config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
         // A proxy of the environment is for the way out, not for this cluster.
@@ -131,7 +131,7 @@ impl Cluster {
     }
 
     /// The chart's Deployment for a namespace, with these values.
-    pub(crate) fn deployment_in(&self, namespace: &str, values: &[&str]) -> anyhow::Result<serde_json::Value> {
+    pub fn deployment_in(&self, namespace: &str, values: &[&str]) -> anyhow::Result<serde_json::Value> {
         let manifests = self.chart(namespace, values)?;
         let deployment = manifests.split("\n---\n").find(|manifest| manifest.contains("\nkind: Deployment\n"));
         Ok(serde_yaml::from_str(deployment.context("the chart has no Deployment")?)?)

@@ -35,10 +35,11 @@ mod volumes;
 mod world;
 
 pub use audit::Request;
-pub use cluster::{Cluster, kubectl, nodes};
+pub use cluster::{Cluster, RELEASE, SYSTEM, kubectl, nodes};
 pub use history::History;
 pub use objects::{DEADLINE, file};
 pub use operator::Operator;
+pub use operator::process::Process;
 pub use rustix::process::Signal;
 pub use scenario::{scenario, scenario_with};
 pub use untried::not_tried;

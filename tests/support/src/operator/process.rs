@@ -28,7 +28,8 @@ pub struct Process {
 }
 
 impl Process {
-    pub(crate) async fn start(binary: &Path, folder: &Path, arguments: &[String]) -> anyhow::Result<Self> {
+    /// Starts the program with these arguments and waits until it is ready; its kubeconfig is in the folder, its log too.
+    pub async fn start(binary: &Path, folder: &Path, arguments: &[String]) -> anyhow::Result<Self> {
         let mut process = Self {
             binary: binary.to_owned(),
             arguments: arguments.to_vec(),
@@ -63,19 +64,26 @@ impl Process {
         timeout(START, ready).await.context("the operator does not become ready")?
     }
 
+    /// Its process id; none after its end.
+    pub fn id(&self) -> Option<u32> {
+        self.child.as_ref().and_then(Child::id)
+    }
+
     pub(super) async fn kill_9(&mut self) -> anyhow::Result<()> {
         let mut child = self.child.take().context("the operator does not run")?;
         child.kill().await?;
         Ok(())
     }
 
-    pub(super) fn ask_to_end(&self) -> anyhow::Result<()> {
+    /// SIGTERM, without waiting for the end.
+    pub fn ask_to_end(&self) -> anyhow::Result<()> {
         let child = self.child.as_ref().context("the operator does not run")?;
         let pid = child.id().and_then(|id| Pid::from_raw(id.cast_signed())).context("the operator has ended")?;
         Ok(kill_process(pid, Signal::TERM)?)
     }
 
-    pub(super) async fn ended(&mut self) -> anyhow::Result<ExitStatus> {
+    /// Waits for the end and tells how it was.
+    pub async fn ended(&mut self) -> anyhow::Result<ExitStatus> {
         let mut child = self.child.take().context("the operator does not run")?;
         Ok(timeout(END, child.wait()).await.context("the operator does not end")??)
     }
@@ -88,7 +96,8 @@ impl Process {
         self.child.is_some()
     }
 
-    pub(super) fn log(&self) -> String {
+    /// Everything it logged, over all its starts.
+    pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 }
