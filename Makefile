@@ -4,7 +4,7 @@ owned = CLUSTER_OWNER=$${CLUSTER_OWNER:-$$PPID}
 
 .PHONY: help
 help: ## List these commands
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
 
 .PHONY: demo
 demo: ## Show an upload from kubectl apply to the key in a Job, against a double of Cyberun
@@ -18,6 +18,11 @@ test: ## Run all tests, those in a real Kubernetes too (as root with nodes, othe
 .PHONY: lint
 lint: ## Check format, lints, documentation, generated files and chart
 	@.ci/tiers lint
+
+.PHONY: bench-scale
+bench-scale: ## Measure the operator at scale: N=, M=, FOREIGN_PODS=, FOREIGN_CONFIG_MAPS=, QUEUED= (benches/README.md)
+	@.ci/packages
+	@$(owned) benches/scale/run
 
 .PHONY: image
 image: ## Make the image that is published, as an archive that docker load takes (5 minutes of CPU)
