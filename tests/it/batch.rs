@@ -8,7 +8,7 @@ use fileupload_operator::delivery::{Batch, Delivery, Parcel, Progress, Source};
 use fileupload_operator::reason::Reason;
 use tokio::sync::watch;
 
-use crate::sender::Sender;
+use crate::support::sender::Sender;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 

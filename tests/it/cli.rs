@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use cyberun_stub::{Fault, Hold, Options, Rule, Step, Stub};
 use rustix::process::Signal;
 
-use crate::files::{Files, bytes, sha256};
-use crate::process::Run;
+use crate::support::files::{Files, bytes, sha256};
+use crate::support::process::Run;
 
 async fn stub() -> Stub {
     Stub::start(Options::default()).await.unwrap()

@@ -7,8 +7,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use cyberun_stub::{Kind, Options, Stub};
 
-use crate::files::Files;
-use crate::process::Run;
+use crate::support::files::Files;
+use crate::support::process::Run;
 
 fn jwt(claims: &str) -> String {
     format!("eyJhbGciOiJSUzI1NiJ9.{}.c2lnbmF0dXJl", URL_SAFE_NO_PAD.encode(claims))

@@ -11,8 +11,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::files::{Files, bytes, sha256};
-use crate::sender::Sender;
+use crate::support::files::{Files, bytes, sha256};
+use crate::support::sender::Sender;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 /// Larger than what is sent without asking, and than what the sockets of one connection hold.

@@ -3,28 +3,14 @@
 //! They are run without a credential, so that the program gets as far as asking for it and no further. What an engine
 //! would fill in stands for one word, or for none where it is a list.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 
-use crate::process::Run;
+use crate::support::process::Run;
+use crate::support::tree::files_below;
 
 const TOP: &str = env!("CARGO_MANIFEST_DIR");
-
-/// Every file of a folder and its folders, `target` and hidden folders aside.
-pub(crate) fn files_below(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(files_below(&path));
-        } else {
-            found.push(path);
-        }
-    }
-    found.sort();
-    found
-}
 
 /// The arguments of containers that run the program, in any manifest.
 fn containers(value: &Value, found: &mut Vec<Vec<String>>) {

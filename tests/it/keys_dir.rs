@@ -5,8 +5,8 @@ use std::path::Path;
 use cyberun_stub::{Fault, Hold, Options, Rule, Step, Stub};
 use serde_json::Value;
 
-use crate::files::Files;
-use crate::process::Run;
+use crate::support::files::Files;
+use crate::support::process::Run;
 
 fn listed(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).unwrap();

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 
-use crate::examples::files_below;
+use crate::support::tree::files_below;
 
 const TOP: &str = env!("CARGO_MANIFEST_DIR");
 

@@ -1,9 +1,8 @@
 //! The crate from outside: over real sockets against the double of Cyberun, and as a process.
 //!
-//! `delivery`, `batch`, `wire`, `api`, `beneath` and `hostile` use the library, `cli`, `credentials`, `refusal`, `tls`,
-//! `worker`, `sidecar` and `renewal` the program, and `seaweedfs` the program against a store that is none of ours.
-//! `layers` reads the source itself, `examples` and `links` read what users read.
-//! Nothing here needs Kubernetes; that is `tests/e2e`.
+//! `api_answers`, `delivery`, `path_escape`, `path_opening` and `put_requests` use the library, most others the program;
+//! `seaweedfs` runs it against a store that is none of ours. `layers` reads the source itself, `examples` and `links`
+//! read what users read. What tests share is in `support`. Nothing here needs Kubernetes; that is `tests/e2e`.
 
 #![expect(
     clippy::unwrap_used,
@@ -11,37 +10,29 @@
     reason = "a test that cannot go on fails; clippy spares only test functions"
 )]
 
-mod api;
+mod api_answers;
 mod batch;
-mod beneath;
-mod beside;
 mod cli;
 mod credentials;
 mod delivery;
 mod examples;
-mod explain;
-mod files;
-mod hostile;
+mod explain_command;
+mod golden_plans;
 mod keys_dir;
 mod layers;
 mod links;
-mod plan;
-mod process;
-mod proxy;
+mod path_escape;
+mod path_opening;
+mod printed_secrets;
+mod put_requests;
 mod reasons;
-mod refresh;
-mod refusal;
+mod refresh_command;
+mod refused_body;
 mod renewal;
 mod seaweedfs;
-mod secrets;
-mod sender;
 mod sidecar;
+mod slow_proxy;
+mod support;
 mod terminal;
-mod thread;
 mod tls;
-mod volume;
-mod watch;
-mod weed;
-mod wire;
-mod work;
 mod worker;

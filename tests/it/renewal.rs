@@ -8,8 +8,8 @@ use std::time::Duration;
 use cyberun_stub::{Fault, Hold, Moment, Options, Rule, Step};
 use rustix::process::Signal;
 
-use crate::beside::{Beside, DEADLINE, listed};
-use crate::process::Run;
+use crate::support::beside::{Beside, DEADLINE, listed};
+use crate::support::process::Run;
 
 const RETENTION: Duration = Duration::from_secs(12);
 

@@ -9,9 +9,9 @@ use fileupload_operator::redact::PresignedUrl;
 use fileupload_operator::transfer::{Client, Error, Source};
 use http::HeaderMap;
 
-use crate::files::{Files, bytes, sha256};
-use crate::process::Run;
-use crate::weed::Weed;
+use crate::support::files::{Files, bytes, sha256};
+use crate::support::process::Run;
+use crate::support::weed::Weed;
 
 const MEBIBYTE: usize = 1024 * 1024;
 

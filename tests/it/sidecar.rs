@@ -5,9 +5,9 @@ use std::time::Duration;
 use cyberun_stub::{Fault, Hold, Kind, Moment, Rule, Step};
 use rustix::process::Signal;
 
-use crate::beside::{Beside, DEADLINE, listed};
-use crate::files::bytes;
-use crate::process::Run;
+use crate::support::beside::{Beside, DEADLINE, listed};
+use crate::support::files::bytes;
+use crate::support::process::Run;
 
 #[tokio::test]
 async fn nobody_listens_until_every_key_is_there_and_then_the_probe_passes() {

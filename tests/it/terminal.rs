@@ -6,8 +6,8 @@ use std::path::Path;
 
 use cyberun_stub::{Fault, Options, Step, Stub};
 
-use crate::files::{Files, bytes};
-use crate::process::Run;
+use crate::support::files::{Files, bytes};
+use crate::support::process::Run;
 
 #[tokio::test]
 async fn a_terminal_shows_how_far_each_file_is() {

@@ -2,8 +2,8 @@
 
 use cyberun_stub::{Options, Stub};
 
-use crate::files::{Files, bytes, sha256};
-use crate::process::Run;
+use crate::support::files::{Files, bytes, sha256};
+use crate::support::process::Run;
 
 async fn stub() -> Stub {
     Stub::start(Options { tls: true, ..Options::default() }).await.unwrap()

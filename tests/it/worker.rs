@@ -6,9 +6,9 @@ use cyberun_stub::{Fault, Hold, Kind, Moment, Options, Rule, Step};
 use fileupload_operator::report::Entry;
 use rustix::process::Signal;
 
-use crate::files::{Files, bytes};
-use crate::process::Run;
-use crate::work::{DEADLINE, Work, failed, uploaded};
+use crate::support::files::{Files, bytes};
+use crate::support::process::Run;
+use crate::support::work::{DEADLINE, Work, failed, uploaded};
 
 #[tokio::test]
 async fn one_file_is_sent_and_reported() {

@@ -1,6 +1,6 @@
-//! `fileupload refresh` as a process, as far as it needs no cluster; `tests/e2e/explain` has the rest.
+//! `fileupload refresh` as a process, as far as it needs no cluster; `tests/e2e/refresh_command` has the rest.
 
-use crate::process::Run;
+use crate::support::process::Run;
 
 #[tokio::test]
 async fn a_time_to_wait_is_written_with_its_unit_and_only_for_who_waits() {

@@ -1,12 +1,12 @@
-//! `fileupload explain` as a process, as far as it needs no cluster; `tests/e2e/explain` has the rest.
+//! `fileupload explain` as a process, as far as it needs no cluster; `tests/e2e/explain_command` has the rest.
 
 use std::os::unix::fs::symlink;
 use std::process::Command;
 
 use fileupload_operator::reason::Reason;
 
-use crate::files::Files;
-use crate::process::Run;
+use crate::support::files::Files;
+use crate::support::process::Run;
 
 #[tokio::test]
 async fn every_reason_is_explained_by_its_meaning_cause_fix_and_when_it_is_looked_at_again() {

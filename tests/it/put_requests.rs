@@ -6,8 +6,8 @@ use cyberun_stub::{Act, Defect, Fault, Field, Kind, Options, Step, UploadHeaders
 use fileupload_operator::reason::Reason;
 use serde_json::json;
 
-use crate::files::bytes;
-use crate::sender::Sender;
+use crate::support::files::bytes;
+use crate::support::sender::Sender;
 
 /// More than what is sent without asking.
 const LARGE: usize = 100_000;

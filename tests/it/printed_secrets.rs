@@ -6,8 +6,8 @@
 use cyberun_stub::{Answer, Fault, Kind, Options, Rule, Step, Stub};
 use serde_json::json;
 
-use crate::files::Files;
-use crate::process::Run;
+use crate::support::files::Files;
+use crate::support::process::Run;
 
 /// What befalls the two first calls of each file.
 fn faults(token: &str) -> Vec<(&'static str, Step, Fault)> {

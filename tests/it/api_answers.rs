@@ -8,7 +8,7 @@ use fileupload_operator::outcome::Trouble;
 use fileupload_operator::reason::Reason;
 use serde_json::json;
 
-use crate::sender::Sender;
+use crate::support::sender::Sender;
 
 /// The failure under a fault, which must be the same failure every time.
 async fn failure(sender: &Sender, fault: &Fault) -> Trouble {

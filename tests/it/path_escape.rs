@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, FileType, Mode, RenameFlags};
 
-use crate::volume::{INSIDE, Volume, both, kind_of, open, refusal};
-use crate::watch::Watch;
+use crate::support::volume::{INSIDE, Volume, both, kind_of, open, refusal};
+use crate::support::watch::Watch;
 
 const DEADLINE: Duration = Duration::from_mins(1);
 /// How often a race is won and lost.

@@ -11,7 +11,7 @@ use fileupload_operator::transfer::{Source, SourceError};
 use futures::executor::block_on;
 use tempfile::TempDir;
 
-use crate::thread;
+use crate::support::thread;
 
 /// What every file inside holds.
 pub(crate) const INSIDE: &[u8] = b"inside";

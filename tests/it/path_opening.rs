@@ -8,9 +8,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use fileupload_operator::transfer::{Source, SourceError};
 use futures::executor::block_on;
 
-use crate::thread;
-use crate::volume::{INSIDE, Volume, both, open, refusal};
-use crate::watch::Watch;
+use crate::support::thread;
+use crate::support::volume::{INSIDE, Volume, both, open, refusal};
+use crate::support::watch::Watch;
 
 #[test]
 fn what_stays_in_the_volume_is_opened() {

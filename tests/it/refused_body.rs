@@ -4,8 +4,8 @@
 
 use cyberun_stub::{Fault, Options, Rule, Step, Stub};
 
-use crate::files::Files;
-use crate::process::Run;
+use crate::support::files::Files;
+use crate::support::process::Run;
 
 #[tokio::test]
 async fn a_gigabyte_refused_with_412_or_403_costs_no_byte_20_times_of_20() {

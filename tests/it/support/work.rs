@@ -9,8 +9,8 @@ use cyberun_stub::{Kind, Options, Step, Stub};
 use fileupload_operator::outcome::Upload;
 use fileupload_operator::report::{self, Assignment, Entry, Report};
 
-use crate::files::{Files, bytes};
-use crate::process::{Ended, Run, Running};
+use crate::support::files::{Files, bytes};
+use crate::support::process::{Ended, Run, Running};
 
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 

@@ -8,8 +8,8 @@ use cyberun_stub::{Fault, Options, Step, Stub};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::files::{Files, bytes};
-use crate::process::Run;
+use crate::support::files::{Files, bytes};
+use crate::support::process::Run;
 
 /// Starts a proxy for CONNECT that lets so much time pass before each answer; returns its URL.
 async fn slow_proxy(pause: Duration) -> String {

@@ -14,8 +14,8 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::files::{Files, bytes};
-use crate::process::{Ended, Run, Running};
+use crate::support::files::{Files, bytes};
+use crate::support::process::{Ended, Run, Running};
 
 pub(crate) const DEADLINE: Duration = Duration::from_secs(40);
 const AGAIN: Duration = Duration::from_millis(20);
