@@ -163,9 +163,7 @@ fn a_name_that_cannot_be_a_label_is_refused() {
 #[test]
 fn unusual_but_sound_specs_are_accepted_and_work() {
     scenario(OPERATOR, async |world| {
-        world.credential().await?;
-        world.config_map("texts", &[("a.txt", "first")]).await?;
-        world.operator().await?;
+        world.with_texts(&[("a.txt", "first")]).await?;
         apply(world, "spaces", &one(|file| file["fileName"] = " ein schönes Bild – 写真 (1).png".into()))?;
         apply(world, "long", &one(|file| file["name"] = "a".repeat(63).into()))?;
         apply(world, "digits", &one(|file| file["name"] = "0".into()))?;

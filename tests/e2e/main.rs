@@ -1,45 +1,48 @@
 //! The operator in a real Kubernetes, as users see it: one file a subject, a namespace each.
 //!
-//! `make test` runs these, or `tests/cluster/run cargo test --test e2e`. The harness is `tests/support`: it starts the
-//! operator as the chart has it and reads what it does as plain JSON, from the outside.
+//! `make test` runs these, or `tests/cluster/run cargo test --test e2e`. The harness is `tests/support`, where everything
+//! lies that two files share: it starts the operator as the chart has it and reads what it does as plain JSON, from the
+//! outside.
 
 mod admission;
-mod anew;
-mod change;
-mod changing;
 mod chart;
-mod conflict;
-mod consume;
-mod crash;
-mod explain;
-mod files;
-mod fixes;
-mod hands;
-mod happy;
-mod hostile;
-mod judgement;
-mod left_to_workers;
-mod life;
-mod lifecycle;
-mod many;
-mod midway;
+mod claims;
+mod config_map_files;
+mod credential_rotation;
+mod deletion;
+mod examples;
+mod explain_command;
+mod harness_judgement;
+mod harness_pods;
+mod healing;
+mod hundred_files;
+mod idle_operator;
+mod indirect_uploads;
+mod key_life;
+mod many_files;
+mod operator_killed;
+mod operator_killed_with_worker;
+mod operator_lifecycle;
 mod output;
-mod person;
-mod pods;
-mod queue;
-mod quiet;
 mod reasons;
-mod refresh;
-mod rotation;
+mod refresh_command;
+mod request;
 mod sidecar;
-mod volumes;
-mod worker_crash;
-mod worker_ends;
+mod source_change;
+mod source_changing;
+mod spec_change;
+mod status_conflict;
+mod suspension;
+mod volume_escape;
+mod volume_files;
+mod worker_answers;
+mod worker_during_change;
 mod worker_image;
-mod worker_remote;
-mod worker_rest;
-mod worker_trouble;
-mod workers;
+mod worker_interrupted;
+mod worker_not_started;
+mod worker_pod;
+mod worker_queue;
+mod worker_retries;
 
 /// The program under test.
 const OPERATOR: &str = env!("CARGO_BIN_EXE_fileupload");

@@ -11,9 +11,7 @@ fn spec(output: &str) -> Value {
 }
 
 async fn prepared(world: &mut World) -> anyhow::Result<()> {
-    world.credential().await?;
-    world.config_map("texts", &[("a.txt", "first")]).await?;
-    world.operator().await?;
+    world.with_texts(&[("a.txt", "first")]).await?;
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use cyberun_stub::{Fault, GateShape, Kind, Step};
 use serde_json::{Value, json};
-use test_support::{World, condition, file, files, message, reason, scenario, state};
+use test_support::{World, file, files, message, scenario};
 
 use crate::OPERATOR;
 
@@ -21,20 +21,6 @@ async fn two_files(world: &mut World) -> anyhow::Result<()> {
 async fn ask(world: &World) -> anyhow::Result<()> {
     let list = json!([file("a", "texts", "a.txt"), file("b", "texts", "b.txt")]);
     world.file_upload("two", json!({"files": list})).await
-}
-
-/// Waits for the reason, and checks that everything else in the status agrees with its class.
-async fn says(world: &World, expected: &str, also: &str, words: &[&str]) -> anyhow::Result<Value> {
-    let upload = world.upload("two", expected, |upload| reason(upload) == expected).await?;
-    let (absent, phase) = if also == "Stalled" { ("Reconciling", "Failed") } else { ("Stalled", "Pending") };
-    assert_eq!((state(&upload, "Ready"), state(&upload, "Available")), ("False", "False"));
-    assert_eq!((state(&upload, also), state(&upload, absent)), ("True", ""), "{:#}", upload["status"]);
-    assert_eq!(upload["status"]["phase"], phase);
-    assert_eq!(condition(&upload, also)["reason"], expected);
-    for word in words {
-        assert!(message(&upload).contains(word), "{word:?} is not in: {}", message(&upload));
-    }
-    Ok(upload)
 }
 
 /// Waits until both files are there, soon enough, and counts the presigns of the whole test.
@@ -53,7 +39,7 @@ async fn heals(world: &World, presigns: usize) -> anyhow::Result<()> {
 async fn refused_unsent(world: &mut World, values: &[(&str, &str)], words: &[&str]) -> anyhow::Result<()> {
     world.secret("cyberun", values).await?;
     two_files(world).await?;
-    says(world, "CredentialsInvalid", "Stalled", words).await?;
+    world.says("two", ("CredentialsInvalid", "Stalled"), words).await?;
     world.looked_at("cyberun", 1).await?;
     assert_eq!(world.stub.calls().len(), 0, "no call is made with it");
     world.credential().await?;
@@ -66,7 +52,7 @@ fn a_wrong_token_is_rejected_once_and_not_tried_again_until_the_secret_changes()
         world.secret("cyberun", &[("CYBERUN_API_KEY", "sk-00000000000000000000000000000000")]).await?;
         two_files(world).await?;
         let words = ["Secret cyberun", "401", "invalid bearer token", "CYBERUN_API_KEY"];
-        says(world, "CredentialsRejected", "Stalled", &words).await?;
+        world.says("two", ("CredentialsRejected", "Stalled"), &words).await?;
         assert_eq!(world.calls(Step::Presign).len(), 1, "one call for two files");
         world.looked_at("cyberun", 2).await?;
         assert_eq!(world.calls(Step::Presign).len(), 1, "nothing changed, nothing is tried");
@@ -81,7 +67,9 @@ fn a_revoked_token_is_told_from_a_wrong_one() {
         let revoked = world.credential().await?;
         world.stub.revoke(revoked.token());
         two_files(world).await?;
-        says(world, "CredentialsRejected", "Stalled", &["Secret cyberun", "401", "the token was revoked"]).await?;
+        world
+            .says("two", ("CredentialsRejected", "Stalled"), &["Secret cyberun", "401", "the token was revoked"])
+            .await?;
         world.looked_at("cyberun", 1).await?;
         assert_eq!(world.calls(Step::Presign).len(), 1);
         let token = world.stub.mint(Kind::Device).token().to_owned();
@@ -123,7 +111,7 @@ fn a_user_token_works_once_its_team_is_there() {
         let user = world.stub.credential(Kind::User);
         world.secret("cyberun", &[("CYBERUN_API_KEY", user.token())]).await?;
         two_files(world).await?;
-        says(world, "CredentialsInvalid", "Stalled", &["team"]).await?;
+        world.says("two", ("CredentialsInvalid", "Stalled"), &["team"]).await?;
         let team = user.team().unwrap_or_default();
         world.secret("cyberun", &[("CYBERUN_API_KEY", user.token()), ("CYBERUN_TEAM_ID", team)]).await?;
         heals(world, 2).await
@@ -141,7 +129,7 @@ fn a_secret_without_the_key_is_told_from_no_secret() {
 fn a_missing_secret_is_waited_for() {
     scenario(OPERATOR, async |world| {
         two_files(world).await?;
-        says(world, "SecretNotFound", "Reconciling", &["Secret cyberun", "does not exist"]).await?;
+        world.says("two", ("SecretNotFound", "Reconciling"), &["Secret cyberun", "does not exist"]).await?;
         world.looked_at("cyberun", 1).await?;
         assert_eq!(world.stub.calls().len(), 0);
         world.credential().await?;
@@ -155,7 +143,9 @@ fn a_missing_config_map_is_waited_for() {
         world.credential().await?;
         world.operator().await?;
         ask(world).await?;
-        says(world, "ConfigMapNotFound", "Reconciling", &["file a", "ConfigMap texts", "does not exist"]).await?;
+        world
+            .says("two", ("ConfigMapNotFound", "Reconciling"), &["file a", "ConfigMap texts", "does not exist"])
+            .await?;
         assert_eq!(world.stub.calls().len(), 0);
         world.config_map("texts", &[("a.txt", "first"), ("b.txt", "second")]).await?;
         heals(world, 2).await
@@ -165,12 +155,10 @@ fn a_missing_config_map_is_waited_for() {
 #[test]
 fn a_missing_key_is_waited_for_and_holds_no_other_file_back() {
     scenario(OPERATOR, async |world| {
-        world.credential().await?;
-        world.config_map("texts", &[("a.txt", "first")]).await?;
-        world.operator().await?;
+        world.with_texts(&[("a.txt", "first")]).await?;
         ask(world).await?;
         let words = ["file b", "ConfigMap texts", "no key b.txt"];
-        let upload = says(world, "ConfigMapKeyNotFound", "Reconciling", &words).await?;
+        let upload = world.says("two", ("ConfigMapKeyNotFound", "Reconciling"), &words).await?;
         assert_eq!(upload["status"]["summary"], "1/2");
         world.patch("ConfigMap", "texts", json!({"data": {"b.txt": "second"}})).await?;
         heals(world, 2).await
@@ -183,7 +171,7 @@ fn an_api_that_asks_to_slow_down_is_given_the_time_it_asks_for() {
         world.credential().await?;
         world.stub.fault(Step::Presign, Fault::retry_after(429, 4));
         two_files(world).await?;
-        says(world, "RateLimited", "Reconciling", &["429", "slow down"]).await?;
+        world.says("two", ("RateLimited", "Reconciling"), &["429", "slow down"]).await?;
         assert_eq!(world.calls(Step::Presign).len(), 1, "one call for two files");
         heals(world, 3).await?;
         let calls = world.calls(Step::Presign);
@@ -199,7 +187,7 @@ fn an_api_that_is_down_is_tried_again_until_it_is_up() {
         world.credential().await?;
         world.stub.pause_api().await;
         two_files(world).await?;
-        let upload = says(world, "ApiUnavailable", "Reconciling", &["Cyberun API"]).await?;
+        let upload = world.says("two", ("ApiUnavailable", "Reconciling"), &["Cyberun API"]).await?;
         let first = upload["status"]["attempts"].as_i64();
         let more = |upload: &Value| upload["status"]["attempts"].as_i64() > first;
         let again = world.upload("two", "another attempt", more).await?;
@@ -239,7 +227,7 @@ async fn unlicensed(world: &mut World) -> anyhow::Result<String> {
     let credential = world.credential().await?;
     world.stub.fault_always(Step::Presign, Fault::feature_gate(GateShape::Nested));
     two_files(world).await?;
-    says(world, "FeatureNotLicensed", "Stalled", &["403", "feature not licensed", "file_upload"]).await?;
+    world.says("two", ("FeatureNotLicensed", "Stalled"), &["403", "feature not licensed", "file_upload"]).await?;
     assert_eq!(world.calls(Step::Presign).len(), 1, "one call for two files");
     Ok(credential.token().to_owned())
 }
@@ -250,7 +238,7 @@ fn a_refused_permission_is_told_from_a_missing_license() {
         world.credential().await?;
         world.stub.fault(Step::Presign, Fault::permission_denied());
         two_files(world).await?;
-        says(world, "CredentialsRejected", "Stalled", &["Secret cyberun", "403", "permission denied"]).await?;
+        world.says("two", ("CredentialsRejected", "Stalled"), &["Secret cyberun", "403", "permission denied"]).await?;
         world.looked_at("cyberun", 1).await?;
         assert_eq!(world.calls(Step::Presign).len(), 1);
         let token = world.stub.mint(Kind::Integration).token().to_owned();

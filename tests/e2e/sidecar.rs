@@ -9,9 +9,9 @@ use std::path::Path;
 use anyhow::Context as _;
 use cyberun_stub::{Fault, Hold, Kind, Moment, Step};
 use serde_json::{Value, json};
-use test_support::{DEADLINE, World, kubectl};
+use test_support::{DEADLINE, World, kubectl, with_pods};
 
-use crate::hands::with_pods;
+use crate::OPERATOR;
 
 /// What the examples' files hold.
 const PROMPT: &[u8] = b"A portrait in soft morning light.\n";
@@ -66,7 +66,7 @@ fn beside(pod: &Value) -> &Value {
 
 #[test]
 fn an_init_container_uploads_what_the_one_before_made_and_the_pod_reads_the_key() -> anyhow::Result<()> {
-    with_pods("an init container that uploads", async |world| {
+    with_pods(OPERATOR, "an init container that uploads", async |world| {
         world.credential().await?;
         apply(world, "init-container/pod.yaml")?;
         succeeded(world).await?;
@@ -76,7 +76,7 @@ fn an_init_container_uploads_what_the_one_before_made_and_the_pod_reads_the_key(
 
 #[test]
 fn a_sidecar_holds_the_main_container_until_the_keys_are_there_and_its_job_completes() -> anyhow::Result<()> {
-    with_pods("a sidecar", async |world| {
+    with_pods(OPERATOR, "a sidecar", async |world| {
         world.credential().await?;
         let hold = Hold::new("while the main container must not run");
         world.stub.fault(Step::Put, Fault::hold(&hold).at(Moment::Received));
@@ -114,7 +114,7 @@ fn a_sidecar_holds_the_main_container_until_the_keys_are_there_and_its_job_compl
 
 #[test]
 fn a_sidecar_whose_credential_is_refused_crashes_visibly_until_its_secret_is_changed() -> anyhow::Result<()> {
-    with_pods("a sidecar that is refused", async |world| {
+    with_pods(OPERATOR, "a sidecar that is refused", async |world| {
         let revoked = world.credential().await?;
         assert!(world.stub.revoke(revoked.token()));
         apply(world, "sidecar/job.yaml")?;

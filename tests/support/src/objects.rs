@@ -17,6 +17,9 @@ use crate::world::World;
 /// How long anything may take that is not waiting for a poll.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
+/// What the cluster must first give up or schedule takes longer than other things.
+pub const PATIENCE: Duration = DEADLINE.saturating_mul(2);
+
 const AGAIN: Duration = Duration::from_millis(100);
 /// Kinds whose objects are in no namespace.
 const CLUSTER_WIDE: [&str; 4] =

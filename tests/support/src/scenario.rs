@@ -9,6 +9,8 @@ use futures::FutureExt as _;
 use tokio::runtime::Builder;
 use tokio::sync::Semaphore;
 
+use crate::cluster::nodes;
+use crate::untried::not_tried;
 use crate::world::World;
 
 /// More would take the time from each other on a small machine.
@@ -35,6 +37,35 @@ pub fn scenario_with(binary: &str, options: Options, body: impl AsyncFnOnce(&mut
     if let Err(error) = result {
         panic!("{error:#}");
     }
+}
+
+/// As [`scenario`], if pods can run here; else it says that `what` is not tried.
+///
+/// # Panics
+/// As [`scenario`].
+pub fn with_pods(
+    binary: &str,
+    what: &str,
+    body: impl AsyncFnOnce(&mut World) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    with_pods_and(binary, Options::default(), what, body)
+}
+
+/// As [`with_pods`], with a double that starts with these options.
+///
+/// # Panics
+/// As [`scenario`].
+pub fn with_pods_and(
+    binary: &str,
+    options: Options,
+    what: &str,
+    body: impl AsyncFnOnce(&mut World) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    if nodes() == 0 {
+        return not_tried(&format!("{what}: no node runs here (TEST_NODES=0), run make test as root"));
+    }
+    scenario_with(binary, options, body);
+    Ok(())
 }
 
 async fn run(

@@ -34,6 +34,18 @@ pub fn key_of<'a>(object: &'a Value, file: &str) -> Option<&'a str> {
     files(object).iter().find(|entry| entry["name"] == file)?["fileKey"].as_str()
 }
 
+/// Checks the state and the words of a file's entry.
+///
+/// # Panics
+/// If they are others.
+pub fn tells(entry: &Value, state: &str, words: &[&str]) {
+    assert_eq!(entry["state"], state, "{entry:#}");
+    let message = entry["message"].as_str().unwrap_or_default();
+    for word in words {
+        assert!(message.contains(word), "{word:?} is not in: {message}");
+    }
+}
+
 /// In lower-case hex, as the double has it.
 pub fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))

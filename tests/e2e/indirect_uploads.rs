@@ -2,10 +2,9 @@
 
 use cyberun_stub::Step;
 use serde_json::json;
-use test_support::{Request, World, file, reason};
+use test_support::{Request, World, file, reason, with_pods};
 
-use crate::hands::with_pods;
-use crate::volumes::{says, stored};
+use crate::OPERATOR;
 
 const WITHOUT: [&str; 1] = ["directUploads=false"];
 
@@ -30,14 +29,14 @@ fn asked_for_no_secret(world: &World) -> anyhow::Result<()> {
 
 #[test]
 fn files_of_a_config_map_go_by_a_worker_and_the_operator_has_no_right_on_secrets() -> anyhow::Result<()> {
-    with_pods("files of a ConfigMap by a worker", async |world| {
+    with_pods(OPERATOR, "files of a ConfigMap by a worker", async |world| {
         world.credential().await?;
         world.config_map("texts", &[("a.txt", "first"), ("b.txt", "second")]).await?;
         let manifests = world.cluster.chart_in(&world.namespace, &WITHOUT)?;
         assert!(manifests.contains("configmaps") && !manifests.contains("secrets"), "{manifests}");
         world.operator_with(&WITHOUT).await?;
         world.file_upload("two", two()).await?;
-        stored(world, "two", &[("a", b"first"), ("b", b"second")]).await?;
+        world.stored("two", &[("a", b"first"), ("b", b"second")]).await?;
         let sent = world.calls(Step::Put).iter().filter_map(|call| call.file_name.clone()).collect::<Vec<_>>();
         assert_eq!(sent, ["a.txt", "b.txt"]);
         asked_for_no_secret(world)
@@ -46,45 +45,45 @@ fn files_of_a_config_map_go_by_a_worker_and_the_operator_has_no_right_on_secrets
 
 #[test]
 fn a_key_that_a_mounted_config_map_lacks_is_named_and_heals() -> anyhow::Result<()> {
-    with_pods("a missing key of a mounted ConfigMap", async |world| {
+    with_pods(OPERATOR, "a missing key of a mounted ConfigMap", async |world| {
         world.credential().await?;
         world.config_map("texts", &[("a.txt", "first")]).await?;
         world.operator_with(&WITHOUT).await?;
         world.file_upload("two", two()).await?;
         let words = ["ConfigMap texts", "no key b.txt", "data or binaryData"];
-        let upload = says(world, "two", ("ConfigMapKeyNotFound", "Reconciling"), &words).await?;
+        let upload = world.says("two", ("ConfigMapKeyNotFound", "Reconciling"), &words).await?;
         assert_eq!(upload["status"]["summary"], "1/2", "it holds no other file back");
         backs_off(world).await?;
         world.patch("ConfigMap", "texts", json!({"data": {"b.txt": "second"}})).await?;
-        stored(world, "two", &[("a", b"first"), ("b", b"second")]).await?;
+        world.stored("two", &[("a", b"first"), ("b", b"second")]).await?;
         asked_for_no_secret(world)
     })
 }
 
 #[test]
 fn a_missing_secret_keeps_a_worker_from_starting_is_named_and_heals() -> anyhow::Result<()> {
-    with_pods("a missing Secret of a worker", async |world| {
+    with_pods(OPERATOR, "a missing Secret of a worker", async |world| {
         world.config_map("texts", &[("a.txt", "first"), ("b.txt", "second")]).await?;
         world.operator_with(&WITHOUT).await?;
         world.file_upload("two", two()).await?;
         let words = ["Secret cyberun", "does not exist in this namespace", "CYBERUN_API_KEY"];
-        says(world, "two", ("SecretNotFound", "Reconciling"), &words).await?;
+        world.says("two", ("SecretNotFound", "Reconciling"), &words).await?;
         assert_eq!(world.stub.calls().len(), 0);
         world.credential().await?;
-        stored(world, "two", &[("a", b"first"), ("b", b"second")]).await?;
+        world.stored("two", &[("a", b"first"), ("b", b"second")]).await?;
         asked_for_no_secret(world)
     })
 }
 
 #[test]
 fn a_token_that_a_worker_finds_rejected_costs_one_call_and_heals_with_the_secret() -> anyhow::Result<()> {
-    with_pods("a rejected token of a worker", async |world| {
+    with_pods(OPERATOR, "a rejected token of a worker", async |world| {
         world.secret("cyberun", &[("CYBERUN_API_KEY", "sk-00000000000000000000000000000000")]).await?;
         world.config_map("texts", &[("a.txt", "first"), ("b.txt", "second")]).await?;
         world.operator_with(&WITHOUT).await?;
         world.file_upload("two", two()).await?;
         let words = ["Secret cyberun", "401", "invalid bearer token", "CYBERUN_API_KEY"];
-        says(world, "two", ("CredentialsRejected", "Stalled"), &words).await?;
+        world.says("two", ("CredentialsRejected", "Stalled"), &words).await?;
         backs_off(world).await?;
         world.credential().await?;
         let upload = world.available("two").await?;

@@ -1,11 +1,9 @@
 //! `fileupload explain NAME`, as somebody new to it uses it: what is wrong, and what to do, without any log.
 
 use serde_json::{Value, json};
-use test_support::{World, file, on_claim, reason, scenario};
+use test_support::{Person, World, file, on_claim, reason, scenario, with_pods};
 
 use crate::OPERATOR;
-use crate::person::Person;
-use crate::workers::{ask, claim, says, with_workers};
 
 async fn broken(world: &World, name: &str, expected: &str, spec: Value) -> anyhow::Result<()> {
     world.file_upload(name, spec).await?;
@@ -126,12 +124,12 @@ fn who_may_read_only_the_resource_gets_an_answer_and_is_told_what_was_not_read()
 
 #[test]
 fn a_pod_that_no_node_can_run_is_explained_at_once_whatever_the_status_says() -> anyhow::Result<()> {
-    with_workers(async |world| {
-        claim(world, "data", &["a", "b"]).await?;
+    with_pods(OPERATOR, "workers", async |world| {
+        world.shared_claim("data", &["a", "b"]).await?;
         world.operator().await?;
         let spec = json!({"worker": {"nodeSelector": {"disk": "none-has-this"}}});
-        ask(world, "two", "data", &["a", "b"], spec).await?;
-        let upload = says(world, "two", "WorkerPending", "Reconciling", &["no node can run the worker"]).await?;
+        world.upload_from("data", "two", &["a", "b"], spec).await?;
+        let upload = world.says("two", ("WorkerPending", "Reconciling"), &["no node can run the worker"]).await?;
         // From here on no operator looks, and what it found is taken out of the status again.
         world.operator().await?.terminate().await?;
         let mut status = upload["status"].clone();

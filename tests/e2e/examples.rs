@@ -8,10 +8,9 @@ use std::path::Path;
 use anyhow::Context as _;
 use cyberun_stub::{Fault, Rule, Step};
 use serde_json::{Value, json};
-use test_support::{DEADLINE, World, kubectl, scenario, state};
+use test_support::{DEADLINE, World, kubectl, scenario, state, with_pods};
 
 use crate::OPERATOR;
-use crate::hands::with_pods;
 
 const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples");
 
@@ -76,7 +75,7 @@ fn runs_workflow(world: &World) -> anyhow::Result<Vec<Value>> {
 
 #[test]
 fn jobs_applied_before_the_upload_run_by_themselves_once_their_keys_are_there() -> anyhow::Result<()> {
-    with_pods("Jobs that read keys", async |world| {
+    with_pods(OPERATOR, "Jobs that read keys", async |world| {
         world.cluster.busybox()?;
         world.operator().await?;
         for job in [example("quickstart/job.yaml")?, example("job/job.yaml")?, runs_workflow(world)?] {
@@ -110,7 +109,7 @@ fn jobs_applied_before_the_upload_run_by_themselves_once_their_keys_are_there() 
 
 #[test]
 fn a_run_that_is_refused_fails_its_job_and_is_not_repeated() -> anyhow::Result<()> {
-    with_pods("a Job that runs a workflow", async |world| {
+    with_pods(OPERATOR, "a Job that runs a workflow", async |world| {
         world.operator().await?;
         quickstart(world).await?;
         world.available("portrait").await?;
@@ -238,7 +237,7 @@ async fn step(
 
 #[test]
 fn the_container_of_the_argo_template_writes_the_key_where_argo_reads_it() -> anyhow::Result<()> {
-    with_pods("a step of Argo", async |world| {
+    with_pods(OPERATOR, "a step of Argo", async |world| {
         let template = example("argo-workflows/workflowtemplate.yaml")?[0]["spec"]["templates"][0].clone();
         assert_eq!(template["outputs"]["parameters"][0]["valueFrom"]["path"], "/keys/file-key");
         let filled = [("{{inputs.parameters.file-name}}", "prompt.txt"), ("{{inputs.parameters.secret}}", "cyberun")];
@@ -251,7 +250,7 @@ fn the_container_of_the_argo_template_writes_the_key_where_argo_reads_it() -> an
 
 #[test]
 fn the_container_of_the_tekton_task_writes_the_key_where_tekton_reads_a_result() -> anyhow::Result<()> {
-    with_pods("a step of Tekton", async |world| {
+    with_pods(OPERATOR, "a step of Tekton", async |world| {
         let container = example("tekton/task.yaml")?[0]["spec"]["steps"][0].clone();
         let filled = [
             ("$(workspaces.files.path)", "/workspace/files"),

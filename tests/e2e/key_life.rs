@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use cyberun_stub::{Fault, Options, Step};
 use serde_json::{Value, json};
-use test_support::{DEADLINE, History, World, condition, file, files, key_of, reason, scenario_with, state};
+use test_support::{
+    DEADLINE, History, World, condition, file, files, key_of, reason, scenario_with, state, with_pods_and,
+};
 
 use crate::OPERATOR;
-use crate::workers::{ask, claim, with_options};
 
 /// What the double and the operator are told: keys live so long, and are withdrawn so long before their end.
 const RETENTION: Duration = Duration::from_secs(20);
@@ -229,14 +230,14 @@ fn a_key_dies_while_its_resource_is_suspended_and_is_made_anew_when_it_goes_on()
 fn a_file_of_a_volume_is_renewed_by_a_worker_while_its_old_key_lives() -> anyhow::Result<()> {
     // Long enough for a worker to start on a busy machine.
     let retention = Duration::from_secs(80);
-    with_options(Options { retention: Some(retention), ..Options::default() }, async |world| {
-        claim(world, "data", &["a", "b"]).await?;
+    with_pods_and(OPERATOR, Options { retention: Some(retention), ..Options::default() }, "workers", async |world| {
+        world.shared_claim("data", &["a", "b"]).await?;
         world.operator_with(&[r#"retention="80s""#, r#"minimumLife="15s""#]).await?;
         let histories = (world.history("FileUpload").await?, world.history("ConfigMap").await?);
         let (uploads, _) = &histories;
         let jobs = world.history("Job").await?;
         let fields = json!({"refreshPolicy": "BeforeExpiry", "output": {"configMap": {"name": "keys"}}});
-        ask(world, "two", "data", &["a", "b"], fields).await?;
+        world.upload_from("data", "two", &["a", "b"], fields).await?;
         world.available("two").await?;
         let renewed = || ["a", "b"].iter().all(|name| keys_of(uploads, name).len() == 2);
         none_is_dead(world, &histories, retention, "new keys", renewed).await?;

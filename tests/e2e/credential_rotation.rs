@@ -22,9 +22,7 @@ fn tickets(world: &World) -> usize {
 #[test]
 fn a_rotated_secret_is_used_from_the_next_attempt_on_and_a_lost_one_only_keeps_new_work_waiting() {
     scenario(OPERATOR, async |world| {
-        let old = world.credential().await?;
-        world.config_map("texts", &[("a.txt", "1"), ("b.txt", "2"), ("c.txt", "3")]).await?;
-        world.operator().await?;
+        let old = world.with_texts(&[("a.txt", "1"), ("b.txt", "2"), ("c.txt", "3")]).await?;
         world.file_upload("one", spec(&["a"])).await?;
         let first = world.available("one").await?;
 

@@ -48,9 +48,7 @@ fn sigterm_ends_an_idle_operator_with_exit_code_0() {
 #[test]
 fn a_restart_of_the_operator_uploads_nothing_again_and_writes_nothing() {
     scenario(OPERATOR, async |world| {
-        world.credential().await?;
-        world.config_map("texts", &[("a.txt", "first")]).await?;
-        world.operator().await?;
+        world.with_texts(&[("a.txt", "first")]).await?;
         world.file_upload("one", one()).await?;
         let before = world.available("one").await?;
         world.operator().await?.terminate().await?;
@@ -68,9 +66,7 @@ fn a_restart_of_the_operator_uploads_nothing_again_and_writes_nothing() {
 #[test]
 fn it_answers_for_its_health_and_counts_what_it_did() {
     scenario(OPERATOR, async |world| {
-        world.credential().await?;
-        world.config_map("texts", &[("a.txt", "first")]).await?;
-        world.operator().await?;
+        world.with_texts(&[("a.txt", "first")]).await?;
         world.file_upload("one", one()).await?;
         world.available("one").await?;
         let operator = world.operator().await?;

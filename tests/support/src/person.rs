@@ -6,42 +6,46 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use serde_json::json;
-use test_support::{World, kubectl};
 use tokio::process::{Child, Command};
 
-use crate::OPERATOR;
+use crate::cluster::kubectl;
+use crate::world::World;
 
 /// Longer than any answer takes.
 const DEADLINE: Duration = Duration::from_mins(1);
 
 /// Who runs it.
-pub(crate) struct Person {
+pub struct Person {
+    binary: PathBuf,
     kubeconfig: PathBuf,
 }
 
 /// What was printed, and the exit code.
 #[derive(Debug)]
-pub(crate) struct Said {
-    pub(crate) code: Option<i32>,
-    pub(crate) stdout: String,
-    pub(crate) stderr: String,
+pub struct Said {
+    /// None if a signal ended it.
+    pub code: Option<i32>,
+    /// What it printed.
+    pub stdout: String,
+    /// What it logged and complained of.
+    pub stderr: String,
 }
 
 impl Person {
     /// The cluster's admin.
-    pub(crate) fn admin(world: &World) -> Self {
-        Self { kubeconfig: world.cluster.kubeconfig.clone() }
+    pub fn admin(world: &World) -> Self {
+        Self { binary: world.binary.clone(), kubeconfig: world.cluster.kubeconfig.clone() }
     }
 
     /// One with these rules in the namespace.
-    pub(crate) async fn with_rules(world: &mut World, name: &str, rules: serde_json::Value) -> anyhow::Result<Self> {
+    pub async fn with_rules(world: &mut World, name: &str, rules: serde_json::Value) -> anyhow::Result<Self> {
         let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": name}, "rules": rules});
         apply(world, &role)?;
         Self::bound(world, name, "Role", name).await
     }
 
     /// One with a cluster role in the namespace.
-    pub(crate) async fn with_cluster_role(world: &mut World, name: &str, role: &str) -> anyhow::Result<Self> {
+    pub async fn with_cluster_role(world: &mut World, name: &str, role: &str) -> anyhow::Result<Self> {
         Self::bound(world, name, "ClusterRole", role).await
     }
 
@@ -57,24 +61,24 @@ impl Person {
         let token = world.service_account_token(&namespace, name).await?;
         let kubeconfig = world.folder.path().join(format!("{name}.kubeconfig"));
         std::fs::write(&kubeconfig, world.cluster.kubeconfig_for(&token)?)?;
-        Ok(Self { kubeconfig })
+        Ok(Self { binary: world.binary.clone(), kubeconfig })
     }
 
     /// Runs the program to its end.
-    pub(crate) async fn runs(&self, arguments: &[&str]) -> anyhow::Result<Said> {
+    pub async fn runs(&self, arguments: &[&str]) -> anyhow::Result<Said> {
         ended(self.starts(arguments)?).await
     }
 
     /// Starts the program.
-    pub(crate) fn starts(&self, arguments: &[&str]) -> anyhow::Result<Child> {
-        self.spawn(Path::new(OPERATOR), "", arguments)
+    pub fn starts(&self, arguments: &[&str]) -> anyhow::Result<Child> {
+        self.spawn(&self.binary, "", arguments)
     }
 
     /// Runs kubectl with the program as its plugin.
-    pub(crate) async fn runs_kubectl(&self, world: &World, arguments: &[&str]) -> anyhow::Result<Said> {
+    pub async fn runs_kubectl(&self, world: &World, arguments: &[&str]) -> anyhow::Result<Said> {
         let folder = world.folder.path().join("plugins");
         std::fs::create_dir_all(&folder)?;
-        std::os::unix::fs::symlink(OPERATOR, folder.join("kubectl-fileupload"))?;
+        std::os::unix::fs::symlink(&self.binary, folder.join("kubectl-fileupload"))?;
         let path = folder.to_str().context("a folder with a readable name")?;
         ended(self.spawn(&world.cluster.kubectl, path, arguments)?).await
     }
@@ -88,7 +92,7 @@ impl Person {
 }
 
 /// Waits for the end.
-pub(crate) async fn ended(child: Child) -> anyhow::Result<Said> {
+pub async fn ended(child: Child) -> anyhow::Result<Said> {
     let output = tokio::time::timeout(DEADLINE, child.wait_with_output()).await.context("it does not end")??;
     let text = |bytes| String::from_utf8(bytes).context("it prints text");
     Ok(Said { code: output.status.code(), stdout: text(output.stdout)?, stderr: text(output.stderr)? })
@@ -102,7 +106,10 @@ fn apply(world: &World, object: &serde_json::Value) -> anyhow::Result<()> {
 
 impl Said {
     /// Asserts that it went well and begins these lines, in this order; returns the text.
-    pub(crate) fn explains(&self, lines: &[&str]) -> &str {
+    ///
+    /// # Panics
+    /// If not.
+    pub fn explains(&self, lines: &[&str]) -> &str {
         assert_eq!((self.code, self.stderr.as_str()), (Some(0), ""), "{self:?}");
         for (line, begin) in self.stdout.lines().zip(lines) {
             assert!(line.starts_with(begin), "{begin:?} is not how this begins: {line:?}\n{}", self.stdout);
@@ -112,7 +119,10 @@ impl Said {
     }
 
     /// Asserts the exit code and that stderr holds these words; nothing is on stdout.
-    pub(crate) fn fails(&self, code: i32, words: &[&str]) {
+    ///
+    /// # Panics
+    /// If not.
+    pub fn fails(&self, code: i32, words: &[&str]) {
         assert_eq!((self.code, self.stdout.as_str()), (Some(code), ""), "{self:?}");
         for word in words {
             assert!(self.stderr.contains(word), "{word:?} is not in: {}", self.stderr);

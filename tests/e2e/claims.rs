@@ -3,47 +3,10 @@
 //! Every namespace of a test enforces Pod Security `restricted`, so each worker that runs was admitted under it.
 
 use anyhow::Context as _;
-use cyberun_stub::Step;
 use serde_json::{Value, json};
-use test_support::{World, condition, key_of, message, on_claim, reason, sha256, state};
+use test_support::{World, key_of, on_claim, with_pods};
 
-use crate::hands::with_pods;
-
-/// Waits for the reason of the whole resource, and checks that everything else in the status agrees with its class.
-pub(crate) async fn says(
-    world: &World,
-    upload: &str,
-    (expected, also): (&str, &str),
-    words: &[&str],
-) -> anyhow::Result<Value> {
-    let told = world.upload(upload, expected, |upload| reason(upload) == expected).await?;
-    let (absent, phase) = if also == "Stalled" { ("Reconciling", "Failed") } else { ("Stalled", "Pending") };
-    assert_eq!((state(&told, "Ready"), state(&told, "Available")), ("False", "False"));
-    assert_eq!((state(&told, also), state(&told, absent)), ("True", ""), "{:#}", told["status"]);
-    assert_eq!(
-        (told["status"]["phase"].as_str(), condition(&told, also)["reason"].as_str()),
-        (Some(phase), Some(expected))
-    );
-    for word in words {
-        assert!(message(&told).contains(word), "{word:?} is not in: {}", message(&told));
-    }
-    Ok(told)
-}
-
-/// Waits for the keys, whose objects have these bytes, and for the end of all that was made for them; counts the calls.
-pub(crate) async fn stored(world: &World, upload: &str, contents: &[(&str, &[u8])]) -> anyhow::Result<Value> {
-    world.available(upload).await?;
-    world.jobs(0).await?;
-    let upload = world.read("FileUpload", upload).await?;
-    let objects = world.stub.objects();
-    for (name, bytes) in contents {
-        let key = key_of(&upload, name).with_context(|| format!("{name} has no key"))?;
-        assert_eq!(objects.get(key).map(|object| object.sha256.clone()), Some(sha256(bytes)), "the bytes of {name}");
-    }
-    let calls = (world.calls(Step::Presign).len(), world.calls(Step::Put).len());
-    assert_eq!(calls, (contents.len(), contents.len()), "presigns and puts in all");
-    Ok(upload)
-}
+use crate::OPERATOR;
 
 fn one(claim: &str) -> Value {
     json!({"files": [on_claim("a", claim, "a.txt")]})
@@ -63,7 +26,7 @@ async fn placed(world: &World) -> anyhow::Result<Value> {
 
 #[test]
 fn a_file_of_a_claim_gets_its_key_whatever_the_access_mode() -> anyhow::Result<()> {
-    with_pods("files of claims of each mode", async |world| {
+    with_pods(OPERATOR, "files of claims of each mode", async |world| {
         world.credential().await?;
         let mut list = Vec::new();
         for (name, mode) in [("rwo", "ReadWriteOnce"), ("rwx", "ReadWriteMany"), ("rox", "ReadOnlyMany")] {
@@ -74,7 +37,7 @@ fn a_file_of_a_claim_gets_its_key_whatever_the_access_mode() -> anyhow::Result<(
         world.file_upload("three", json!({"files": list, "output": {"configMap": {"name": "keys"}}})).await?;
         let contents: [(&str, &[u8]); 3] =
             [("rwo", b"ReadWriteOnce"), ("rwx", b"ReadWriteMany"), ("rox", b"ReadOnlyMany")];
-        let upload = stored(world, "three", &contents).await?;
+        let upload = world.stored("three", &contents).await?;
         assert_eq!(upload["status"]["summary"], "3/3");
         for (name, _) in contents {
             assert_eq!(world.entry("keys", name).await?.as_deref(), key_of(&upload, name));
@@ -86,7 +49,7 @@ fn a_file_of_a_claim_gets_its_key_whatever_the_access_mode() -> anyhow::Result<(
 
 #[test]
 fn a_worker_goes_beside_the_pod_that_holds_its_claim_taints_or_not() -> anyhow::Result<()> {
-    with_pods("a held claim", async |world| {
+    with_pods(OPERATOR, "a held claim", async |world| {
         world.credential().await?;
         world.volume("data", &["ReadWriteOnce"], &[("a.txt", b"held")]).await?;
         let key = format!("cyberun.cloud/{}", world.namespace);
@@ -110,7 +73,7 @@ fn a_worker_goes_beside_the_pod_that_holds_its_claim_taints_or_not() -> anyhow::
         // It could be there by chance, as it puts up with what the holder puts up with.
         let affinity = worker["spec"]["affinity"]["nodeAffinity"].to_string();
         assert!(affinity.contains("metadata.name") && affinity.contains("node-2"), "{affinity}");
-        stored(world, "one", &[("a", b"held")]).await?;
+        world.stored("one", &[("a", b"held")]).await?;
         world.running("holder").await?;
         Ok(())
     })
@@ -118,17 +81,17 @@ fn a_worker_goes_beside_the_pod_that_holds_its_claim_taints_or_not() -> anyhow::
 
 #[test]
 fn a_claim_for_one_pod_is_waited_for_while_it_is_in_use() -> anyhow::Result<()> {
-    with_pods("a claim for one pod", async |world| {
+    with_pods(OPERATOR, "a claim for one pod", async |world| {
         world.credential().await?;
         world.volume("data", &["ReadWriteOncePod"], &[("a.txt", b"free at last")]).await?;
         world.holder("holder", "data", None).await?;
         world.operator().await?;
         world.file_upload("one", one("data")).await?;
         let words = ["PersistentVolumeClaim data", "ReadWriteOncePod", "is in use", "once that Pod has ended"];
-        says(world, "one", ("ClaimInUse", "Reconciling"), &words).await?;
+        world.says("one", ("ClaimInUse", "Reconciling"), &words).await?;
         assert!(world.list("Job").await?.is_empty(), "no worker waits in the holder's way");
         world.delete("Pod", "holder").await?;
-        stored(world, "one", &[("a", b"free at last")]).await?;
+        world.stored("one", &[("a", b"free at last")]).await?;
         Ok(())
     })
 }
@@ -145,7 +108,7 @@ fn late_class(world: &World) -> anyhow::Result<()> {
 
 #[test]
 fn an_unbound_claim_is_bound_by_its_own_consumer_and_never_by_a_worker() -> anyhow::Result<()> {
-    with_pods("an unbound claim", async |world| {
+    with_pods(OPERATOR, "an unbound claim", async |world| {
         world.credential().await?;
         late_class(world)?;
         let folder = world.folder.path().join("late");
@@ -170,7 +133,7 @@ fn an_unbound_claim_is_bound_by_its_own_consumer_and_never_by_a_worker() -> anyh
         world.operator().await?;
         world.file_upload("one", one("late")).await?;
         let words = ["PersistentVolumeClaim late", "not bound to a volume yet", "the operator never binds a claim"];
-        says(world, "one", ("ClaimNotBound", "Reconciling"), &words).await?;
+        world.says("one", ("ClaimNotBound", "Reconciling"), &words).await?;
         world.looked_at("cyberun", 1).await?;
         assert!(world.list("Job").await?.is_empty());
         assert_eq!(world.read("PersistentVolumeClaim", "late").await?["status"]["phase"], "Pending");
@@ -183,22 +146,22 @@ fn an_unbound_claim_is_bound_by_its_own_consumer_and_never_by_a_worker() -> anyh
             "volumes": [{"name": "claim", "persistentVolumeClaim": {"claimName": "late"}}],
         });
         world.pod("consumer", consumer).await?;
-        stored(world, "one", &[("a", b"made")]).await?;
+        world.stored("one", &[("a", b"made")]).await?;
         Ok(())
     })
 }
 
 #[test]
 fn a_missing_claim_is_waited_for() -> anyhow::Result<()> {
-    with_pods("a missing claim", async |world| {
+    with_pods(OPERATOR, "a missing claim", async |world| {
         world.credential().await?;
         world.operator().await?;
         world.file_upload("one", one("data")).await?;
         let words = ["PersistentVolumeClaim data", "does not exist in this namespace", "claimName"];
-        says(world, "one", ("ClaimNotFound", "Reconciling"), &words).await?;
+        world.says("one", ("ClaimNotFound", "Reconciling"), &words).await?;
         assert!(world.list("Job").await?.is_empty());
         world.volume("data", &["ReadWriteOnce"], &[("a.txt", b"there now")]).await?;
-        stored(world, "one", &[("a", b"there now")]).await?;
+        world.stored("one", &[("a", b"there now")]).await?;
         Ok(())
     })
 }

@@ -9,11 +9,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use cyberun_stub::{Fault, Hold, Moment, Rule, Step};
 use serde_json::json;
-use test_support::{DEADLINE, World, files, key_of, on_claim, sha256, write};
+use test_support::{DEADLINE, World, files, key_of, on_claim, sha256, tells, with_pods, write};
 
-use crate::files::tells;
-use crate::hands::with_pods;
-use crate::volumes::{says, stored};
+use crate::OPERATOR;
 
 /// More than lies on the way between worker and store, so that a held body is only partly read.
 const SIZE: usize = 24 << 20;
@@ -38,7 +36,7 @@ async fn worker_log(world: &World) -> anyhow::Result<String> {
 
 #[test]
 fn a_file_that_changes_while_it_is_sent_gets_the_key_of_its_new_content() -> anyhow::Result<()> {
-    with_pods("files that change", async |world| {
+    with_pods(OPERATOR, "files that change", async |world| {
         world.credential().await?;
         let names = ["written", "shrunk", "grown", "replaced"];
         let old = vec![b'o'; SIZE];
@@ -76,7 +74,7 @@ fn a_file_that_changes_while_it_is_sent_gets_the_key_of_its_new_content() -> any
 
 #[test]
 fn a_file_deleted_while_it_is_sent_is_not_found_and_comes_back_with_its_new_content() -> anyhow::Result<()> {
-    with_pods("a file that goes", async |world| {
+    with_pods(OPERATOR, "a file that goes", async |world| {
         world.credential().await?;
         let folder = world.volume("data", &["ReadWriteOnce"], &[("gone", &vec![b'o'; SIZE])]).await?;
         let holds = held(world, &["gone"]);
@@ -85,7 +83,7 @@ fn a_file_deleted_while_it_is_sent_is_not_found_and_comes_back_with_its_new_cont
         holds[0].reached(DEADLINE).await?;
         fs::remove_file(folder.join("gone"))?;
         holds[0].release();
-        says(world, "one", ("FileNotFound", "Reconciling"), &["gone", "which is empty"]).await?;
+        world.says("one", ("FileNotFound", "Reconciling"), &["gone", "which is empty"]).await?;
         assert!(world.stub.objects().is_empty(), "nothing of it is stored");
         write(&folder, "gone", b"back")?;
         let upload = world.available("one").await?;
@@ -98,7 +96,7 @@ fn a_file_deleted_while_it_is_sent_is_not_found_and_comes_back_with_its_new_cont
 
 #[test]
 fn a_file_that_is_not_there_yet_is_told_with_what_is_and_is_sent_when_it_appears() -> anyhow::Result<()> {
-    with_pods("a file to come", async |world| {
+    with_pods(OPERATOR, "a file to come", async |world| {
         world.credential().await?;
         let there = ["b.png", "a.png", "c.png", "d.png", "e.png", "f.png"].map(|name| format!("renders/{name}"));
         let there: Vec<_> = there.iter().map(|path| (path.as_str(), b"".as_slice())).collect();
@@ -108,12 +106,12 @@ fn a_file_that_is_not_there_yet_is_told_with_what_is_and_is_sent_when_it_appears
         let listed = "holds a.png, b.png, c.png, d.png, e.png, …";
         let words =
             ["renders/final/x.png", "no such file", "relative to the volume's root", "its folder renders/", listed];
-        let upload = says(world, "one", ("FileNotFound", "Reconciling"), &words).await?;
+        let upload = world.says("one", ("FileNotFound", "Reconciling"), &words).await?;
         tells(&files(&upload)[0], "Pending", &words);
         world.upload("one", "a next attempt", |upload| upload["status"]["nextAttemptAt"].is_string()).await?;
         assert_eq!(world.stub.calls().len(), 0, "what is not there costs no call");
         write(&folder, "renders/final/x.png", b"rendered")?;
-        stored(world, "one", &[("final", b"rendered")]).await?;
+        world.stored("one", &[("final", b"rendered")]).await?;
         Ok(())
     })
 }
@@ -130,10 +128,8 @@ fn write_slowly(path: &Path, lines: usize) -> anyhow::Result<()> {
 
 #[test]
 fn a_file_that_is_being_written_is_left_to_settle() -> anyhow::Result<()> {
-    with_pods("a file that is being written", async |world| {
-        world.credential().await?;
-        let folder = world.volume("data", &["ReadWriteOnce"], &[("old", b"settled"), ("fresh", b"")]).await?;
-        world.operator().await?;
+    with_pods(OPERATOR, "a file that is being written", async |world| {
+        let folder = world.with_data(&["ReadWriteOnce"], &[("old", b"settled"), ("fresh", b"")]).await?;
         let path = folder.join("fresh");
         write_slowly(&path, 1)?;
         let list = json!([on_claim("old", "data", "old"), on_claim("fresh", "data", "fresh")]);
@@ -143,7 +139,7 @@ fn a_file_that_is_being_written_is_left_to_settle() -> anyhow::Result<()> {
         tokio::task::spawn_blocking(move || write_slowly(&path, 8)).await??;
         assert_eq!(world.calls(Step::Presign).len(), 1, "not begun while it is written");
         let complete = fs::read(folder.join("fresh"))?;
-        stored(world, "two", &[("old", b"settled"), ("fresh", &complete)]).await?;
+        world.stored("two", &[("old", b"settled"), ("fresh", &complete)]).await?;
         Ok(())
     })
 }

@@ -2,18 +2,9 @@
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
-use test_support::{Request, Signal, World, file, kubectl, nodes, not_tried, scenario};
+use test_support::{Request, Signal, World, file, kubectl, nodes, not_tried, with_pods};
 
 use crate::OPERATOR;
-
-/// Runs a test that needs pods, or says that it is not tried.
-pub(crate) fn with_pods(what: &str, body: impl AsyncFnOnce(&mut World) -> anyhow::Result<()>) -> anyhow::Result<()> {
-    if nodes() == 0 {
-        return not_tried(&format!("{what}: no node runs here (TEST_NODES=0), run make test as root"));
-    }
-    scenario(OPERATOR, body);
-    Ok(())
-}
 
 async fn ends(world: &World, pod: &str) -> anyhow::Result<Value> {
     let ended = |pod: &Value| pod["status"]["containerStatuses"][0]["state"]["terminated"].is_object();
@@ -23,7 +14,7 @@ async fn ends(world: &World, pod: &str) -> anyhow::Result<Value> {
 
 #[test]
 fn a_pod_reads_the_files_of_a_claim_and_its_log_outlives_it() -> anyhow::Result<()> {
-    with_pods("files of a claim", async |world| {
+    with_pods(OPERATOR, "files of a claim", async |world| {
         world.volume("data", &["ReadWriteOnce"], &[("deep/er/a.txt", b"of the claim")]).await?;
         let spec = json!({
             "containers": [{
@@ -43,7 +34,7 @@ fn a_pod_reads_the_files_of_a_claim_and_its_log_outlives_it() -> anyhow::Result<
 
 #[test]
 fn a_tainted_node_gets_no_pod_and_a_signal_reaches_a_container() -> anyhow::Result<()> {
-    with_pods("taints and signals", async |world| {
+    with_pods(OPERATOR, "taints and signals", async |world| {
         let names = world.node_names().await?;
         let [first, second] = names.as_slice() else { return not_tried("a taint: it takes two nodes") };
         world.volume("data", &["ReadWriteMany"], &[]).await?;
@@ -65,10 +56,8 @@ fn a_tainted_node_gets_no_pod_and_a_signal_reaches_a_container() -> anyhow::Resu
 
 #[test]
 fn a_request_of_a_pod_is_logged_with_its_address() -> anyhow::Result<()> {
-    with_pods("requests of a pod", async |world| {
-        world.credential().await?;
-        world.config_map("texts", &[("a.txt", "first")]).await?;
-        world.operator().await?;
+    with_pods(OPERATOR, "requests of a pod", async |world| {
+        world.with_texts(&[("a.txt", "first")]).await?;
         world.file_upload("one", json!({"files": [file("a", "texts", "a.txt")]})).await?;
         world.available("one").await?;
         let selector = format!("app.kubernetes.io/name={}", world.namespace);
@@ -87,7 +76,7 @@ fn a_request_of_a_pod_is_logged_with_its_address() -> anyhow::Result<()> {
 #[test]
 fn a_token_in_the_log_of_a_pod_fails_the_test() -> anyhow::Result<()> {
     let judged = std::panic::catch_unwind(|| {
-        with_pods("a token in a log", async |world| {
+        with_pods(OPERATOR, "a token in a log", async |world| {
             world.credential().await?;
             let key =
                 json!({"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "cyberun", "key": "CYBERUN_API_KEY"}}});

@@ -8,9 +8,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use cyberun_stub::{Call, Fault, Hold, Kind, Rule, Step};
 use serde_json::{Value, json};
-use test_support::{DEADLINE, History, World, message, reason};
+use test_support::{DEADLINE, History, World, message, reason, with_pods};
 
-use crate::workers::{ask, claim, heals, operator, puts, tidied, with_workers};
+use crate::OPERATOR;
 
 const SIX: [&str; 6] = ["r1", "r2", "r3", "r4", "r5", "r6"];
 
@@ -38,7 +38,7 @@ fn most_puts(calls: &[Call]) -> usize {
 
 /// The metric `fileupload_workers` of this state.
 async fn workers(world: &mut World, state: &str) -> anyhow::Result<usize> {
-    let (_, metrics) = operator(world)?.get("/metrics").await?;
+    let (_, metrics) = world.operator().await?.get("/metrics").await?;
     let line = format!("fileupload_workers{{state=\"{state}\"}} ");
     let value = metrics.lines().find_map(|metric| metric.strip_prefix(&line)).context("no such metric")?;
     Ok(value.parse()?)
@@ -60,20 +60,20 @@ fn hold(world: &World, name: &str) -> Hold {
 
 #[test]
 fn two_of_six_on_one_claim_run_at_a_time_in_the_order_in_which_they_came() -> anyhow::Result<()> {
-    with_workers(async |world| {
-        claim(world, "data", &SIX).await?;
+    with_pods(OPERATOR, "workers", async |world| {
+        world.shared_claim("data", &SIX).await?;
         let (pods, jobs) = (world.history("Pod").await?, world.history("Job").await?);
         let holds = SIX.map(|name| hold(world, name));
         world.operator_with(&["workers.maxPerClaim=2"]).await?;
         for (at, name) in SIX.iter().enumerate() {
-            ask(world, name, "data", &[name], json!({})).await?;
-            if at < 2 { puts(world, 0, at + 1).await? } else { queued(world, name, "data").await? }
+            world.upload_from("data", name, &[name], json!({})).await?;
+            if at < 2 { world.puts_stand(0, at + 1).await? } else { queued(world, name, "data").await? }
         }
         assert_eq!((workers(world, "running").await?, workers(world, "queued").await?), (2, 4));
         for (at, hold) in holds.iter().enumerate() {
             hold.release();
             let left = (SIX.len() - at - 1).min(2);
-            puts(world, at + 1, left).await?;
+            world.puts_stand(at + 1, left).await?;
             let in_order: Vec<_> = SIX.iter().take(at + 1 + left).map(|name| format!("{name}.txt")).collect();
             let begun = async || {
                 let begun = world.calls(Step::Put).into_iter().map(|call| call.file_name.unwrap_or_default());
@@ -83,9 +83,9 @@ fn two_of_six_on_one_claim_run_at_a_time_in_the_order_in_which_they_came() -> an
             world.wait_for(DEADLINE, "first come, first served", begun).await?;
         }
         for name in SIX {
-            heals(world, name).await?;
+            world.heals(name).await?;
         }
-        tidied(world).await?;
+        world.tidied().await?;
         assert_eq!((most_pods(&pods), most_puts(&world.calls(Step::Put))), (2, 2));
         assert_eq!((jobs.names().len(), world.calls(Step::Put).len()), (6, 6));
         Ok(())
@@ -94,31 +94,33 @@ fn two_of_six_on_one_claim_run_at_a_time_in_the_order_in_which_they_came() -> an
 
 #[test]
 fn one_credential_has_its_bound_and_holds_no_other_back() -> anyhow::Result<()> {
-    with_workers(async |world| {
+    with_pods(OPERATOR, "workers", async |world| {
         let pods = world.history("Pod").await?;
         let names = ["one", "two", "three", "other"];
         for name in names {
-            claim(world, name, &[name]).await?;
+            world.shared_claim(name, &[name]).await?;
         }
         let token = world.stub.mint(Kind::Integration).token().to_owned();
         world.secret("second", &[("CYBERUN_API_KEY", &token)]).await?;
         let holds = names.map(|name| hold(world, name));
         holds[3].release();
         world.operator_with(&["workers.maxPerCredential=1"]).await?;
-        ask(world, "one", "one", &["one"], json!({})).await?;
-        puts(world, 0, 1).await?;
+        world.upload_from("one", "one", &["one"], json!({})).await?;
+        world.puts_stand(0, 1).await?;
         for name in ["two", "three"] {
-            ask(world, name, name, &[name], json!({})).await?;
+            world.upload_from(name, name, &[name], json!({})).await?;
             queued(world, name, name).await?;
         }
-        ask(world, "other", "other", &["other"], json!({"credentials": {"secretRef": {"name": "second"}}})).await?;
-        heals(world, "other").await?;
-        puts(world, 1, 1).await?;
+        world
+            .upload_from("other", "other", &["other"], json!({"credentials": {"secretRef": {"name": "second"}}}))
+            .await?;
+        world.heals("other").await?;
+        world.puts_stand(1, 1).await?;
         holds.iter().for_each(Hold::release);
         for name in names {
-            heals(world, name).await?;
+            world.heals(name).await?;
         }
-        tidied(world).await?;
+        world.tidied().await?;
         let calls = world.calls(Step::Put);
         let of_first: Vec<_> =
             calls.iter().filter(|call| call.file_name.as_deref() != Some("other.txt")).cloned().collect();
@@ -130,26 +132,26 @@ fn one_credential_has_its_bound_and_holds_no_other_back() -> anyhow::Result<()> 
 
 #[test]
 fn a_hundred_files_do_not_starve_one() -> anyhow::Result<()> {
-    with_workers(async |world| {
+    with_pods(OPERATOR, "workers", async |world| {
         let pods = world.history("Pod").await?;
         let names: Vec<_> = (0..100).map(|number| format!("f{number:02}")).collect();
         let names: Vec<_> = names.iter().map(String::as_str).collect();
-        claim(world, "large", &names).await?;
-        claim(world, "small", &["small"]).await?;
+        world.shared_claim("large", &names).await?;
+        world.shared_claim("small", &["small"]).await?;
         let hold = Hold::new("large");
         world.stub.arm(Rule::once(Step::Put, Fault::delay(Duration::ZERO)).for_file("small.txt"));
         world.stub.arm(Rule::always(Step::Put, Fault::hold(&hold)));
         world.operator_with(&["workers.max=5"]).await?;
-        ask(world, "large", "large", &names, json!({})).await?;
+        world.upload_from("large", "large", &names, json!({})).await?;
         let shares = async || Ok((most_pods(&pods) == 4, most_pods(&pods)));
         world.wait_for(DEADLINE, "four workers", shares).await?;
-        ask(world, "small", "small", &["small"], json!({})).await?;
-        heals(world, "small").await?;
+        world.upload_from("small", "small", &["small"], json!({})).await?;
+        world.heals("small").await?;
         let large: Value = world.read("FileUpload", "large").await?;
         assert_eq!(large["status"]["summary"], "0/100", "it is still held");
         hold.release();
-        heals(world, "large").await?;
-        tidied(world).await?;
+        world.heals("large").await?;
+        world.tidied().await?;
         assert_eq!((world.calls(Step::Put).len(), most_pods(&pods)), (101, 5));
         Ok(())
     })

@@ -5,9 +5,9 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use test_support::{DEADLINE, History};
+use test_support::{DEADLINE, History, age, with_pods};
 
-use crate::workers::{ask, claim, heals, says, settled, tidied, with_workers};
+use crate::OPERATOR;
 
 /// When each Job was made and, but for one that has not, when it failed.
 fn times(jobs: &History) -> Vec<(Timestamp, Option<Timestamp>)> {
@@ -29,20 +29,20 @@ fn times(jobs: &History) -> Vec<(Timestamp, Option<Timestamp>)> {
 
 #[test]
 fn a_file_that_may_not_be_read_is_tried_once_until_the_spec_changes() -> anyhow::Result<()> {
-    with_workers(async |world| {
-        claim(world, "data", &["secret"]).await?;
+    with_pods(OPERATOR, "workers", async |world| {
+        world.shared_claim("data", &["secret"]).await?;
         let path = world.folder.path().join("volumes/data/secret.txt");
         fs::set_permissions(&path, Permissions::from_mode(0o600))?;
         let jobs = world.history("Job").await?;
         world.operator().await?;
-        ask(world, "one", "data", &["secret"], json!({})).await?;
-        says(world, "one", "PermissionDenied", "Stalled", &["file secret", "0600", "65532"]).await?;
-        tidied(world).await?;
+        world.upload_from("data", "one", &["secret"], json!({})).await?;
+        world.says("one", ("PermissionDenied", "Stalled"), &["file secret", "0600", "65532"]).await?;
+        world.tidied().await?;
         world.looked_at("cyberun", 2).await?;
         assert_eq!((jobs.names().len(), world.stub.calls().len()), (1, 0), "it rests");
         fs::set_permissions(&path, Permissions::from_mode(0o644))?;
         world.patch("FileUpload", "one", json!({"spec": {"output": {"configMap": {"name": "keys"}}}})).await?;
-        heals(world, "one").await?;
+        world.heals("one").await?;
         assert_eq!(jobs.names().len(), 2);
         Ok(())
     })
@@ -50,12 +50,12 @@ fn a_file_that_may_not_be_read_is_tried_once_until_the_spec_changes() -> anyhow:
 
 #[test]
 fn a_file_that_is_not_there_is_looked_for_ever_less() -> anyhow::Result<()> {
-    with_workers(async |world| {
-        claim(world, "data", &["other"]).await?;
+    with_pods(OPERATOR, "workers", async |world| {
+        world.shared_claim("data", &["other"]).await?;
         let jobs = world.history("Job").await?;
         world.operator().await?;
-        ask(world, "one", "data", &["late"], json!({})).await?;
-        says(world, "one", "FileNotFound", "Reconciling", &["file late", "late.txt", "other.txt"]).await?;
+        world.upload_from("data", "one", &["late"], json!({})).await?;
+        world.says("one", ("FileNotFound", "Reconciling"), &["file late", "late.txt", "other.txt"]).await?;
         let fourth = async || Ok((jobs.names().len() >= 4, jobs.names()));
         world.wait_for(DEADLINE * 2, "a fourth Job", fourth).await?;
         let times = times(&jobs);
@@ -68,8 +68,8 @@ fn a_file_that_is_not_there_is_looked_for_ever_less() -> anyhow::Result<()> {
         assert_eq!(world.stub.calls().len(), 0, "nobody is asked for a file that is not there");
         let late = world.folder.path().join("volumes/data/late.txt");
         fs::write(&late, "here it is")?;
-        settled(&late)?;
-        heals(world, "one").await?;
+        age(&late)?;
+        world.heals("one").await?;
         assert_eq!(world.stub.calls().len(), 2);
         Ok(())
     })

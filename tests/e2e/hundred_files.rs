@@ -8,9 +8,9 @@ use cyberun_stub::{Fault, Hold, Rule, Step};
 use futures::StreamExt as _;
 use kube::api::{DynamicObject, WatchEvent, WatchParams};
 use serde_json::json;
-use test_support::{DEADLINE, Signal, World, on_claim, sha256};
+use test_support::{DEADLINE, Signal, World, on_claim, sha256, with_pods};
 
-use crate::hands::with_pods;
+use crate::OPERATOR;
 
 const COUNT: usize = 100;
 
@@ -85,7 +85,7 @@ async fn all_there(world: &World, seen: &Seen, pods: usize, calls: usize) -> any
 
 #[test]
 fn a_hundred_files_of_a_shared_claim_take_four_pods_and_each_is_sent_once() -> anyhow::Result<()> {
-    with_pods("a hundred files of a shared claim", async |world| {
+    with_pods(OPERATOR, "a hundred files of a shared claim", async |world| {
         let seen = hundred(world, "ReadWriteMany").await?;
         let jobs = world.jobs(1).await?;
         let spec = &jobs[0]["spec"];
@@ -96,7 +96,7 @@ fn a_hundred_files_of_a_shared_claim_take_four_pods_and_each_is_sent_once() -> a
 
 #[test]
 fn a_hundred_files_of_a_claim_for_one_node_are_sent_by_one_pod_after_another() -> anyhow::Result<()> {
-    with_pods("a hundred files of a claim for one node", async |world| {
+    with_pods(OPERATOR, "a hundred files of a claim for one node", async |world| {
         let seen = hundred(world, "ReadWriteOnce").await?;
         let jobs = world.jobs(1).await?;
         let spec = &jobs[0]["spec"];
@@ -107,7 +107,7 @@ fn a_hundred_files_of_a_claim_for_one_node_are_sent_by_one_pod_after_another() -
 
 #[test]
 fn of_a_pod_killed_half_way_only_what_was_in_flight_is_sent_again() -> anyhow::Result<()> {
-    with_pods("a kill among a hundred files", async |world| {
+    with_pods(OPERATOR, "a kill among a hundred files", async |world| {
         // All that one pod sends at the same time, in the middle of the second share of 25.
         let holds: Vec<_> = (36..40).map(|number| Hold::new(&format!("kill at {number}"))).collect();
         for (number, hold) in (36..40).zip(&holds) {

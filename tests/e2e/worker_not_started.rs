@@ -6,29 +6,29 @@
 use cyberun_stub::Step;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
-use test_support::{World, files, message};
+use test_support::{PATIENCE, World, files, message, with_pods};
 
-use crate::workers::{PATIENCE, ask, claim, heals, says, tidied, with_workers};
+use crate::OPERATOR;
 
 const FILES: [&str; 2] = ["a", "b"];
 
 async fn two(world: &mut World, spec: Value) -> anyhow::Result<()> {
-    claim(world, "data", &FILES).await?;
+    world.shared_claim("data", &FILES).await?;
     world.operator().await?;
-    ask(world, "two", "data", &FILES, spec).await
+    world.upload_from("data", "two", &FILES, spec).await
 }
 
 /// Trouble that costs no call and is mended by now: each file is sent, once.
 async fn mended(world: &World) -> anyhow::Result<()> {
-    heals(world, "two").await?;
-    tidied(world).await?;
+    world.heals("two").await?;
+    world.tidied().await?;
     assert_eq!((world.calls(Step::Presign).len(), world.calls(Step::Put).len()), (2, 2));
     Ok(())
 }
 
 /// The reason and its words; no pod's name stands in them, and no call was made.
 async fn waits(world: &World, expected: &str, words: &[&str]) -> anyhow::Result<Value> {
-    let upload = says(world, "two", expected, "Reconciling", words).await?;
+    let upload = world.says("two", (expected, "Reconciling"), words).await?;
     for pod in world.list("Pod").await? {
         let name = pod["metadata"]["name"].as_str().unwrap_or_default();
         assert!(!message(&upload).contains(name), "{name} is in: {}", message(&upload));
@@ -61,7 +61,7 @@ async fn quota(world: &World, hard: Value) -> anyhow::Result<()> {
 
 #[test]
 fn a_worker_that_no_node_can_run_says_so_and_follows_the_spec() -> anyhow::Result<()> {
-    with_workers(async |world| {
+    with_pods(OPERATOR, "workers", async |world| {
         let jobs = world.history("Job").await?;
         two(world, json!({"worker": {"nodeSelector": {"disk": "none-has-this"}}})).await?;
         let words = ["file a", "no node can run the worker", "didn't match", "spec.worker.nodeSelector"];
@@ -98,7 +98,7 @@ async fn looked_at_events(world: &World, times: usize) -> anyhow::Result<()> {
 
 #[test]
 fn a_quota_without_room_for_a_pod_is_named() -> anyhow::Result<()> {
-    with_workers(async |world| {
+    with_pods(OPERATOR, "workers", async |world| {
         let jobs = world.history("Job").await?;
         quota(world, json!({"pods": "0"})).await?;
         two(world, json!({})).await?;
@@ -115,7 +115,7 @@ fn a_quota_without_room_for_a_pod_is_named() -> anyhow::Result<()> {
 
 #[test]
 fn a_quota_without_room_for_a_job_is_named() -> anyhow::Result<()> {
-    with_workers(async |world| {
+    with_pods(OPERATOR, "workers", async |world| {
         // The API server answers 403, as it does where a right is lacking.
         world.expect_refusals();
         quota(world, json!({"count/jobs.batch": "0"})).await?;
@@ -128,7 +128,7 @@ fn a_quota_without_room_for_a_job_is_named() -> anyhow::Result<()> {
 
 #[test]
 fn a_limit_that_a_worker_does_not_meet_is_named_and_met_by_the_spec() -> anyhow::Result<()> {
-    with_workers(async |world| {
+    with_pods(OPERATOR, "workers", async |world| {
         let limits = json!([{"type": "Container", "min": {"cpu": "300m"}}]);
         world.create("LimitRange", "large", json!({"spec": {"limits": limits}})).await?;
         two(world, json!({})).await?;
@@ -141,7 +141,7 @@ fn a_limit_that_a_worker_does_not_meet_is_named_and_met_by_the_spec() -> anyhow:
 
 #[test]
 fn a_user_that_pod_security_forbids_is_named() -> anyhow::Result<()> {
-    with_workers(async |world| {
+    with_pods(OPERATOR, "workers", async |world| {
         two(world, json!({"worker": {"runAsUser": 0}})).await?;
         waits(world, "AdmissionDenied", &["the worker's Pod", "PodSecurity \"restricted", "runAsUser=0"]).await?;
         world.patch("FileUpload", "two", json!({"spec": {"worker": {"runAsUser": 1000}}})).await?;
@@ -151,7 +151,7 @@ fn a_user_that_pod_security_forbids_is_named() -> anyhow::Result<()> {
 
 #[test]
 fn a_policy_against_workers_pods_is_named_in_its_own_words() -> anyhow::Result<()> {
-    with_workers(async |world| {
+    with_pods(OPERATOR, "workers", async |world| {
         world.forbid("pods", ("CREATE", "/pods"), "false", "ask the platform team first").await?;
         two(world, json!({})).await?;
         waits(world, "AdmissionDenied", &["the worker's Pod", "ask the platform team first"]).await?;
@@ -162,7 +162,7 @@ fn a_policy_against_workers_pods_is_named_in_its_own_words() -> anyhow::Result<(
 
 #[test]
 fn a_claim_that_goes_while_the_worker_waits_is_named() -> anyhow::Result<()> {
-    with_workers(async |world| {
+    with_pods(OPERATOR, "workers", async |world| {
         let (label, spec) = gate(world);
         two(world, spec).await?;
         waits(world, "WorkerPending", &["no node can run the worker"]).await?;
@@ -180,7 +180,7 @@ fn a_claim_that_goes_while_the_worker_waits_is_named() -> anyhow::Result<()> {
 
 #[test]
 fn a_secret_that_goes_while_the_worker_waits_is_named() -> anyhow::Result<()> {
-    with_workers(async |world| {
+    with_pods(OPERATOR, "workers", async |world| {
         let (label, spec) = gate(world);
         two(world, spec).await?;
         waits(world, "WorkerPending", &["no node can run the worker"]).await?;

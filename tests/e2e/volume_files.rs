@@ -6,30 +6,12 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use cyberun_stub::Step;
 use serde_json::{Value, json};
-use test_support::{World, age, files, key_of, on_claim, state, write};
+use test_support::{World, age, key_of, on_claim, state, tells, with_pods, write};
 
-use crate::hands::with_pods;
-use crate::volumes::{says, stored};
-
-/// The entry of a file, once it says so.
-pub(crate) async fn told(world: &World, upload: &str, file: &str, reason: &str) -> anyhow::Result<Value> {
-    let entry = |upload: &Value| files(upload).iter().find(|entry| entry["name"] == file).cloned();
-    let says = |upload: &Value| entry(upload).is_some_and(|entry| entry["reason"] == reason);
-    let upload = world.upload(upload, &format!("{file}: {reason}"), says).await?;
-    entry(&upload).context("no such file")
-}
-
-/// Checks the state and the words of a file's entry.
-pub(crate) fn tells(entry: &Value, state: &str, words: &[&str]) {
-    assert_eq!(entry["state"], state, "{entry:#}");
-    let message = entry["message"].as_str().unwrap_or_default();
-    for word in words {
-        assert!(message.contains(word), "{word:?} is not in: {message}");
-    }
-}
+use crate::OPERATOR;
 
 fn make(command: &str, path: &Path, kind: &[&str]) -> anyhow::Result<()> {
     ensure!(Command::new(command).arg(path).args(kind).status()?.success(), "{command} {}", path.display());
@@ -43,7 +25,7 @@ async fn touch_spec(world: &World, upload: &str) -> anyhow::Result<()> {
 
 #[test]
 fn names_are_taken_as_they_are() -> anyhow::Result<()> {
-    with_pods("names of files", async |world| {
+    with_pods(OPERATOR, "names of files", async |world| {
         world.credential().await?;
         let (long, wide) = ("n".repeat(255), "ü".repeat(127));
         let deep = format!("{}leaf.txt", "deep/".repeat(40));
@@ -73,7 +55,7 @@ fn names_are_taken_as_they_are() -> anyhow::Result<()> {
         let list: Vec<_> = ids.iter().zip(names).map(|(id, name)| on_claim(id, "data", name)).collect();
         world.file_upload("names", json!({"files": list})).await?;
         let expected: Vec<_> = ids.iter().zip(&content).map(|(id, text)| (id.as_str(), text.as_bytes())).collect();
-        let upload = stored(world, "names", &expected).await?;
+        let upload = world.stored("names", &expected).await?;
         let objects = world.stub.objects();
         for (id, name) in ids.iter().zip(names) {
             let object = &objects[key_of(&upload, id).unwrap_or_default()];
@@ -85,7 +67,7 @@ fn names_are_taken_as_they_are() -> anyhow::Result<()> {
 
 #[test]
 fn a_file_may_be_empty_or_large_but_not_beyond_one_put() -> anyhow::Result<()> {
-    with_pods("sizes of files", async |world| {
+    with_pods(OPERATOR, "sizes of files", async |world| {
         world.credential().await?;
         let folder = world.volume("data", &["ReadWriteOnce"], &[("empty", b""), ("large", b""), ("huge", b"")]).await?;
         // Without blocks on the disk. The worker may use 64 MiB of memory.
@@ -105,7 +87,7 @@ fn a_file_may_be_empty_or_large_but_not_beyond_one_put() -> anyhow::Result<()> {
         for (name, size) in [("empty", 0), ("large", large)] {
             assert_eq!(objects[key_of(&upload, name).unwrap_or_default()].size, size);
         }
-        let huge = told(world, "sizes", "huge", "TooLarge").await?;
+        let huge = world.told("sizes", "huge", "TooLarge").await?;
         tells(&huge, "Failed", &["huge", "larger than 5 GiB"]);
         assert_eq!(world.calls(Step::Presign).len(), 2, "no call is made for what is too large");
 
@@ -121,7 +103,7 @@ fn a_file_may_be_empty_or_large_but_not_beyond_one_put() -> anyhow::Result<()> {
 
 #[test]
 fn what_is_no_regular_file_is_named_and_holds_no_other_file_back() -> anyhow::Result<()> {
-    with_pods("kinds of files", async |world| {
+    with_pods(OPERATOR, "kinds of files", async |world| {
         world.credential().await?;
         let folder = world.volume("data", &["ReadWriteOnce"], &[("d/real.txt", b"real")]).await?;
         let kinds = [
@@ -146,10 +128,10 @@ fn what_is_no_regular_file_is_named_and_holds_no_other_file_back() -> anyhow::Re
         let list = [list, vec![on_claim("link", "data", "link")]].concat();
         world.file_upload("kinds", json!({"files": list})).await?;
         for (name, words) in kinds {
-            let entry = told(world, "kinds", name, "NotAFile").await?;
+            let entry = world.told("kinds", name, "NotAFile").await?;
             tells(&entry, "Failed", &[name, words, "not a regular file"]);
         }
-        let upload = says(world, "kinds", ("NotAFile", "Stalled"), &["directory"]).await?;
+        let upload = world.says("kinds", ("NotAFile", "Stalled"), &["directory"]).await?;
         assert_eq!(upload["status"]["summary"], "1/6");
         world.jobs(0).await?;
         assert_eq!(world.calls(Step::Presign).len(), 1, "the link's");
@@ -165,14 +147,14 @@ fn what_is_no_regular_file_is_named_and_holds_no_other_file_back() -> anyhow::Re
         }
         touch_spec(world, "kinds").await?;
         let names = kinds.map(|(name, _)| (name, b"real".as_slice()));
-        stored(world, "kinds", &[names.as_slice(), &[("link", b"real")]].concat()).await?;
+        world.stored("kinds", &[names.as_slice(), &[("link", b"real")]].concat()).await?;
         Ok(())
     })
 }
 
 #[test]
 fn a_file_of_another_user_is_told_with_owner_mode_and_the_fix_that_heals_it() -> anyhow::Result<()> {
-    with_pods("a file of another user", async |world| {
+    with_pods(OPERATOR, "a file of another user", async |world| {
         world.credential().await?;
         let files: [(&str, &[u8]); 2] = [("own.txt", b"only mine"), ("closed/deep.txt", b"mine too")];
         let folder = world.volume("data", &["ReadWriteOnce"], &files).await?;
@@ -184,14 +166,14 @@ fn a_file_of_another_user_is_told_with_owner_mode_and_the_fix_that_heals_it() ->
         let list = json!([on_claim("own", "data", "own.txt"), on_claim("deep", "data", "closed/deep.txt")]);
         world.file_upload("private", json!({"files": list})).await?;
         let words = ["own.txt", "uid 1234", "mode 0600", "we run as uid 65532", "spec.worker.runAsUser"];
-        says(world, "private", ("PermissionDenied", "Stalled"), &words).await?;
-        let deep = told(world, "private", "deep", "PermissionDenied").await?;
+        world.says("private", ("PermissionDenied", "Stalled"), &words).await?;
+        let deep = world.told("private", "deep", "PermissionDenied").await?;
         tells(&deep, "Failed", &["its folder closed", "uid 1234", "mode 0700", "spec.worker.runAsUser"]);
         world.jobs(0).await?;
         assert_eq!(world.stub.calls().len(), 0, "a file that cannot be read costs no call");
 
         world.patch("FileUpload", "private", json!({"spec": {"worker": {"runAsUser": 1234}}})).await?;
-        let upload = stored(world, "private", &[("own", b"only mine"), ("deep", b"mine too")]).await?;
+        let upload = world.stored("private", &[("own", b"only mine"), ("deep", b"mine too")]).await?;
         assert_eq!(state(&upload, "Stalled"), "");
         Ok(())
     })

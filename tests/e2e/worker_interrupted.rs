@@ -5,9 +5,9 @@
 
 use cyberun_stub::{Hold, Step};
 use serde_json::{Value, json};
-use test_support::{DEADLINE, History, Signal, World, files};
+use test_support::{DEADLINE, History, Signal, World, files, with_pods};
 
-use crate::workers::{ask, claim, delete_job, heals, hold_puts, puts, reported, said, tidied, with_workers, worker};
+use crate::OPERATOR;
 
 const FILES: [&str; 7] = ["f1", "f2", "f3", "f4", "f5", "f6", "f7"];
 /// As many as a worker sends at the same time.
@@ -22,14 +22,14 @@ struct Middle {
 }
 
 async fn middle(world: &mut World, spec: Value) -> anyhow::Result<Middle> {
-    claim(world, "data", &FILES).await?;
-    let hold = hold_puts(world, 1, UNDER_WAY);
+    world.shared_claim("data", &FILES).await?;
+    let hold = world.hold_puts(1, UNDER_WAY);
     world.operator().await?;
     let (jobs, uploads) = (world.history("Job").await?, world.history("FileUpload").await?);
-    ask(world, "seven", "data", &FILES, spec).await?;
-    puts(world, 1, UNDER_WAY).await?;
-    let pod = worker(world).await?;
-    reported(world, &pod, 1).await?;
+    world.upload_from("data", "seven", &FILES, spec).await?;
+    world.puts_stand(1, UNDER_WAY).await?;
+    let pod = world.worker().await?;
+    world.reported(&pod, 1).await?;
     Ok(Middle { hold, pod, jobs, uploads })
 }
 
@@ -45,9 +45,9 @@ impl Middle {
     /// All is there in the end, after these words, and so many puts were made.
     async fn goes_on(&self, world: &World, words: &str, all_puts: usize) -> anyhow::Result<()> {
         let first = world.stub.calls().iter().find_map(|call| call.file_key.clone().filter(|_| call.step == Step::Put));
-        let keys = heals(world, "seven").await?;
-        tidied(world).await?;
-        let named = said(&self.uploads, "WorkerFailed", &["file ", words])?;
+        let keys = world.heals("seven").await?;
+        world.tidied().await?;
+        let named = self.uploads.said("WorkerFailed", &["file ", words])?;
         let kept: Vec<_> = files(&named).iter().filter_map(|file| file["fileKey"].as_str()).collect();
         assert_eq!(kept.len(), 7 - (all_puts - 1 - UNDER_WAY), "what was done is in the status that names the reason");
         assert!(first.is_some_and(|first| kept.contains(&first.as_str())), "the first file's key is the first put's");
@@ -66,7 +66,7 @@ const KILLED: usize = 7 + UNDER_WAY;
 
 #[test]
 fn a_worker_whose_pod_is_deleted_finishes_what_is_under_way() -> anyhow::Result<()> {
-    with_workers(async |world| {
+    with_pods(OPERATOR, "workers", async |world| {
         let middle = middle(world, json!({})).await?;
         world.delete("Pod", &middle.pod).await?;
         middle.asked_to_end(world).await?;
@@ -76,7 +76,7 @@ fn a_worker_whose_pod_is_deleted_finishes_what_is_under_way() -> anyhow::Result<
 
 #[test]
 fn a_worker_that_is_evicted_finishes_what_is_under_way() -> anyhow::Result<()> {
-    with_workers(async |world| {
+    with_pods(OPERATOR, "workers", async |world| {
         let middle = middle(world, json!({})).await?;
         world.evict(&middle.pod).await?;
         middle.asked_to_end(world).await?;
@@ -86,7 +86,7 @@ fn a_worker_that_is_evicted_finishes_what_is_under_way() -> anyhow::Result<()> {
 
 #[test]
 fn a_worker_that_gets_sigterm_finishes_what_is_under_way() -> anyhow::Result<()> {
-    with_workers(async |world| {
+    with_pods(OPERATOR, "workers", async |world| {
         let middle = middle(world, json!({})).await?;
         world.signal(&middle.pod, Signal::TERM).await?;
         middle.asked_to_end(world).await?;
@@ -96,9 +96,9 @@ fn a_worker_that_gets_sigterm_finishes_what_is_under_way() -> anyhow::Result<()>
 
 #[test]
 fn a_worker_whose_job_is_deleted_finishes_what_is_under_way() -> anyhow::Result<()> {
-    with_workers(async |world| {
+    with_pods(OPERATOR, "workers", async |world| {
         let middle = middle(world, json!({})).await?;
-        delete_job(world, &middle.jobs.names()[0])?;
+        world.delete_job(&middle.jobs.names()[0])?;
         middle.asked_to_end(world).await?;
         middle.goes_on(world, "was deleted before it", GENTLY).await
     })
@@ -106,7 +106,7 @@ fn a_worker_whose_job_is_deleted_finishes_what_is_under_way() -> anyhow::Result<
 
 #[test]
 fn a_worker_that_is_killed_has_reported_what_it_had_done() -> anyhow::Result<()> {
-    with_workers(async |world| {
+    with_pods(OPERATOR, "workers", async |world| {
         let middle = middle(world, json!({})).await?;
         world.signal(&middle.pod, Signal::KILL).await?;
         middle.goes_on(world, "the worker was killed (exit code 137)", KILLED).await
@@ -115,7 +115,7 @@ fn a_worker_that_is_killed_has_reported_what_it_had_done() -> anyhow::Result<()>
 
 #[test]
 fn a_worker_that_runs_out_of_memory_has_reported_what_it_had_done() -> anyhow::Result<()> {
-    with_workers(async |world| {
+    with_pods(OPERATOR, "workers", async |world| {
         let middle = middle(world, json!({})).await?;
         world.starve(&middle.pod).await?;
         let words = "the worker used more memory than it may and was killed: raise spec.worker.resources.limits.memory";

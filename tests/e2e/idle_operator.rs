@@ -25,9 +25,7 @@ fn spec(number: usize) -> Value {
 #[test]
 fn a_thousand_ready_resources_ask_for_nothing_for_a_minute() {
     scenario(OPERATOR, async |world| {
-        world.credential().await?;
-        world.config_map("texts", &[("a.txt", "the same for all")]).await?;
-        world.operator().await?;
+        world.with_texts(&[("a.txt", "the same for all")]).await?;
         let world = &*world;
         let make = |number| async move { world.file_upload(&format!("u{number}"), spec(number)).await };
         stream::iter(0..MANY).map(make).buffer_unordered(16).try_collect::<()>().await?;

@@ -3,10 +3,9 @@
 use anyhow::Context as _;
 use cyberun_stub::{Fault, Hold, Moment, Rule, Step};
 use serde_json::{Value, json};
-use test_support::{DEADLINE, World, file, files, key_of, on_claim, reason};
+use test_support::{DEADLINE, World, file, files, key_of, on_claim, reason, with_pods};
 
-use crate::hands::with_pods;
-use crate::volumes::says;
+use crate::OPERATOR;
 
 /// A claim with three files, and a hold at the first PUT of `a`.
 async fn prepared(world: &mut World) -> anyhow::Result<Hold> {
@@ -41,7 +40,7 @@ async fn ending(world: &World) -> anyhow::Result<Value> {
 
 #[test]
 fn a_file_upload_deleted_midway_leaves_no_job_no_pod_and_no_output() -> anyhow::Result<()> {
-    with_pods("a deletion midway", async |world| {
+    with_pods(OPERATOR, "a deletion midway", async |world| {
         let hold = prepared(world).await?;
         world.config_map("texts", &[("t.txt", "sent by the operator")]).await?;
         let list = [on_data(&["a"]), vec![file("t", "texts", "t.txt")]].concat();
@@ -59,17 +58,9 @@ fn a_file_upload_deleted_midway_leaves_no_job_no_pod_and_no_output() -> anyhow::
     })
 }
 
-/// Another resource goes the whole road meanwhile: what the operator did not do by then it did not want to.
-async fn had_its_chance(world: &World) -> anyhow::Result<()> {
-    world.config_map("behind", &[("x.txt", "x")]).await?;
-    world.file_upload("behind", json!({"files": [file("x", "behind", "x.txt")]})).await?;
-    world.available("behind").await?;
-    Ok(())
-}
-
 #[test]
 fn a_change_that_keeps_a_file_lets_its_worker_go_on_and_sends_nothing_twice() -> anyhow::Result<()> {
-    with_pods("a change that keeps a file", async |world| {
+    with_pods(OPERATOR, "a change that keeps a file", async |world| {
         let hold = prepared(world).await?;
         world.file_upload("one", json!({"files": on_data(&["a", "b"])})).await?;
         hold.reached(DEADLINE).await?;
@@ -79,7 +70,7 @@ fn a_change_that_keeps_a_file_lets_its_worker_go_on_and_sends_nothing_twice() ->
             |upload: &Value| files(upload).iter().any(|file| file["name"] == "c" && file["reason"] == "Queued");
         let upload = world.upload("one", "c waits for its turn", queued).await?;
         assert_ne!(reason(&upload), "ClaimInUse");
-        had_its_chance(world).await?;
+        world.meanwhile("behind").await?;
         let after = world.jobs(1).await?.remove(0);
         assert_eq!(after["metadata"]["uid"], before["metadata"]["uid"]);
         assert!(after["metadata"]["deletionTimestamp"].is_null(), "it is not asked to end");
@@ -94,14 +85,14 @@ fn a_change_that_keeps_a_file_lets_its_worker_go_on_and_sends_nothing_twice() ->
 
 #[test]
 fn a_change_that_keeps_no_file_ends_the_worker_before_the_next_is_launched() -> anyhow::Result<()> {
-    with_pods("a change that keeps no file", async |world| {
+    with_pods(OPERATOR, "a change that keeps no file", async |world| {
         let hold = prepared(world).await?;
         world.file_upload("one", json!({"files": on_data(&["a", "b"])})).await?;
         hold.reached(DEADLINE).await?;
         let before = world.jobs(1).await?.remove(0);
         world.patch("FileUpload", "one", json!({"spec": {"files": on_data(&["c"])}})).await?;
         let pod = ending(world).await?;
-        had_its_chance(world).await?;
+        world.meanwhile("behind").await?;
         let jobs = world.list("Job").await?;
         assert!(jobs.iter().all(|job| job["metadata"]["uid"] == before["metadata"]["uid"]), "{jobs:#?}");
         let name = pod["metadata"]["name"].as_str().unwrap_or_default();
@@ -116,7 +107,7 @@ fn a_change_that_keeps_no_file_ends_the_worker_before_the_next_is_launched() -> 
 
 #[test]
 fn a_worker_makes_way_for_another_pod_and_follows_it_with_what_is_left() -> anyhow::Result<()> {
-    with_pods("a worker that makes way", async |world| {
+    with_pods(OPERATOR, "a worker that makes way", async |world| {
         let hold = prepared(world).await?;
         let on_first = json!({"kubernetes.io/hostname": "node-1"});
         world.file_upload("one", json!({"files": on_data(&["a", "b"]), "worker": {"nodeSelector": on_first}})).await?;
@@ -136,7 +127,7 @@ fn a_worker_makes_way_for_another_pod_and_follows_it_with_what_is_left() -> anyh
         world.pod("rival", rival).await?;
         let pod = ending(world).await?;
         assert_ne!(pod["metadata"]["name"], "rival");
-        says(world, "one", ("ClaimInUse", "Reconciling"), &["PersistentVolumeClaim data", "made way"]).await?;
+        world.says("one", ("ClaimInUse", "Reconciling"), &["PersistentVolumeClaim data", "made way"]).await?;
         hold.release();
         let kept = |upload: &Value| key_of(upload, "a").is_some();
         world.upload("one", "the key of what was on its way", kept).await?;

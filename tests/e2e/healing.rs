@@ -6,21 +6,13 @@ use std::os::unix::fs::symlink;
 use cyberun_stub::{Fault, Step};
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
-use test_support::{World, age, file, key_of, on_claim, scenario};
+use test_support::{age, file, key_of, on_claim, scenario, tells, with_pods};
 
 use crate::OPERATOR;
-use crate::files::{tells, told};
-use crate::hands::with_pods;
-
-/// Asks for a fresh upload, as `fileupload refresh` does.
-async fn refresh(world: &World, upload: &str) -> anyhow::Result<()> {
-    let asked = json!({"cyberun.cloud/requested-at": "2026-11-24T10:00:00Z"});
-    world.patch("FileUpload", upload, json!({"metadata": {"annotations": asked}})).await
-}
 
 #[test]
 fn a_file_that_cannot_be_sent_is_sent_once_another_is_named() -> anyhow::Result<()> {
-    with_pods("the fixes of a file", async |world| {
+    with_pods(OPERATOR, "the fixes of a file", async |world| {
         world.credential().await?;
         let content: [(&str, &[u8]); 2] = [("folder/inside.txt", b"inside"), ("real.txt", b"real")];
         let folder = world.volume("data", &["ReadWriteMany"], &content).await?;
@@ -31,8 +23,8 @@ fn a_file_that_cannot_be_sent_is_sent_once_another_is_named() -> anyhow::Result<
         world.operator().await?;
         let two = |kind: &str, link: &str| json!([on_claim("kind", "data", kind), on_claim("link", "data", link)]);
         world.file_upload("two", json!({"files": two("folder", "out.txt")})).await?;
-        told(world, "two", "kind", "NotAFile").await?;
-        told(world, "two", "link", "PathEscapes").await?;
+        world.told("two", "kind", "NotAFile").await?;
+        world.told("two", "link", "PathEscapes").await?;
         world.patch("FileUpload", "two", json!({"spec": {"files": two("folder/inside.txt", "real.txt")}})).await?;
         let upload = world.available("two").await?;
         assert_eq!(world.stored_keys(&upload)?.len(), 2);
@@ -42,22 +34,20 @@ fn a_file_that_cannot_be_sent_is_sent_once_another_is_named() -> anyhow::Result<
 
 #[test]
 fn a_file_that_never_appeared_is_sent_once_it_is_there_and_asked_for() -> anyhow::Result<()> {
-    with_pods("a file that never appeared", async |world| {
-        world.credential().await?;
-        let folder = world.volume("data", &["ReadWriteMany"], &[("other.txt", b"other")]).await?;
-        world.operator().await?;
+    with_pods(OPERATOR, "a file that never appeared", async |world| {
+        let folder = world.with_data(&["ReadWriteMany"], &[("other.txt", b"other")]).await?;
         world.file_upload("one", json!({"files": [on_claim("late", "data", "late.txt")]})).await?;
-        told(world, "one", "late", "FileNotFound").await?;
+        world.told("one", "late", "FileNotFound").await?;
         // The day that passes meanwhile.
         let since = json!([{"op": "replace", "path": "/status/files/0/missingSince", "value": "2026-11-01T00:00:00Z"}]);
         let patch = Patch::<Value>::Json(serde_json::from_value(since)?);
         world.api("FileUpload").patch_status("one", &PatchParams::default(), &patch).await?;
-        let entry = told(world, "one", "late", "FileNeverAppeared").await?;
+        let entry = world.told("one", "late", "FileNeverAppeared").await?;
         tells(&entry, "Failed", &["late.txt", "other.txt", "for a day", "fileupload refresh"]);
 
         fs::write(folder.join("late.txt"), "at last")?;
         age(&folder.join("late.txt"))?;
-        refresh(world, "one").await?;
+        world.request("one", json!("2026-11-24T10:00:00Z")).await?;
         let upload = world.available("one").await?;
         assert!(key_of(&upload, "late").is_some());
         Ok(())
@@ -67,12 +57,10 @@ fn a_file_that_never_appeared_is_sent_once_it_is_there_and_asked_for() -> anyhow
 #[test]
 fn a_storage_that_refuses_is_tried_again_until_it_takes_the_file() {
     scenario(OPERATOR, async |world| {
-        world.credential().await?;
-        world.config_map("texts", &[("a.txt", "one")]).await?;
-        world.operator().await?;
+        world.with_texts(&[("a.txt", "one")]).await?;
         world.stub.fault_always(Step::Put, Fault::status(403));
         world.file_upload("one", json!({"files": [file("a", "texts", "a.txt")]})).await?;
-        let entry = told(world, "one", "a", "StorageRefused").await?;
+        let entry = world.told("one", "a", "StorageRefused").await?;
         tells(&entry, "Pending", &["403", "a second presigned URL"]);
         world.stub.clear_faults();
         let upload = world.available("one").await?;
@@ -84,12 +72,10 @@ fn a_storage_that_refuses_is_tried_again_until_it_takes_the_file() {
 #[test]
 fn a_request_that_is_refused_is_taken_with_another_name() {
     scenario(OPERATOR, async |world| {
-        world.credential().await?;
-        world.config_map("texts", &[("a.txt", "one")]).await?;
-        world.operator().await?;
+        world.with_texts(&[("a.txt", "one")]).await?;
         world.stub.arm(cyberun_stub::Rule::always(Step::Presign, Fault::status(422)).for_file("a.txt"));
         world.file_upload("one", json!({"files": [file("a", "texts", "a.txt")]})).await?;
-        let entry = told(world, "one", "a", "RequestRejected").await?;
+        let entry = world.told("one", "a", "RequestRejected").await?;
         tells(&entry, "Failed", &["422"]);
         let mut named = file("a", "texts", "a.txt");
         named["fileName"] = "b.txt".into();

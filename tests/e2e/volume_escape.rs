@@ -1,6 +1,6 @@
 //! A volume whose content wants the worker to send what is not in it: its token, its pod, its node, another claim.
 //!
-//! Each attempt ends in a named reason, and the store holds neither the token nor a word from outside. A pod sees its
+//! Each attempt ends in a named and the store holds neither the token nor a word from outside. A pod sees its
 //! volume at `/source` and its token at `/credentials`, so links out of the one into the other are no mere theory.
 
 use std::fs;
@@ -12,11 +12,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
-use test_support::{DEADLINE, World, files, key_of, on_claim, write};
+use test_support::{DEADLINE, World, files, key_of, on_claim, tells, with_pods, write};
 
-use crate::files::{tells, told};
-use crate::hands::with_pods;
-use crate::volumes::{says, stored};
+use crate::OPERATOR;
 
 /// What lies beside the volume, on this host and in another claim.
 const CANARY: &str = "canary-5b7e0c1f-of-somebody-else";
@@ -55,7 +53,7 @@ fn nothing_leaked(world: &World, token: &str) -> anyhow::Result<()> {
 
 #[test]
 fn no_link_leads_out_of_a_volume() -> anyhow::Result<()> {
-    with_pods("links out of a volume", async |world| {
+    with_pods(OPERATOR, "links out of a volume", async |world| {
         let token = world.credential().await?.token().to_owned();
         let folder = world.volume("data", &["ReadWriteOnce"], &[("good.txt", b"good"), ("d/e.txt", b"deep")]).await?;
         let other = world.volume("other", &["ReadWriteOnce"], &[("secret.txt", CANARY.as_bytes())]).await?;
@@ -75,14 +73,14 @@ fn no_link_leads_out_of_a_volume() -> anyhow::Result<()> {
         world.file_upload("hostile", json!({"files": all})).await?;
 
         for (name, target) in LINKS {
-            let entry = told(world, "hostile", name, "PathEscapes").await?;
+            let entry = world.told("hostile", name, "PathEscapes").await?;
             let leads = if target.starts_with('/') { "is absolute" } else { "leads out of the volume" };
             tells(&entry, "Failed", &[name, leads]);
         }
         for name in more.iter().chain(&["beyond-0", "beyond-2"]) {
-            told(world, "hostile", name, "PathEscapes").await?;
+            world.told("hostile", name, "PathEscapes").await?;
         }
-        tells(&told(world, "hostile", "beyond-1", "FileNotFound").await?, "Pending", &["d/e.txt is not a folder"]);
+        tells(&world.told("hostile", "beyond-1", "FileNotFound").await?, "Pending", &["d/e.txt is not a folder"]);
         let upload = world.read("FileUpload", "hostile").await?;
         assert!(key_of(&upload, "good").is_some(), "the good one is not held back: {:#}", upload["status"]);
         assert_eq!(world.stub.calls().len(), 2, "a presign and a put: the good one's");
@@ -104,7 +102,7 @@ fn no_link_leads_out_of_a_volume() -> anyhow::Result<()> {
 
 #[test]
 fn a_path_that_climbs_is_refused_by_the_api_server() -> anyhow::Result<()> {
-    with_pods("a path that climbs", async |world| {
+    with_pods(OPERATOR, "a path that climbs", async |world| {
         for path in ["../x", "a/../../x", "a/..", "..", "/credentials/CYBERUN_API_KEY", "a/", "/"] {
             let refused = world.file_upload("climbs", json!({"files": [on_claim("a", "data", path)]})).await;
             let Err(complaint) = refused else { anyhow::bail!("{path} was let in") };
@@ -130,7 +128,7 @@ fn swap(folder: &Path, stop: &AtomicBool) -> anyhow::Result<usize> {
 
 #[test]
 fn a_link_that_comes_and_goes_gives_the_good_file_or_a_reason_and_never_the_token() -> anyhow::Result<()> {
-    with_pods("a link that comes and goes", async |world| {
+    with_pods(OPERATOR, "a link that comes and goes", async |world| {
         let token = world.credential().await?.token().to_owned();
         let files_there: [(&str, &[u8]); 2] = [("good.txt", b"good"), ("swapped", b"good")];
         let folder = world.volume("data", &["ReadWriteOnce"], &files_there).await?;
@@ -164,7 +162,7 @@ fn a_link_that_comes_and_goes_gives_the_good_file_or_a_reason_and_never_the_toke
 
 #[test]
 fn a_pipe_that_nobody_writes_to_blocks_nothing_and_a_hard_link_belongs_to_the_volume() -> anyhow::Result<()> {
-    with_pods("a pipe and a hard link", async |world| {
+    with_pods(OPERATOR, "a pipe and a hard link", async |world| {
         world.credential().await?;
         let folder = world.volume("data", &["ReadWriteOnce"], &[("good.txt", b"good")]).await?;
         write(world.folder.path(), "outside.txt", b"linked in by whoever may write to both")?;
@@ -174,13 +172,13 @@ fn a_pipe_that_nobody_writes_to_blocks_nothing_and_a_hard_link_belongs_to_the_vo
         world.operator().await?;
         let list = ["pipe", "hard", "good.txt"].map(|path| on_claim(path.trim_end_matches(".txt"), "data", path));
         world.file_upload("three", json!({"files": list})).await?;
-        says(world, "three", ("NotAFile", "Stalled"), &["pipe", "is a named pipe"]).await?;
+        world.says("three", ("NotAFile", "Stalled"), &["pipe", "is a named pipe"]).await?;
         world.jobs(0).await?;
         fs::remove_file(&pipe)?;
         write(&folder, "pipe", b"no pipe")?;
         world.patch("FileUpload", "three", json!({"spec": {"suspend": false}})).await?;
         let hard = b"linked in by whoever may write to both".as_slice();
-        stored(world, "three", &[("pipe", b"no pipe"), ("hard", hard), ("good", b"good")]).await?;
+        world.stored("three", &[("pipe", b"no pipe"), ("hard", hard), ("good", b"good")]).await?;
         Ok(())
     })
 }

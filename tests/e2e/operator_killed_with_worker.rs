@@ -5,37 +5,37 @@
 
 use cyberun_stub::{Hold, Step};
 use serde_json::{Value, json};
-use test_support::{DEADLINE, World, reason};
+use test_support::{DEADLINE, World, reason, with_pods};
 
-use crate::workers::{ask, claim, delete_job, heals, hold_puts, operator, puts, said, says, tidied, with_workers};
+use crate::OPERATOR;
 
 const FILES: [&str; 3] = ["a", "b", "c"];
 const STATUS: (&str, &str) = ("UPDATE", "cyberun.cloud/fileuploads/status");
 
 /// Three files for one worker: the first passes, the others are held.
 async fn three(world: &mut World) -> anyhow::Result<Hold> {
-    claim(world, "data", &FILES).await?;
-    let hold = hold_puts(world, 1, 2);
+    world.shared_claim("data", &FILES).await?;
+    let hold = world.hold_puts(1, 2);
     world.operator().await?;
-    ask(world, "three", "data", &FILES, json!({"output": {"configMap": {"name": "keys"}}})).await?;
+    world.upload_from("data", "three", &FILES, json!({"output": {"configMap": {"name": "keys"}}})).await?;
     Ok(hold)
 }
 
 async fn kill(world: &mut World) -> anyhow::Result<()> {
-    operator(world)?.kill_9().await
+    world.operator().await?.kill_9().await
 }
 
 async fn restart(world: &mut World) -> anyhow::Result<()> {
-    operator(world)?.restart().await
+    world.operator().await?.restart().await
 }
 
 /// Every file has one key, which the output has too; nothing was sent twice and nothing is left over.
 async fn all_there(world: &World) -> anyhow::Result<Vec<String>> {
-    let keys = heals(world, "three").await?;
+    let keys = world.heals("three").await?;
     for (name, key) in FILES.iter().zip(&keys) {
         assert_eq!(world.entry("keys", name).await?.as_ref(), Some(key));
     }
-    tidied(world).await?;
+    world.tidied().await?;
     assert_eq!(world.calls(Step::Put).len(), 3, "no file is sent twice");
     assert_eq!((world.calls(Step::Presign).len(), world.stub.objects().len()), (3, 3), "no object is left over");
     Ok(keys)
@@ -66,11 +66,11 @@ async fn ended(world: &World) -> anyhow::Result<()> {
 
 #[test]
 fn killed_before_the_job_is_created() -> anyhow::Result<()> {
-    with_workers(async |world| {
+    with_pods(OPERATOR, "workers", async |world| {
         world.forbid("jobs", ("CREATE", "batch/jobs"), "false", "no Jobs today").await?;
         let jobs = world.history("Job").await?;
         let hold = three(world).await?;
-        says(world, "three", "AdmissionDenied", "Reconciling", &["the worker's Job", "no Jobs today"]).await?;
+        world.says("three", ("AdmissionDenied", "Reconciling"), &["the worker's Job", "no Jobs today"]).await?;
         kill(world).await?;
         hold.release();
         world.permit("jobs").await?;
@@ -84,12 +84,12 @@ fn killed_before_the_job_is_created() -> anyhow::Result<()> {
 
 #[test]
 fn killed_when_the_job_is_created_but_not_in_the_status() -> anyhow::Result<()> {
-    with_workers(async |world| {
+    with_pods(OPERATOR, "workers", async |world| {
         let unnamed = "!has(object.status.jobs) || object.status.jobs.size() == 0";
         world.forbid("status", STATUS, unnamed, "no Jobs in the status").await?;
         let jobs = world.history("Job").await?;
         let hold = three(world).await?;
-        puts(world, 1, 2).await?;
+        world.puts_stand(1, 2).await?;
         refused(world, "patch", "fileuploads/status").await?;
         kill(world).await?;
         assert!(world.read("FileUpload", "three").await?["status"]["jobs"].is_null(), "the status names no Job");
@@ -105,10 +105,10 @@ fn killed_when_the_job_is_created_but_not_in_the_status() -> anyhow::Result<()> 
 
 #[test]
 fn killed_while_the_worker_runs() -> anyhow::Result<()> {
-    with_workers(async |world| {
+    with_pods(OPERATOR, "workers", async |world| {
         let jobs = world.history("Job").await?;
         let hold = three(world).await?;
-        puts(world, 1, 2).await?;
+        world.puts_stand(1, 2).await?;
         world.upload("three", "its Job in the status", |upload| upload["status"]["jobs"][0].is_object()).await?;
         kill(world).await?;
         restart(world).await?;
@@ -123,10 +123,10 @@ fn killed_while_the_worker_runs() -> anyhow::Result<()> {
 
 #[test]
 fn killed_while_the_worker_runs_and_back_when_it_has_ended() -> anyhow::Result<()> {
-    with_workers(async |world| {
+    with_pods(OPERATOR, "workers", async |world| {
         let jobs = world.history("Job").await?;
         let hold = three(world).await?;
-        puts(world, 1, 2).await?;
+        world.puts_stand(1, 2).await?;
         world.upload("three", "its Job in the status", |upload| upload["status"]["jobs"][0].is_object()).await?;
         kill(world).await?;
         hold.release();
@@ -140,12 +140,12 @@ fn killed_while_the_worker_runs_and_back_when_it_has_ended() -> anyhow::Result<(
 
 #[test]
 fn killed_when_the_worker_has_ended_but_the_status_has_no_key() -> anyhow::Result<()> {
-    with_workers(async |world| {
+    with_pods(OPERATOR, "workers", async |world| {
         let keyless = "!has(object.status.files) || object.status.files.all(file, !has(file.fileKey))";
         world.forbid("status", STATUS, keyless, "no keys in the status").await?;
         let jobs = world.history("Job").await?;
         let hold = three(world).await?;
-        puts(world, 1, 2).await?;
+        world.puts_stand(1, 2).await?;
         hold.release();
         ended(world).await?;
         refused(world, "patch", "fileuploads/status").await?;
@@ -162,12 +162,12 @@ fn killed_when_the_worker_has_ended_but_the_status_has_no_key() -> anyhow::Resul
 
 #[test]
 fn killed_when_the_status_has_the_keys_but_the_job_is_not_deleted() -> anyhow::Result<()> {
-    with_workers(async |world| {
+    with_pods(OPERATOR, "workers", async |world| {
         world.forbid("jobs", ("DELETE", "batch/jobs"), "false", "Jobs stay").await?;
         let jobs = world.history("Job").await?;
         let hold = three(world).await?;
         hold.release();
-        let before = heals(world, "three").await?;
+        let before = world.heals("three").await?;
         refused(world, "delete", "jobs").await?;
         kill(world).await?;
         world.jobs(1).await?;
@@ -181,20 +181,20 @@ fn killed_when_the_status_has_the_keys_but_the_job_is_not_deleted() -> anyhow::R
 
 #[test]
 fn killed_and_its_job_deleted_meanwhile_costs_what_was_not_yet_in_the_status() -> anyhow::Result<()> {
-    with_workers(async |world| {
+    with_pods(OPERATOR, "workers", async |world| {
         let jobs = world.history("Job").await?;
         let hold = three(world).await?;
-        puts(world, 1, 2).await?;
+        world.puts_stand(1, 2).await?;
         world.upload("three", "its Job in the status", |upload| upload["status"]["jobs"][0].is_object()).await?;
         kill(world).await?;
         hold.release();
         ended(world).await?;
-        delete_job(world, &jobs.names()[0])?;
-        tidied(world).await?;
+        world.delete_job(&jobs.names()[0])?;
+        world.tidied().await?;
         let states = world.history("FileUpload").await?;
         restart(world).await?;
-        heals(world, "three").await?;
-        said(&states, "ReportMissing", &["the worker's Job and its Pods are gone"])?;
+        world.heals("three").await?;
+        states.said("ReportMissing", &["the worker's Job and its Pods are gone"])?;
         assert_eq!(world.stub.objects().len(), 6, "all three were in no status: that is the bound");
         assert_eq!(jobs.names().len(), 2);
         Ok(())

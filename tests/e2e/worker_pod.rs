@@ -6,11 +6,9 @@ use std::process::Command;
 use anyhow::{Context as _, ensure};
 use cyberun_stub::{Fault, Hold, Moment, Step};
 use serde_json::{Value, json};
-use test_support::{DEADLINE, Request, World, kubectl, on_claim};
+use test_support::{DEADLINE, Request, World, kubectl, on_claim, with_pods};
 
 use crate::OPERATOR;
-use crate::hands::with_pods;
-use crate::volumes::stored;
 
 /// Labels that the Job controller adds to a Job's pods, and the API server to the Job's template.
 const OF_JOBS: [&str; 4] =
@@ -53,7 +51,7 @@ fn sorted(labels: &[&[&'static str]]) -> Vec<&'static str> {
 
 #[test]
 fn a_worker_has_no_token_of_the_cluster_no_rights_and_no_labels_but_ours() -> anyhow::Result<()> {
-    with_pods("a worker's pod", async |world| {
+    with_pods(OPERATOR, "a worker's pod", async |world| {
         let (hold, job, pod) = held(world).await?;
         assert_eq!(keys(&job["metadata"]["labels"]), sorted(&[&OURS]));
         assert_eq!(keys(&pod["metadata"]["labels"]), sorted(&[&OURS, &OF_MESHES, &OF_JOBS]));
@@ -92,17 +90,17 @@ fn a_worker_has_no_token_of_the_cluster_no_rights_and_no_labels_but_ours() -> an
             ("0000000000000000", "0000000000000000", "1")
         );
         hold.release();
-        stored(world, "one", &[("a", b"held")]).await?;
+        world.stored("one", &[("a", b"held")]).await?;
         Ok(())
     })
 }
 
 #[test]
 fn a_worker_asks_the_api_server_for_nothing() -> anyhow::Result<()> {
-    with_pods("what a worker asks for", async |world| {
+    with_pods(OPERATOR, "what a worker asks for", async |world| {
         let (hold, _, pod) = held(world).await?;
         hold.release();
-        stored(world, "one", &[("a", b"held")]).await?;
+        world.stored("one", &[("a", b"held")]).await?;
         let address = pod["status"]["podIP"].as_str().context("the pod has no address")?.to_owned();
         let Some(requests) = world.audit(&address, |request| request.source == address)? else { return Ok(()) };
         assert!(requests.is_empty(), "{requests:#?}");
@@ -181,7 +179,7 @@ fn render(world: &World, manifests: &str) -> anyhow::Result<Vec<Value>> {
 
 #[test]
 fn render_prints_the_job_that_the_operator_made() -> anyhow::Result<()> {
-    with_pods("render and the operator", async |world| {
+    with_pods(OPERATOR, "render and the operator", async |world| {
         let (hold, job, _) = held(world).await?;
         let (mut manifests, namespace) = (String::new(), format!("--namespace={}", world.namespace));
         for kinds in ["fileuploads", "persistentvolumeclaims", "secrets", "pods"] {
@@ -202,7 +200,7 @@ fn render_prints_the_job_that_the_operator_made() -> anyhow::Result<()> {
         without_empty(&mut printed);
         assert_eq!(format!("{printed:#}"), format!("{made:#}"));
         hold.release();
-        stored(world, "one", &[("a", b"held")]).await?;
+        world.stored("one", &[("a", b"held")]).await?;
         Ok(())
     })
 }

@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
-use test_support::{World, file, scenario};
+use test_support::{Person, World, ended, file, scenario};
 
 use crate::OPERATOR;
-use crate::person::{Person, ended};
 
 const ANNOTATION: &str = "cyberun.cloud/requested-at";
 
