@@ -59,6 +59,11 @@ pub(crate) fn in_ci() -> bool {
     environment("CI").as_deref() == Some("true")
 }
 
+/// The file to which each test writes how long it took, if anybody wants to know.
+pub(crate) fn times() -> Option<PathBuf> {
+    environment("TEST_TIMES").map(PathBuf::from)
+}
+
 /// The variable by which the cluster script finds what it has to take down.
 pub(crate) fn member() -> Option<(&'static str, String)> {
     environment("CLUSTER_MEMBER").map(|folder| ("CLUSTER_MEMBER", folder))

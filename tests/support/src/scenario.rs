@@ -2,14 +2,17 @@
 //!
 //! Each test has a runtime of its own; only so many operators run at a time.
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::panic::AssertUnwindSafe;
+use std::time::Instant;
 
 use cyberun_stub::Options;
 use futures::FutureExt as _;
 use tokio::runtime::Builder;
 use tokio::sync::Semaphore;
 
-use crate::cluster::nodes;
+use crate::cluster::{self, nodes};
 use crate::untried::not_tried;
 use crate::world::World;
 
@@ -75,6 +78,7 @@ async fn run(
     body: impl AsyncFnOnce(&mut World) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let _slot = OPERATORS.acquire().await?;
+    let _noted = Noted { name, begun: Instant::now() };
     let mut world = World::new(binary, name, options).await?;
     let outcome = AssertUnwindSafe(body(&mut world)).catch_unwind().await;
     let outcome = match outcome {
@@ -89,6 +93,22 @@ async fn run(
         Ok(Ok(())) => cleared.and(world.end().await),
         Ok(Err(error)) => Err(error),
         Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+/// Writes down how long a test took, however it ends: `.ci/tiers` shows the slowest.
+struct Noted<'a> {
+    name: &'a str,
+    begun: Instant,
+}
+
+impl Drop for Noted<'_> {
+    fn drop(&mut self) {
+        let Some(file) = cluster::times() else { return };
+        let line = format!("{:.1} s  {}\n", self.begun.elapsed().as_secs_f64(), self.name);
+        // One write a line, so that tests at the same time do not mix. A test is not judged by this.
+        let file = OpenOptions::new().create(true).append(true).open(file);
+        let _ = file.and_then(|mut file| file.write_all(line.as_bytes()));
     }
 }
 
