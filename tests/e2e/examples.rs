@@ -174,7 +174,10 @@ fn the_account_of_the_argo_example_can_ask_for_an_upload_and_read_its_key_and_no
     scenario(OPERATOR, async |world| {
         world.credential().await?;
         world.operator().await?;
-        apply(world, &example("argo-workflows/rbac.yaml")?)?;
+        let rights = example("argo-workflows/rbac.yaml")?;
+        apply(world, &rights)?;
+        let rights: Vec<_> = rights.iter().map(Value::to_string).collect();
+        world.granted_by(&rights.join("\n---\n")).await?;
         world.config_map("prompts", &[("prompt.txt", "soft morning light")]).await?;
         let workflow = &example("argo-workflows/workflow.yaml")?[0];
         let mut manifest = of_the_api_server(workflow).pop().context("it makes no FileUpload")?;

@@ -149,6 +149,7 @@ fn the_chart_for_some_namespaces_gives_rights_in_those_alone() {
         let manifests = world.cluster.chart_in(&namespace, &values)?;
         assert!(!manifests.contains("kind: ClusterRole"), "{manifests}");
         kubectl(world.cluster, ["apply", "--filename", "-"], &manifests)?;
+        world.granted_by(&manifests).await?;
         world.operator_as(&namespace, account).await?;
         let mut spec = one();
         spec["output"] = json!({"configMap": {"name": "keys"}});

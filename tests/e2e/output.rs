@@ -208,14 +208,12 @@ fn an_output_that_the_cluster_does_not_admit_is_told_and_tried_again() {
         world.expect_refusals();
         // Already used up: one by the cluster itself, one by the file.
         world.wait("ConfigMap", "kube-root-ca.crt", "the cluster's own ConfigMap", Value::is_object).await?;
-        world.create("ResourceQuota", "quota", json!({"spec": {"hard": {"configmaps": "2"}}})).await?;
-        let counted = |quota: &Value| quota["status"]["used"]["configmaps"] == "2";
-        world.wait("ResourceQuota", "quota", "the quota to be counted", counted).await?;
+        world.quota(json!({"configmaps": "2"}), ("ConfigMap", json!({}))).await?;
         world.file_upload("one", spec("keys")).await?;
         let denied = world.upload("one", "AdmissionDenied", |upload| reason(upload) == "AdmissionDenied").await?;
         assert_eq!((state(&denied, "Available"), state(&denied, "Reconciling")), ("False", "True"));
         assert!(message(&denied).contains("exceeded quota"), "{}", message(&denied));
-        world.delete("ResourceQuota", "quota").await?;
+        world.delete("ResourceQuota", "full").await?;
         let upload = world.available("one").await?;
         holds_the_key(world, "keys", key_of(&upload, "a").unwrap_or_default()).await?;
         assert_eq!(world.stub.objects().len(), 1, "nothing is uploaded again for the output's sake");

@@ -52,11 +52,10 @@ async fn set_gate(world: &World, label: &str, value: Value) -> anyhow::Result<()
     world.patch("Node", &node, json!({"metadata": {"labels": {label: value}}})).await
 }
 
-async fn quota(world: &World, hard: Value) -> anyhow::Result<()> {
-    world.create("ResourceQuota", "full", json!({"spec": {"hard": hard}})).await?;
-    let counted = |quota: &Value| quota["status"]["hard"].is_object();
-    world.wait("ResourceQuota", "full", "the quota to count", counted).await?;
-    Ok(())
+/// A pod that does nothing, which the namespace admits as long as there is room for it.
+fn idle(world: &World) -> anyhow::Result<Value> {
+    let little = json!({"requests": {"cpu": "1m"}});
+    world.pod_body(json!({"containers": [{"command": ["busybox", "true"], "resources": little}]}))
 }
 
 #[test]
@@ -100,7 +99,7 @@ async fn looked_at_events(world: &World, times: usize) -> anyhow::Result<()> {
 fn a_quota_without_room_for_a_pod_is_named() -> anyhow::Result<()> {
     with_pods(OPERATOR, "workers", async |world| {
         let jobs = world.history("Job").await?;
-        quota(world, json!({"pods": "0"})).await?;
+        world.quota(json!({"pods": "0"}), ("Pod", idle(world)?)).await?;
         two(world, json!({})).await?;
         let words = ["PersistentVolumeClaim data", "exceeded quota: full", "pods=0", "ResourceQuota raised"];
         let first = waits(world, "QuotaExceeded", &words).await?;
@@ -118,7 +117,8 @@ fn a_quota_without_room_for_a_job_is_named() -> anyhow::Result<()> {
     with_pods(OPERATOR, "workers", async |world| {
         // The API server answers 403, as it does where a right is lacking.
         world.expect_refusals();
-        quota(world, json!({"count/jobs.batch": "0"})).await?;
+        let job = json!({"spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": "none"}]}}}});
+        world.quota(json!({"count/jobs.batch": "0"}), ("Job", job)).await?;
         two(world, json!({})).await?;
         waits(world, "QuotaExceeded", &["the worker's Job", "exceeded quota: full", "count/jobs.batch=0"]).await?;
         world.delete("ResourceQuota", "full").await?;
@@ -131,6 +131,7 @@ fn a_limit_that_a_worker_does_not_meet_is_named_and_met_by_the_spec() -> anyhow:
     with_pods(OPERATOR, "workers", async |world| {
         let limits = json!([{"type": "Container", "min": {"cpu": "300m"}}]);
         world.create("LimitRange", "large", json!({"spec": {"limits": limits}})).await?;
+        world.refuses("Pod", idle(world)?, "minimum cpu usage").await?;
         two(world, json!({})).await?;
         waits(world, "AdmissionDenied", &["the worker's Pod", "minimum cpu usage per Container is 300m"]).await?;
         let resources = json!({"limits": {"cpu": "300m"}});

@@ -31,6 +31,8 @@ pub struct Cluster {
     /// kubectl, under whatever name.
     pub kubectl: PathBuf,
     helm: PathBuf,
+    /// The manifests of the chart that is installed.
+    pub(crate) installed: String,
 }
 
 /// What operators run with where they are pods.
@@ -102,6 +104,7 @@ impl Cluster {
             script: path("TEST_CLUSTER"),
             kubectl: path("TEST_KUBECTL").unwrap_or_else(|| "kubectl".into()),
             helm: path("TEST_HELM").unwrap_or_else(|| "helm".into()),
+            installed: String::new(),
         })
     }
 
@@ -151,10 +154,11 @@ impl Cluster {
         output(&mut command, "")
     }
 
-    fn install_chart(&self) -> anyhow::Result<()> {
+    fn install_chart(&mut self) -> anyhow::Result<()> {
         let namespace = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {SYSTEM}}}\n");
         kubectl(self, ["apply", "--filename", "-"], &namespace)?;
-        kubectl(self, ["apply", "--namespace", SYSTEM, "--filename", "-"], &self.chart_in(SYSTEM, &[])?)?;
+        self.installed = self.chart_in(SYSTEM, &[])?;
+        kubectl(self, ["apply", "--namespace", SYSTEM, "--filename", "-"], &self.installed)?;
         kubectl(self, ["wait", "--for=condition=Established", "crd/fileuploads.cyberun.cloud", "--timeout=60s"], "")?;
         Ok(())
     }

@@ -19,6 +19,7 @@
 mod audit;
 mod cluster;
 mod evidence;
+mod grants;
 mod history;
 mod http;
 mod image;

@@ -16,10 +16,12 @@ impl World {
         Ok(names)
     }
 
-    /// Keeps new pods that do not tolerate `key` (`key: Exists`) off a node, until the end of the test.
+    /// Keeps new pods that do not tolerate `key` (`key: Exists`) off a node, until the end of the test; returns once the
+    /// scheduler does so.
     pub async fn taint(&mut self, node: &str, key: &str) -> anyhow::Result<()> {
         self.taints.push((node.to_owned(), key.to_owned()));
-        self.set_taint(node, key, Some(json!({"key": key, "effect": "NoSchedule"}))).await
+        self.set_taint(node, key, Some(json!({"key": key, "effect": "NoSchedule"}))).await?;
+        self.kept_off(node).await
     }
 
     /// Lets pods onto a node again.

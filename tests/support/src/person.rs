@@ -39,17 +39,25 @@ impl Person {
 
     /// One with these rules in the namespace.
     pub async fn with_rules(world: &mut World, name: &str, rules: serde_json::Value) -> anyhow::Result<Self> {
+        let first = rules[0].clone();
         let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": name}, "rules": rules});
         apply(world, &role)?;
-        Self::bound(world, name, "Role", name).await
+        Self::bound(world, name, "Role", name, &first).await
     }
 
-    /// One with a cluster role in the namespace.
+    /// One with a cluster role, which lets them read `FileUploads`, in the namespace.
     pub async fn with_cluster_role(world: &mut World, name: &str, role: &str) -> anyhow::Result<Self> {
-        Self::bound(world, name, "ClusterRole", role).await
+        let reads = json!({"apiGroups": ["cyberun.cloud"], "resources": ["fileuploads"], "verbs": ["get"]});
+        Self::bound(world, name, "ClusterRole", role, &reads).await
     }
 
-    async fn bound(world: &mut World, name: &str, kind: &str, role: &str) -> anyhow::Result<Self> {
+    async fn bound(
+        world: &mut World,
+        name: &str,
+        kind: &str,
+        role: &str,
+        right: &serde_json::Value,
+    ) -> anyhow::Result<Self> {
         world.create("ServiceAccount", name, json!({})).await?;
         let binding = json!({
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": name},
@@ -58,6 +66,7 @@ impl Person {
         });
         apply(world, &binding)?;
         let namespace = world.namespace.clone();
+        world.granted(&format!("system:serviceaccount:{namespace}:{name}"), &namespace, right).await?;
         let token = world.service_account_token(&namespace, name).await?;
         let kubeconfig = world.folder.path().join(format!("{name}.kubeconfig"));
         std::fs::write(&kubeconfig, world.cluster.kubeconfig_for(&token)?)?;

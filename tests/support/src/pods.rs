@@ -17,7 +17,13 @@ use crate::world::World;
 impl World {
     /// Makes a pod that Pod Security `restricted` admits. What its spec lacks is filled in: the image, which has busybox
     /// as `sh` and `busybox`, an end without delay, and no start after the first.
-    pub async fn pod(&self, name: &str, mut spec: Value) -> anyhow::Result<()> {
+    pub async fn pod(&self, name: &str, spec: Value) -> anyhow::Result<()> {
+        self.default_account().await?;
+        self.create("Pod", name, self.pod_body(spec)?).await
+    }
+
+    /// What [`World::pod`] creates.
+    pub fn pod_body(&self, mut spec: Value) -> anyhow::Result<Value> {
         let image = self.cluster.busybox()?;
         let pod = json!({
             "restartPolicy": "Never", "automountServiceAccountToken": false, "terminationGracePeriodSeconds": 0,
@@ -30,7 +36,7 @@ impl World {
             fill(lacking, &container);
         }
         fill(&mut spec, &pod);
-        self.create("Pod", name, json!({"spec": spec})).await
+        Ok(json!({"spec": spec}))
     }
 
     /// Makes a pod that does nothing but hold a claim, on this node if one is named, and waits until it runs.

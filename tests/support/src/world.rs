@@ -86,6 +86,9 @@ impl World {
 
     /// Starts the operator under the chart's account, for this namespace alone.
     pub async fn operator(&mut self) -> anyhow::Result<&mut Operator> {
+        if self.operator.is_none() {
+            self.granted_by(&self.cluster.installed).await?;
+        }
         self.operator_as(SYSTEM, RELEASE).await
     }
 
@@ -105,7 +108,9 @@ impl World {
         let own = own.iter().map(String::as_str).chain(["crds.install=false", "rbac.aggregateToUserRoles=false"]);
         let namespaces = format!("watchNamespaces=[{namespace:?}]");
         let all: Vec<_> = own.chain([namespaces.as_str()]).chain(values.iter().copied()).collect();
-        kubectl(self.cluster, ["apply", "--filename", "-"], &self.cluster.chart_in(&namespace, &all)?)?;
+        let manifests = self.cluster.chart_in(&namespace, &all)?;
+        kubectl(self.cluster, ["apply", "--filename", "-"], &manifests)?;
+        self.granted_by(&manifests).await?;
         self.start(&namespace, &account, values).await?;
         self.operator.as_mut().context("the operator was just started")
     }
