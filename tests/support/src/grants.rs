@@ -9,10 +9,11 @@ use kube::Api;
 use kube::api::PostParams;
 use serde_json::{Value, json};
 
+use crate::space::Space;
 use crate::world::World;
 use crate::{DEADLINE, PATIENCE};
 
-impl World {
+impl Space {
     /// Waits until the accounts that these manifests bind have the rights of their roles.
     pub async fn granted_by(&self, manifests: &str) -> anyhow::Result<()> {
         let documents: Vec<Value> = manifests.split("\n---\n").map(serde_yaml::from_str).collect::<Result<_, _>>()?;
@@ -77,6 +78,20 @@ impl World {
         self.refuses(kind, body, "exceeded quota: full").await
     }
 
+    /// Waits for what every pod of a namespace needs: the controller makes it a moment after the namespace.
+    pub(crate) async fn default_account(&self) -> anyhow::Result<()> {
+        self.wait("ServiceAccount", "default", "the default account", Value::is_object).await.map(drop)
+    }
+
+    async fn dry_run(&self, kind: &str, mut body: Value) -> anyhow::Result<()> {
+        let dry = PostParams { dry_run: true, ..PostParams::default() };
+        body["metadata"]["name"] = "probe".into();
+        self.api(kind).create(&dry, &serde_json::from_value(body)?).await.context("refused")?;
+        Ok(())
+    }
+}
+
+impl World {
     /// Waits until the scheduler gives a node to no pod that does not tolerate its taints: one is made, again and again,
     /// until it is told so.
     pub(crate) async fn kept_off(&self, node: &str) -> anyhow::Result<()> {
@@ -96,18 +111,6 @@ impl World {
             Ok((told(&pod), pod))
         };
         self.wait_for(PATIENCE, &format!("{node} to get no pod"), refused).await?;
-        Ok(())
-    }
-
-    /// Waits for what every pod of a namespace needs: the controller makes it a moment after the namespace.
-    pub(crate) async fn default_account(&self) -> anyhow::Result<()> {
-        self.wait("ServiceAccount", "default", "the default account", Value::is_object).await.map(drop)
-    }
-
-    async fn dry_run(&self, kind: &str, mut body: Value) -> anyhow::Result<()> {
-        let dry = PostParams { dry_run: true, ..PostParams::default() };
-        body["metadata"]["name"] = "probe".into();
-        self.api(kind).create(&dry, &serde_json::from_value(body)?).await.context("refused")?;
         Ok(())
     }
 }

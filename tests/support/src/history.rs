@@ -7,7 +7,7 @@ use kube::api::{DynamicObject, ListParams, WatchEvent, WatchParams};
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
-use crate::world::World;
+use crate::space::Space;
 
 /// The states of a kind's objects in one namespace, from when it was asked for; in order.
 pub struct History {
@@ -15,7 +15,7 @@ pub struct History {
     watch: JoinHandle<()>,
 }
 
-impl World {
+impl Space {
     /// Begins to write down each state of this kind's objects.
     pub async fn history(&self, kind: &str) -> anyhow::Result<History> {
         let api = self.api(kind);

@@ -11,6 +11,7 @@ use kube::core::GroupVersionKind;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
+use crate::space::Space;
 use crate::view::{key_of, state};
 use crate::world::World;
 
@@ -41,7 +42,7 @@ fn group_version(kind: &str) -> &'static str {
     }
 }
 
-impl World {
+impl Space {
     /// The API of a kind, in this namespace if it has any.
     pub fn api(&self, kind: &str) -> Api<DynamicObject> {
         let (group, version) = group_version(kind).split_once('/').unwrap_or(("", group_version(kind)));
@@ -147,7 +148,9 @@ impl World {
     pub async fn entry(&self, config_map: &str, key: &str) -> anyhow::Result<Option<String>> {
         Ok(self.read("ConfigMap", config_map).await?["data"][key].as_str().map(str::to_owned))
     }
+}
 
+impl World {
     /// The key of each file in the status, checked against the store: it is there, under the file's name.
     pub fn stored_keys(&self, upload: &Value) -> anyhow::Result<Vec<String>> {
         let objects = self.stub.objects();

@@ -9,9 +9,9 @@ use kube::api::PostParams;
 use serde_json::json;
 
 use crate::DEADLINE;
-use crate::world::World;
+use crate::space::Space;
 
-impl World {
+impl Space {
     /// Refuses requests of `verb` (`CREATE`, `UPDATE`, `DELETE`) for `resource` (`GROUP/RESOURCE`) for which the CEL
     /// expression is false, with these words; returns once that holds.
     pub async fn forbid(
@@ -55,7 +55,7 @@ impl World {
         self.in_force(&name, true).await
     }
 
-    /// Takes a [`World::forbid`] back; returns once that holds.
+    /// Takes a [`Space::forbid`] back; returns once that holds.
     pub async fn permit(&self, name: &str) -> anyhow::Result<()> {
         let name = format!("{}-{name}", self.namespace);
         self.delete("ValidatingAdmissionPolicyBinding", &name).await?;

@@ -6,6 +6,7 @@ use cyberun_stub::{Credential, Step};
 use serde_json::{Value, json};
 
 use crate::objects::file;
+use crate::space::Space;
 use crate::view::{key_of, state};
 use crate::world::World;
 
@@ -34,12 +35,6 @@ impl World {
         let folder = self.volume("data", modes, files).await?;
         self.operator().await?;
         Ok(folder)
-    }
-
-    /// Asks for a fresh upload by the annotation; null takes the request back.
-    pub async fn request(&self, upload: &str, value: Value) -> anyhow::Result<()> {
-        let asked = json!({"metadata": {"annotations": {"cyberun.cloud/requested-at": value}}});
-        self.patch("FileUpload", upload, asked).await
     }
 }
 
@@ -90,5 +85,13 @@ impl World {
         self.config_map("many", &data).await?;
         let list: Vec<_> = names.iter().map(|name| file(name, "many", name)).collect();
         Ok(json!({"files": list}))
+    }
+}
+
+impl Space {
+    /// Asks for a fresh upload by the annotation; null takes the request back.
+    pub async fn request(&self, upload: &str, value: Value) -> anyhow::Result<()> {
+        let asked = json!({"metadata": {"annotations": {"cyberun.cloud/requested-at": value}}});
+        self.patch("FileUpload", upload, asked).await
     }
 }

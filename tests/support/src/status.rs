@@ -5,11 +5,12 @@ use cyberun_stub::Step;
 use serde_json::Value;
 
 use crate::history::History;
+use crate::space::Space;
 use crate::view::{condition, files, key_of, message, reason, sha256, state};
 use crate::world::World;
 use crate::{DEADLINE, PATIENCE};
 
-impl World {
+impl Space {
     /// Waits until a `FileUpload` gives this reason, whose class is `Reconciling` or `Stalled`; checks that everything
     /// else in the status agrees with that, and that the message has these words.
     pub async fn says(&self, upload: &str, (expected, class): (&str, &str), words: &[&str]) -> anyhow::Result<Value> {
@@ -30,6 +31,16 @@ impl World {
         entry(&upload).context("no such file")
     }
 
+    /// Another `FileUpload` of this name goes the whole road: what the operator had to do before it is done, and what it
+    /// has not done by then it did not want to do.
+    pub async fn meanwhile(&self, name: &str) -> anyhow::Result<()> {
+        self.config_map(name, &[("x.txt", name)]).await?;
+        self.file_upload(name, serde_json::json!({"files": [crate::file("x", name, "x.txt")]})).await?;
+        self.available(name).await.map(drop)
+    }
+}
+
+impl World {
     /// Waits until every file has its key, and nothing is said of what is over; returns the keys, which differ and are
     /// in the store.
     ///
@@ -72,14 +83,6 @@ impl World {
         let calls = (self.calls(Step::Presign).len(), self.calls(Step::Put).len());
         assert_eq!(calls, (contents.len(), contents.len()), "presigns and puts in all");
         Ok(upload)
-    }
-
-    /// Another `FileUpload` of this name goes the whole road: what the operator had to do before it is done, and what it
-    /// has not done by then it did not want to do.
-    pub async fn meanwhile(&self, name: &str) -> anyhow::Result<()> {
-        self.config_map(name, &[("x.txt", name)]).await?;
-        self.file_upload(name, serde_json::json!({"files": [crate::file("x", name, "x.txt")]})).await?;
-        self.available(name).await.map(drop)
     }
 
     /// Waits until the namespace's Jobs are gone with their pods, as they are once their report is in the status.

@@ -1,15 +1,16 @@
 //! All that one test has for itself: a namespace, a double of Cyberun, an operator, and the admin's client.
 
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use cyberun_stub::{Call, Credential, Kind, Options, Step, Stub};
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
-use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
+use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::Api;
-use kube::api::{DeleteParams, PostParams};
-use serde_json::{Value, json};
+use kube::api::PostParams;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::audit::{self, Request};
@@ -18,18 +19,14 @@ use crate::operator::Operator;
 use crate::operator::pod::Pod;
 use crate::operator::process::Process;
 use crate::pod_logs::PodLogs;
+use crate::space::{Secrets, Space};
 use crate::untried::not_tried;
 
-/// What a test acts in.
+/// What a test acts in: a [`Space`] with all else that it has.
 pub struct World {
-    /// The test's own namespace, in which Pod Security `restricted` is enforced.
-    pub namespace: String,
+    space: Space,
     /// The test's own double of Cyberun.
     pub stub: Stub,
-    /// The cluster, shared with the other tests.
-    pub cluster: &'static Cluster,
-    /// The admin's client.
-    pub client: kube::Client,
     /// A folder for the test's files.
     pub folder: TempDir,
     pub(crate) binary: PathBuf,
@@ -40,8 +37,8 @@ pub struct World {
     /// The namespace that the operator runs in.
     system: String,
     pub(crate) refusals_expected: bool,
-    /// What must never be seen anywhere.
-    pub(crate) secrets: Vec<String>,
+    /// The test's further namespaces.
+    pub(crate) others: Vec<Space>,
     /// The logs of the test's pods, where they can be read.
     pub(crate) logs: Option<Arc<PodLogs>>,
     /// The `PersistentVolumes` that go with the test.
@@ -50,34 +47,39 @@ pub struct World {
     pub(crate) taints: Vec<(String, String)>,
 }
 
+impl Deref for World {
+    type Target = Space;
+
+    fn deref(&self) -> &Space {
+        &self.space
+    }
+}
+
 impl World {
     pub(crate) async fn new(binary: &str, name: &str, mut options: Options) -> anyhow::Result<Self> {
         let cluster = Cluster::with_chart()?;
-        let client = cluster.client().await?;
-        let namespace = namespace_of(name);
-        let labels = json!({"pod-security.kubernetes.io/enforce": "restricted"});
-        let object = serde_json::from_value(json!({"metadata": {"name": namespace, "labels": labels}}))?;
-        Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &object).await?;
+        let secrets = Secrets::default();
+        let space = Space::new(cluster, cluster.client().await?, namespace_of(name), secrets.clone()).await?;
         if let Some(pods) = &cluster.pods {
             options.bind = pods.host;
         }
         let stub = Stub::start(options).await?;
-        let secrets = Kind::ALL.iter().map(|kind| stub.credential(*kind).token().to_owned()).collect();
+        for kind in Kind::ALL {
+            secrets.add(stub.credential(kind).token());
+        }
         let (folder, binary) = (TempDir::new()?, binary.into());
-        let prefixes = vec![format!("{namespace}_"), format!("{SYSTEM}_{namespace}-")];
+        let prefixes = vec![format!("{}_", space.namespace), format!("{SYSTEM}_{}-", space.namespace)];
         let logs = cluster.pods.as_ref().map(|pods| PodLogs::follow(&pods.logs, prefixes));
         Ok(Self {
-            namespace,
+            space,
             stub,
-            cluster,
-            client,
             folder,
             binary,
             operator: None,
             account: String::new(),
             system: SYSTEM.to_owned(),
             refusals_expected: false,
-            secrets,
+            others: Vec::new(),
             logs,
             volumes: Vec::new(),
             taints: Vec::new(),
@@ -121,7 +123,7 @@ impl World {
         let deployment = self.deployment(namespace, account, values)?;
         self.operator = Some(if let Some(logs) = self.logs.clone() {
             let pod = Pod::start(self.client.clone(), namespace, deployment, logs).await?;
-            self.secrets.push(pod.token()?);
+            self.secrets.add(&pod.token()?);
             Operator::Pod(Box::new(pod))
         } else {
             let token = self.service_account_token(namespace, account).await?;
@@ -165,7 +167,7 @@ impl World {
         let api = Api::<ServiceAccount>::namespaced(self.client.clone(), namespace);
         let answer = api.create_token_request(account, &PostParams::default(), &request).await?;
         let token = answer.status.context("a TokenRequest without a token")?.token;
-        self.secrets.push(token.clone());
+        self.secrets.add(&token);
         Ok(token)
     }
 
@@ -174,17 +176,6 @@ impl World {
         let credential = self.stub.credential(Kind::Integration);
         self.secret("cyberun", &[("CYBERUN_API_KEY", credential.token())]).await?;
         Ok(credential)
-    }
-
-    /// Makes a Secret, or replaces its content; its values must never be seen anywhere.
-    pub async fn secret(&mut self, name: &str, values: &[(&str, &str)]) -> anyhow::Result<()> {
-        let tokens = values.iter().filter(|(key, _)| *key == "CYBERUN_API_KEY").map(|(_, value)| (*value).to_owned());
-        self.secrets.extend(tokens);
-        let data: serde_json::Map<_, _> = values.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect();
-        if self.read("Secret", name).await?.is_null() {
-            return self.create("Secret", name, json!({"stringData": data})).await;
-        }
-        self.patch("Secret", name, json!({"data": null, "stringData": data})).await
     }
 
     /// The calls of one step so far.
@@ -242,8 +233,10 @@ impl World {
     }
 
     pub(crate) async fn end(&self) -> anyhow::Result<()> {
-        Api::<Namespace>::all(self.client.clone()).delete(&self.namespace, &DeleteParams::background()).await?;
-        Ok(())
+        for space in &self.others {
+            space.remove().await?;
+        }
+        self.remove().await
     }
 }
 
