@@ -1,6 +1,6 @@
 //! A namespace and the hands in it: what needs neither the double nor an operator.
 //!
-//! A [`World`](crate::World) is one with all else that a test has; [`World::space`] makes further ones, for tests of
+//! A [`World`] is one with all else that a test has; [`World::space`] makes further ones, for tests of
 //! what one namespace may cost another.
 
 use std::sync::{Arc, Mutex, PoisonError};
