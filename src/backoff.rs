@@ -2,8 +2,8 @@
 //!
 //! | what is retried | tries | delay |
 //! |---|---|---|
-//! | a resource, by the controller | without end | 1 s doubling to 5 min, ± 20 % |
-//! | a file, by a laptop, job or worker | bounded by [`crate::delivery::Limits`] | the same |
+//! | a resource, by the controller | without end | as long again as the trouble has lasted: 1 s to 5 min, ± 20 % |
+//! | a file, by a laptop, job or worker | bounded by [`crate::delivery::Limits`] | 1 s doubling to 5 min, ± 20 % |
 //!
 //! A longer `Retry-After` wins, up to an hour. Nothing here sleeps or reads a clock.
 
@@ -26,6 +26,12 @@ pub fn delay(failures: u32, seed: u64) -> Duration {
 /// The delay after a failure for which the other side may have asked for a longer one.
 pub fn delay_asked(failures: u32, seed: u64, asked: Option<Duration>) -> Duration {
     delay(failures, seed).max(asked.unwrap_or_default().min(LONGEST_ASKED))
+}
+
+/// The delay after a trouble that has lasted for so long, spread by ± 20 % with `seed`: as long again.
+pub fn as_long_again(lasted: Duration, seed: u64, asked: Option<Duration>) -> Duration {
+    let delay = lasted.clamp(FIRST, LONGEST).mul_f64(0.8 + 0.4 * fraction(seed));
+    delay.max(asked.unwrap_or_default().min(LONGEST_ASKED))
 }
 
 /// Maps a seed onto `0.0..1.0`, well mixed (the finalizer of `SplitMix64`).
@@ -71,6 +77,18 @@ mod tests {
                 assert!(delay >= middle * 0.8 && delay <= middle * 1.2, "{failures} {seed} {delay}");
             }
         }
+    }
+
+    #[test]
+    fn a_trouble_is_met_again_after_as_long_as_it_has_lasted() {
+        for (lasted, middle) in [(0, 1.0), (1, 1.0), (8, 8.0), (200, 200.0), (90_000, 300.0)] {
+            for seed in 0..200 {
+                let delay = as_long_again(Duration::from_secs(lasted), seed, None).as_secs_f64();
+                assert!(delay >= middle * 0.8 && delay <= middle * 1.2, "{lasted} {seed} {delay}");
+            }
+        }
+        assert_eq!(as_long_again(Duration::ZERO, 0, Some(Duration::from_secs(7))), Duration::from_secs(7));
+        assert_eq!(as_long_again(Duration::ZERO, 0, Some(Duration::from_hours(99))), Duration::from_hours(1));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The command line: one file per command, and the only place that reads the environment and prints.
 //!
-//! What was typed is parsed here into what is meant; a command then runs on a runtime that suits it. Exit
-//! codes: 0 done, 1 failed, 2 usage. A failure is printed once, with its causes.
+//! It parses the arguments; the command then runs on a runtime of its own. Exit codes: 0 done, 1 failed, 2 usage. A failure
+//! is printed once, with its causes.
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
@@ -33,7 +33,7 @@ mod sidecar;
 mod upload;
 mod worker;
 
-/// Uploads files to Cyberun: from Kubernetes as an operator, or from wherever this runs.
+/// Uploads files to Cyberun: as a Kubernetes operator, or from the machine that it runs on.
 #[derive(Parser)]
 #[command(name = "fileupload", version, max_term_width = 100)]
 pub struct Arguments {
@@ -54,15 +54,15 @@ enum Command {
     Docs(docs::Docs),
 }
 
-/// What is wrong with how a command was called: exit code 2.
+/// Wrong usage of a command: exit code 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Usage(String);
 
 impl Arguments {
-    /// Reads them from what the process was started with. Wrong ones, and help, end it.
+    /// Parses the arguments of the process. Wrong ones, and help, end the process.
     ///
-    /// kubectl finds a program called `kubectl-fileupload` as its own command: then help calls it as people do.
+    /// kubectl runs a program called `kubectl-fileupload` as its own command. The help then uses that name.
     pub fn typed(words: impl Iterator<Item = OsString>) -> Self {
         let words: Vec<OsString> = words.collect();
         let program = words.first().and_then(|word| Path::new(word).file_stem()).and_then(|name| name.to_str());
@@ -76,7 +76,7 @@ impl Arguments {
             .unwrap_or_else(|error| error.format(&mut command).exit())
     }
 
-    /// Runs the command and says how it ended.
+    /// Runs the command and returns its exit code.
     pub fn run(self) -> ExitCode {
         let result = match self.command {
             Command::Upload(command) => command.run(),
@@ -99,20 +99,20 @@ impl Arguments {
     }
 }
 
-/// Where the API is.
+/// How the API is reached.
 #[derive(Args)]
 struct Api {
-    /// Accept `http:` URLs for the API and the storage; for tests
+    /// Allow `http:` URLs for the API and the storage; for tests only
     #[arg(long)]
     allow_http: bool,
 }
 
-/// The credential, which comes only from the environment: arguments are visible to every process.
+/// The credential. It comes only from the environment, because every process can see arguments.
 #[derive(Args)]
 struct Key {
     #[arg(long = "api-key-is-read-from-the-environment", env = "CYBERUN_API_KEY", hide = true, hide_env_values = true)]
     api_key: Option<OsString>,
-    /// The team, needed only with a user JWT
+    /// The team's id; only a user JWT needs it
     #[arg(long, value_name = "ID", env = "CYBERUN_TEAM_ID")]
     team_id: Option<String>,
 }
@@ -132,7 +132,7 @@ impl Key {
     }
 }
 
-/// Writes data to stdout; a reader that has gone away is not an error.
+/// Writes data to stdout. A closed pipe is not an error.
 fn print(text: &str) -> anyhow::Result<()> {
     match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
@@ -144,12 +144,12 @@ fn on_terminal() -> bool {
     io::stderr().is_terminal()
 }
 
-/// Everything we use agrees on one TLS provider; with two in the tree rustls would choose none.
+/// Installs the one TLS provider: with two in the dependency tree, rustls chooses none.
 fn install_tls_provider() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// True once SIGTERM or SIGINT came: what is under way is finished, nothing new begun.
+/// Becomes true at SIGTERM or SIGINT: running work is finished, and nothing new starts.
 fn stop_on_signal() -> std::io::Result<watch::Receiver<bool>> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let (stop, stopped) = watch::channel(false);

@@ -1,103 +1,72 @@
-//! The operator: watches `FileUpload`s and carries out what `crate::plan` decides, one step at a time.
+//! The operator: watches `FileUpload`s and carries out what `crate::plan` decides.
 //!
 //! ```text
-//! observe (reads only) ▶ plan::next (pure) ▶ perform (the only acts) ▶ plan::status (pure) ▶ publish
+//! index ▶ observe (facts) ▶ plan (pure) ▶ perform (begins and deletes) ▶ settle (pure) ▶ outputs ▶ publish
 //! ```
 //!
-//! The requeue is the retry; nothing here loops over attempts. A failed act is data, so that the status is
-//! always written. Correctness never rests on being the only instance.
+//! A reconcile waits for the API server alone, each call under 30 s: never for a place of work, Cyberun or storage, and it
+//! never sleeps. What Sends and Jobs do is a fact of later reconciles. The requeue is the retry. Correctness never rests on
+//! being the only instance.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{Stream, StreamExt};
-use kube::runtime::WatchStreamExt;
-use kube::runtime::controller::{Action, Config, Controller};
-use kube::runtime::events::{Recorder, Reporter};
-use kube::runtime::reflector::{self, Store};
-use kube::runtime::watcher::{self, Event};
-use kube::{Api, Client, Resource, ResourceExt};
-use tokio::sync::watch;
-use tracing::{debug, warn};
+use jiff::Timestamp;
+use kube::Client;
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, watch};
+use tracing::{info, warn};
 
-use self::config_maps::ConfigMaps;
-use self::places::Places;
+use self::gate::Gate;
+use self::index::{Change, Index, Key};
+use self::launches::Launches;
+use self::observe::EventsOf;
+use self::outputs::Output;
+use self::publish::{Published, publish};
+use self::queue::Bell;
 use self::secrets::Secrets;
-use self::workers::{Apis, Workers};
+use self::sends::Sends;
+use self::watches::{Listener, OTHERS, Watches};
 use crate::clock;
 use crate::delivery::Courier;
-use crate::plan::{self, Limits, Terms, WorkerSettings};
-use crate::resource::{FIELD_MANAGER, FileUpload};
-use crate::telemetry::Metrics;
+use crate::plan::{self, Case, Deployment, Senders, WorkerSettings};
+use crate::telemetry::{Health, Metrics};
 
-pub(crate) use self::config_maps::output_of;
-pub(crate) use self::observe::content_of;
-pub(crate) use self::secrets::credentials_of;
-pub(crate) use self::views::{Found, LABEL_JOB, claim_of, job_of, vanished};
+pub(crate) use self::secrets::secret_facts;
 
-mod cadence;
-mod config_maps;
-#[expect(dead_code, reason = "what tells of changes still uses kube's Recorder")]
 mod events;
-#[cfg_attr(not(test), expect(dead_code, reason = "the work that asks it for places is not written yet"))]
 mod gate;
-mod launch;
+mod index;
+mod launches;
 mod observe;
+mod outputs;
 mod perform;
-mod places;
 mod publish;
+mod queue;
 mod secrets;
-#[cfg_attr(not(test), expect(dead_code, reason = "the tasks that it is to supervise are not written yet"))]
-mod supervise;
-mod views;
-mod wake;
-mod workers;
+mod sends;
+mod watches;
 
-/// Resources that are worked on at the same time.
-const CONCURRENT: u16 = 8;
-/// What is watched: FileUploads, ConfigMaps, Jobs, Pods and claims.
-const LISTS: u8 = 5;
+/// API calls of reconciles, and those that withdraw keys, which have a lane of their own.
+const CALLS: (usize, usize) = (4, 256);
+const WITHDRAWALS: (usize, usize) = (4, 32);
+/// Sends per namespace.
+const SENDS_PER_NAMESPACE: usize = 4;
+/// How long Sends and their writes may take once the operator is asked to end.
+const FAREWELL: Duration = Duration::from_secs(4);
+/// How often places of workers are reviewed.
+const REVIEW: Duration = Duration::from_secs(5);
 
-/// Everything a reconcile needs.
-struct Context {
-    client: Client,
-    courier: Arc<Courier>,
-    metrics: Metrics,
-    secrets: Secrets,
-    config_maps: ConfigMaps,
-    workers: Arc<Workers>,
-    places: Arc<Places>,
-    settings: Arc<Settings>,
-    recorder: Recorder,
-    memory: Memories,
-    synced: watch::Receiver<u8>,
-}
-
-/// What is remembered of a resource between two reconciles, by uid. Losing it costs a shorter backoff.
-#[derive(Clone, Debug, Default)]
-struct Memory {
-    /// The resourceVersion of our last write: an older view is not planned on.
-    written: Option<String>,
-    /// Sends in a row that failed in a way that may pass by itself.
-    failures: u32,
-    /// The generation those failures belong to.
-    generation: i64,
-}
-
-/// By uid.
-type Memories = Arc<Mutex<HashMap<String, Memory>>>;
-
-impl Context {
-    fn memory(&self, upload: &FileUpload) -> Memory {
-        let memories = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        upload.metadata.uid.as_ref().and_then(|uid| memories.get(uid).cloned()).unwrap_or_default()
-    }
-
-    fn remember(&self, upload: &FileUpload, change: impl FnOnce(&mut Memory)) {
-        let mut memories = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        change(memories.entry(upload.uid().unwrap_or_default()).or_default());
-    }
+/// How many workers and Sends there may be.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Workers in all.
+    pub workers: usize,
+    /// Workers of one namespace.
+    pub workers_per_namespace: usize,
+    /// Sends in all.
+    pub sends: usize,
 }
 
 /// How the operator was told to work.
@@ -107,186 +76,275 @@ pub struct Settings {
     pub direct: bool,
     /// How workers are made.
     pub worker: WorkerSettings,
-    /// How many workers there may be.
+    /// How many workers and Sends there may be.
     pub limits: Limits,
-    /// How long keys live.
-    pub terms: Terms,
+    /// What holds for all resources.
+    pub deployment: Deployment,
+}
+
+impl Settings {
+    /// Who sends the files of ConfigMaps.
+    pub fn senders(&self) -> Senders {
+        if self.direct { Senders::Operator } else { Senders::Workers }
+    }
+}
+
+/// The clients of the API server.
+#[derive(Clone)]
+pub struct Clients {
+    /// For watches and their lists. A watch that says nothing for 35 s ends.
+    pub watches: Client,
+    /// For all else. Each call ends within 30 s, and an answer of more than 8 MiB is an error.
+    pub calls: Client,
 }
 
 /// What the operator needs from outside.
-#[derive(Clone)]
 pub struct Operator {
     /// The cluster.
-    pub client: Client,
+    pub clients: Clients,
     /// Carries the files.
     pub courier: Arc<Courier>,
     /// How it was told to work.
     pub settings: Arc<Settings>,
     /// Where it is counted.
     pub metrics: Metrics,
-    /// Stops it, once true, after the acts under way.
+    /// Where it says how it is.
+    pub health: Health,
+    /// Stops it, once true.
     pub stop: watch::Receiver<bool>,
 }
 
-impl Operator {
-    /// Serves these namespaces, or all if none is named; `on_synced` is called for each once everything was listed.
-    ///
-    /// They have their watches each for itself, and the places for workers together.
-    pub async fn run(self, namespaces: BTreeSet<String>, on_synced: impl FnOnce() + Clone + Send + 'static) {
-        let places = Arc::new(Places::new(self.settings.limits));
-        let mut scopes: Vec<_> = namespaces.into_iter().map(Some).collect();
-        if scopes.is_empty() {
-            scopes.push(None);
+/// Everything a reconcile needs.
+struct Context {
+    client: Client,
+    metrics: Metrics,
+    health: Health,
+    settings: Arc<Settings>,
+    index: Index,
+    secrets: Secrets,
+    sends: Sends,
+    launches: Launches,
+    events_of: EventsOf,
+    calls: Gate,
+    withdrawals: Gate,
+    stop: watch::Receiver<bool>,
+}
+
+/// Why the operator ended although nobody asked it to.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} has ended, which it never should")]
+pub struct Ended(&'static str);
+
+/// A namespace, or all: what its watches wake waits until all its lists are complete.
+struct Scope {
+    bell: Arc<Bell>,
+    /// None once it is open.
+    waiting: Mutex<Option<HashSet<Key>>>,
+}
+
+impl Scope {
+    fn new(bell: &Arc<Bell>) -> Self {
+        Self { bell: Arc::clone(bell), waiting: Mutex::new(Some(HashSet::new())) }
+    }
+
+    fn open(&self) {
+        let wakes = self.waiting.lock().take().into_iter().flatten().collect();
+        self.bell.hear(Change { wakes, gone: Vec::new() });
+    }
+}
+
+impl Listener for Scope {
+    fn hear(&self, mut change: Change) {
+        if let Some(waiting) = &mut *self.waiting.lock() {
+            waiting.extend(std::mem::take(&mut change.wakes));
         }
-        let serve = |scope: Option<String>| {
-            let (operator, places, on_synced) = (self.clone(), Arc::clone(&places), on_synced.clone());
-            async move { Box::pin(operator.serve(scope.as_deref(), places, on_synced)).await }
+        self.bell.hear(change);
+    }
+}
+
+/// Serves a scope once its lists are complete; no other waits for it.
+async fn open(context: &Context, scope: Arc<Scope>, namespace: Option<String>, mut complete: watch::Receiver<usize>) {
+    // Its sender lives as long as its watches, whose end ends the operator.
+    if complete.wait_for(|listed| *listed > OTHERS).await.is_ok() {
+        context.launches.adopt(namespace.as_deref(), context.settings.limits.workers_per_namespace);
+        scope.open();
+    }
+}
+
+impl Operator {
+    /// Serves these namespaces, or all if none is named, until it is asked to stop. Each namespace has watches of its own;
+    /// places and queues are shared.
+    ///
+    /// # Errors
+    /// A part of it ended: then the whole must not go on.
+    pub async fn run(self, namespaces: BTreeSet<String>) -> Result<(), Ended> {
+        let (bell, queue, buried) = Bell::new();
+        let context = Arc::new(self.context(&bell));
+        let skipped = Arc::default();
+        let scopes: Vec<_> =
+            if namespaces.is_empty() { vec![None] } else { namespaces.into_iter().map(Some).collect() };
+        let (mut watching, mut opening) = (Vec::new(), Vec::new());
+        for namespace in scopes {
+            let (listed, complete) = watch::channel(0);
+            let (scope, listed) = (Arc::new(Scope::new(&bell)), Arc::new(listed));
+            let (client, index, listener) =
+                (self.clients.watches.clone(), context.index.clone(), Arc::clone(&scope) as _);
+            let (health, metrics, skipped) = (self.health.clone(), self.metrics.clone(), Arc::clone(&skipped));
+            opening.push(open(&context, scope, namespace.clone(), complete));
+            let watches = Watches { client, namespace, index, listener, health, metrics, skipped, listed };
+            watching.push(tokio::spawn(watches.run()));
+        }
+        let opened = async {
+            futures::future::join_all(opening).await;
+            self.health.lists_complete();
+            info!(fileuploads = context.index.len(), "the first lists are complete");
+            std::future::pending::<()>().await;
         };
-        futures::future::join_all(scopes.into_iter().map(serve)).await;
+        tokio::select! {
+            _ = futures::future::select_all(watching) => Err(Ended("a watch")),
+            () = queue::run(Arc::clone(&context), Arc::clone(&bell), queue) => Err(Ended("the queue")),
+            () = bury(&context, buried) => Err(Ended("the channel of what is gone")),
+            () = review(&context) => Err(Ended("the review of places")),
+            () = opened => Err(Ended("the first lists")),
+            () = farewell(&context) => Ok(()),
+        }
     }
 
-    async fn serve(self, namespace: Option<&str>, places: Arc<Places>, on_synced: impl FnOnce()) {
-        let (listed, synced) = watch::channel(0u8);
-        let listed = Arc::new(listed);
-        let memory = Memories::default();
-        let (uploads, upload_events) = uploads(scoped(&self.client, namespace), &listed, &memory, &places);
-        let (config_maps, config_map_events) = ConfigMaps::watch(scoped(&self.client, namespace), &listed);
-        let apis = Apis {
-            jobs: scoped(&self.client, namespace),
-            pods: scoped(&self.client, namespace),
-            claims: scoped(&self.client, namespace),
-        };
-        let (workers, events) = Workers::watch(self.client.clone(), apis, &listed);
-        let workers = Arc::new(workers);
-        places.serve(&workers);
-        let reporter = Reporter { controller: FIELD_MANAGER.into(), instance: None };
-        let context = Arc::new(Context {
-            recorder: Recorder::new(self.client.clone(), reporter),
-            secrets: Secrets::new(self.client.clone()),
-            client: self.client,
-            courier: self.courier,
-            metrics: self.metrics,
-            config_maps,
-            workers,
-            places: Arc::clone(&places),
-            settings: self.settings,
-            memory,
-            synced: synced.clone(),
+    fn context(&self, bell: &Arc<Bell>) -> Context {
+        let Limits { workers, workers_per_namespace, sends } = self.settings.limits;
+        let listener = || Arc::clone(bell) as Arc<dyn Listener>;
+        let (client, index) = (self.clients.calls.clone(), Index::new(self.settings.deployment.terms));
+        let secrets = Secrets::new(self.clients.calls.clone(), index.clone(), listener());
+        let sends = Sends::new(sends::Parts {
+            client: self.clients.calls.clone(),
+            courier: Arc::clone(&self.courier),
+            gate: Gate::new(SENDS_PER_NAMESPACE, sends),
+            index: index.clone(),
+            secrets: secrets.clone(),
+            listener: listener(),
+            metrics: self.metrics.clone(),
+            stop: self.stop.clone(),
         });
-        let mut stop = self.stop;
-        let (by_config_map, by_pod, by_claim) = (uploads.clone(), uploads.clone(), uploads.clone());
-        let controller = Controller::for_stream(upload_events, uploads)
-            .with_config(Config::default().concurrency(CONCURRENT))
-            .watches_stream(config_map_events, move |config_map| wake::on_config_map(&by_config_map, &config_map))
-            .watches_stream(events.jobs, move |job| wake::on_job(&places, &job))
-            .watches_stream(events.pods, move |pod| wake::on_pod(&by_pod, &pod))
-            .watches_stream(events.claims, move |claim| {
-                wake::on_claim(&by_claim, claim.metadata.namespace.as_deref(), &claim.name_any())
-            })
-            .graceful_shutdown_on(async move { drop(stop.wait_for(|stop| *stop).await) })
-            .run(reconcile, |upload, error, _| cadence::after_error(&upload, error), context)
-            .for_each(|result| async {
-                if let Err(error) = result {
-                    debug!(%error, "reconcile ended with an error");
-                }
-            });
-        let mut synced = synced;
-        let announce = async move {
-            if synced.wait_for(|lists| *lists >= LISTS).await.is_ok() {
-                on_synced();
-            }
-        };
-        tokio::join!(controller, announce);
+        let launches = Launches::new(launches::Parts {
+            client: client.clone(),
+            gate: Gate::new(workers_per_namespace, workers),
+            index: index.clone(),
+            secrets: secrets.clone(),
+            listener: listener(),
+            settings: self.settings.worker.clone(),
+            reads_secrets: self.settings.direct,
+            stop: self.stop.clone(),
+        });
+        Context {
+            client,
+            metrics: self.metrics.clone(),
+            health: self.health.clone(),
+            settings: Arc::clone(&self.settings),
+            index,
+            secrets,
+            sends,
+            launches,
+            events_of: EventsOf::default(),
+            calls: Gate::new(CALLS.0, CALLS.1),
+            withdrawals: Gate::new(WITHDRAWALS.0, WITHDRAWALS.1),
+            stop: self.stop.clone(),
+        }
     }
 }
 
-fn scoped<K>(client: &Client, namespace: Option<&str>) -> Api<K>
-where
-    K: Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
-{
-    match namespace {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
+/// One step for one resource; says when to look again.
+#[tracing::instrument(skip_all, fields(namespace = key.namespace(), fileupload = key.name()))]
+async fn reconcile(context: Arc<Context>, key: Key) -> Option<Duration> {
+    let known = context.index.get(&key)?;
+    if known.upload.metadata.deletion_timestamp.is_some() {
+        forget(&context, &known.uid);
+        return None;
+    }
+    if *context.stop.borrow() && !context.sends.owes(&known.uid) {
+        return None; // a status would count what is not begun
+    }
+    let settings = &context.settings;
+    let case = Case::new(&known.upload, clock::now(), settings.deployment, settings.senders());
+    let facts = observe::observe(&context, &key, &known, case.now).await;
+    let plan = plan::plan(&case, &facts);
+    let done = perform::perform(&context, &key, &known, &plan).await;
+    let settled = plan::settle(&plan, done);
+    let written = Output::of(&context.client, &context.index, &known.upload).perform(&settled.output).await;
+    let ending = settled.finish(&written);
+    let published = match &ending.status {
+        Some(status) => publish(&context, &key, &known.upload, status).await,
+        None => Published::NoNeed,
+    };
+    count(&context, &key, &plan, published);
+    let secret = Key::new(key.namespace(), known.upload.spec.secret_name());
+    context.secrets.set_waiting(&secret, &known.uid, &key, ending.waits_for_secret);
+    Some(match published {
+        Published::Yes => Duration::ZERO,
+        // It was planned for a whole second, some of which is over.
+        Published::NoNeed => ending.look.saturating_sub(elapsed(case.now)),
+        Published::No => ending.look.min(ending.rewrite),
+    })
+}
+
+fn elapsed(since: Timestamp) -> Duration {
+    Duration::try_from(clock::exact().duration_since(since)).unwrap_or_default()
+}
+
+/// Counts what workers report, once the status has it.
+fn count(context: &Context, key: &Key, plan: &plan::Plan<'_>, published: Published) {
+    let taken_in = plan.news.concluded.iter().filter(|concluded| concluded.job.is_some());
+    for concluded in taken_in.filter(|_| published == Published::Yes) {
+        for (reason, size) in &concluded.reported {
+            context.metrics.reported(reason.as_str(), *size);
+        }
+        info!(attempt = concluded.attempt, "took in what a worker reported");
+        context.launches.pace(key.namespace(), concluded.limited);
     }
 }
 
-/// A cache of all `FileUpload`s and the events that fill it.
-///
-/// The stream itself says when the first list is complete: the store's own waiting wakes only one waiter.
-fn uploads(
-    api: Api<FileUpload>,
-    listed: &Arc<watch::Sender<u8>>,
-    memory: &Memories,
-    places: &Arc<Places>,
-) -> (Store<FileUpload>, impl Stream<Item = watcher::Result<FileUpload>> + use<>) {
-    let (store, writer) = reflector::store();
-    let (memory, places) = (Arc::clone(memory), Arc::clone(places));
-    let forget = move |event: &watcher::Result<Event<FileUpload>>| {
-        if let Ok(Event::Delete(gone)) = event {
-            let uid = gone.uid().unwrap_or_default();
-            memory.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
-            places.forget(&uid);
+/// Forgets what is gone.
+async fn bury(context: &Context, mut buried: mpsc::UnboundedReceiver<Arc<str>>) {
+    while let Some(uid) = buried.recv().await {
+        forget(context, &uid);
+    }
+}
+
+fn forget(context: &Context, uid: &str) {
+    context.sends.forget_upload(uid);
+    context.launches.forget_upload(uid);
+    context.secrets.forget(uid);
+}
+
+/// Frees places that nobody uses, and says how many are taken.
+async fn review(context: &Context) {
+    let mut ticks = tokio::time::interval(REVIEW);
+    loop {
+        ticks.tick().await;
+        context.launches.review();
+        context.sends.tidy();
+        let (running, queued) = context.launches.count();
+        context.metrics.workers(running, queued);
+        let (running, queued) = context.sends.count();
+        context.metrics.sends(running, queued);
+    }
+}
+
+/// Waits until the operator is asked to end, and for what is on its way, for a while. Nothing new begins meanwhile.
+async fn farewell(context: &Context) {
+    let mut stop = context.stop.clone();
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        // Nobody is left who could ask for it.
+        std::future::pending::<()>().await;
+    }
+    let idle = async {
+        let mut ticks = tokio::time::interval(Duration::from_millis(20));
+        while !context.sends.is_idle() {
+            ticks.tick().await;
         }
     };
-    let events = watcher::watcher(api, watcher::Config::default()).map(|event| event.map(|event| event.modify(strip)));
-    let events = reflector::reflector(writer, events).inspect(count_list(listed)).inspect(forget);
-    (store, events.default_backoff().applied_objects())
-}
-
-/// What nobody here reads is not kept.
-fn strip<K: ResourceExt>(object: &mut K) {
-    object.managed_fields_mut().clear();
-    object.annotations_mut().remove("kubectl.kubernetes.io/last-applied-configuration");
-}
-
-/// Counts the first complete list of a watch.
-fn count_list<K>(listed: &Arc<watch::Sender<u8>>) -> impl FnMut(&watcher::Result<Event<K>>) + use<K> {
-    let (listed, mut first) = (Arc::clone(listed), true);
-    move |event| {
-        if matches!(event, Ok(Event::InitDone)) && std::mem::take(&mut first) {
-            listed.send_modify(|lists| *lists += 1);
-        }
+    let _ = tokio::time::timeout(FAREWELL, idle).await;
+    for (key, file) in context.sends.owed() {
+        let (namespace, fileupload) = (key.namespace(), key.name());
+        warn!(namespace, fileupload, file, "its upload is lost: no status could be written in time");
     }
-}
-
-/// One step for one resource.
-#[tracing::instrument(skip_all, fields(namespace = upload.namespace(), fileupload = upload.name_any(), generation = upload.metadata.generation))]
-async fn reconcile(upload: Arc<FileUpload>, context: Arc<Context>) -> Result<Action, kube::Error> {
-    let mut synced = context.synced.clone();
-    let _ = synced.wait_for(|lists| *lists >= LISTS).await;
-    if upload.metadata.deletion_timestamp.is_some() {
-        return Ok(Action::await_change());
-    }
-    let memory = context.memory(&upload);
-    if is_older(upload.resource_version().as_deref(), memory.written.as_deref()) {
-        return Ok(Action::await_change()); // our own write is on its way here
-    }
-    // One moment for all that is decided: what comes due after it has its own timer.
-    let now = clock::now();
-    let (observed, material) = observe::observe(&context, &upload, &memory, now).await?;
-    let plan = plan::next(&upload, &observed, now);
-    let outcome = perform::perform(&context, &upload, &plan, &observed.output, &material).await;
-    if outcome.discarded {
-        return Ok(Action::await_change());
-    }
-    let status = publish::publish(&context, &upload, &plan, &outcome).await?;
-    cadence::count(&context, &upload, &plan, &outcome);
-    let undone = outcome.unfinished.then_some(if plan.discards { AFTER_REFUSAL } else { AFTER_ERROR });
-    let look_again = [plan.look_again, undone].into_iter().flatten().min();
-    Ok(cadence::next(&upload, &plan, status.as_ref(), look_again, now))
-}
-
-/// Whether a resourceVersion is older than another: they compare as numbers (KEP-5504).
-fn is_older(seen: Option<&str>, written: Option<&str>) -> bool {
-    let number = |version: Option<&str>| version.and_then(|version| version.parse::<u64>().ok());
-    matches!((number(seen), number(written)), (Some(seen), Some(written)) if seen < written)
-}
-
-/// Waits a little before an error of the API server is met again.
-const AFTER_ERROR: Duration = Duration::from_secs(5);
-/// Waits longer before a deletion is tried again that may be refused for good.
-const AFTER_REFUSAL: Duration = Duration::from_secs(30);
-
-fn warn_once(upload: &FileUpload, error: &kube::Error) {
-    warn!(namespace = upload.namespace(), fileupload = upload.name_any(), %error, "the API server refused");
 }

@@ -1,7 +1,7 @@
 //! The life of a key: when it expires, when it is withdrawn and when it is renewed.
 //!
-//! Cyberun deletes an upload after its retention and tells nobody. So a key is withdrawn a while before that, and
-//! renewed while it still lives. All moments follow from when the file was uploaded and from [`Terms`], the same for
+//! Cyberun deletes an upload after its retention, without notice. So a key is withdrawn some time before that, and
+//! renewed while it still lives. All moments follow from the time of the upload and from [`Terms`], in the same way for
 //! the operator and the sidecar. Pure: the time and the randomness are given.
 
 use std::time::Duration;
@@ -22,7 +22,7 @@ const COMPANY_AGE: f64 = 0.6;
 pub struct Terms {
     /// How long the deployment keeps an upload.
     pub retention: Duration,
-    /// A key is withdrawn this long before it expires: a workflow that reads it last has this time to use it.
+    /// How long before its expiry a key is withdrawn: the time that a consumer has to use it.
     pub minimum_life: Duration,
 }
 

@@ -1,7 +1,7 @@
-//! The keys folder: each key in a file of its own, and all of them with what is known of them in `keys.json`.
+//! The keys folder: each key in a file of its own, and all keys with their details in `keys.json`.
 //!
-//! Whatever reads it sees a whole file or none, and `keys.json` only while every key is there: it is written last and
-//! removed first. It never holds a token or a URL. `upload` fills it once, a sidecar keeps it.
+//! A reader sees a whole file or none, and `keys.json` only while every key exists: it is written last and removed
+//! first. The folder never holds a token or a URL. `upload` fills it once, and a sidecar keeps it up to date.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,13 +16,13 @@ use crate::outcome::Upload;
 
 /// The file that lists all keys; no key can be named so.
 pub const ALL: &str = "keys.json";
-/// What a sidecar remembers over its restarts. A `~` is in no name of a key.
+/// The sidecar's memory over restarts. No name of a key has a `~`.
 const RECORD: &str = ".record~";
 
 /// Keys by name.
 pub type Keys = BTreeMap<String, Entry>;
 
-/// A key and what is known of it, of the same shape as in an output ConfigMap's `keys.json`.
+/// A key and its details, in the same format as `keys.json` of an output ConfigMap.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Entry {
@@ -84,7 +84,7 @@ impl Folder {
         Ok(Self(path.to_owned()))
     }
 
-    /// Makes the folder show these keys, of those that there should be in all, and touches nothing else in it.
+    /// Makes the folder hold these keys, out of all names that it may hold, and leaves other files alone.
     pub fn show<'a>(&self, keys: &Keys, all: impl Iterator<Item = &'a str> + Clone) -> Result<(), Error> {
         self.hide(keys, all.clone())?;
         let mut complete = true;
@@ -97,7 +97,7 @@ impl Folder {
         if complete { self.write(ALL, &json(keys)) } else { Ok(()) }
     }
 
-    /// Removes what is not among these keys, of those that there should be in all. A full disk does not hinder it.
+    /// Removes every other key, out of all names that the folder may hold. It works on a full disk too.
     pub fn hide<'a>(&self, keys: &Keys, all: impl Iterator<Item = &'a str>) -> Result<(), Error> {
         let mut gone: Vec<&str> = all.filter(|name| !keys.contains_key(*name)).collect();
         if !gone.is_empty() {
@@ -106,7 +106,7 @@ impl Folder {
         self.remove_all(gone.into_iter())
     }
 
-    /// Removes the keys of a predecessor that nobody asks for any more, where a file still holds just that.
+    /// Removes the keys of an earlier run that are no longer wanted, if their files still hold them.
     pub fn forget(&self, keys: &Keys) -> Result<(), Error> {
         let holds = |(name, entry): &(&String, &Entry)| {
             let is_ours = Path::new(name).file_name().is_some_and(|last| last == name.as_str());
@@ -115,12 +115,12 @@ impl Folder {
         self.remove_all(keys.iter().filter(holds).map(|(name, _)| name.as_str()))
     }
 
-    /// Writes down what was uploaded, for a successor that is told of the same files.
+    /// Records the uploads, for a later run with the same files.
     pub fn record(&self, record: &Record) -> Result<(), Error> {
         self.write(RECORD, &json(record))
     }
 
-    /// What was written down; nothing if that cannot be read.
+    /// The recorded uploads; empty if they cannot be read.
     pub fn recorded(&self) -> Record {
         let text = fs::read(self.0.join(RECORD)).unwrap_or_default();
         serde_json::from_slice(&text).unwrap_or_default()

@@ -1,9 +1,9 @@
 //! Why a file or a resource is in the state it is in: the one closed vocabulary.
 //!
-//! The same word serves errors, conditions, events, metrics, `fileupload explain` and `docs/reasons.md`. Its [`Class`]
-//! alone decides when the controller looks again, and its [`Scope`] whether the other files of the same resource share
-//! the fate. This module knows nothing of Kubernetes or HTTP, so that every other module may use it. The words
-//! themselves are the table in `words`.
+//! Errors, conditions, events, metrics, `fileupload explain` and `docs/reasons.md` use the same words. The [`Class`] of
+//! a reason alone decides when the controller looks again. Its [`Scope`] decides whether the other files of the same
+//! resource fail too. This module knows nothing of Kubernetes or HTTP, so every other module may use it. The table of
+//! reasons is in `words`.
 
 use std::fmt;
 
@@ -14,9 +14,9 @@ pub enum Class {
     Done,
     /// In progress; the next step follows at once.
     Working,
-    /// A named thing is missing; it is watched, or fetched anew within seconds.
+    /// A named thing is missing; it is watched, or fetched again within seconds.
     Waiting,
-    /// Tried again by itself, with exponential backoff.
+    /// Retried automatically, with exponential backoff.
     Backoff,
     /// A person must act: the next attempt follows a change of spec, Secret or source.
     Stalled,
@@ -31,8 +31,8 @@ pub enum Scope {
     Resource,
 }
 
-/// Makes [`Reason`] of the table: a line with what the word means, then its class and scope, how it usually comes
-/// about, and what a person does.
+/// Makes [`Reason`] from the table: what the word means, its class and scope, its usual cause, and how a person fixes
+/// it.
 macro_rules! reasons {
     ($(
         #[doc = $meaning:literal]
@@ -61,17 +61,17 @@ macro_rules! reasons {
                 match self { $(Self::$name => Scope::$scope,)+ }
             }
 
-            /// What the word means, in a sentence.
+            /// What the reason means, in a sentence.
             pub const fn meaning(self) -> &'static str {
                 match self { $(Self::$name => $meaning.trim_ascii(),)+ }
             }
 
-            /// How it usually comes about, in a sentence.
+            /// What usually causes it, in a sentence.
             pub const fn cause(self) -> &'static str {
                 match self { $(Self::$name => $cause,)+ }
             }
 
-            /// What a person does about it, in a sentence.
+            /// How a person fixes it, in a sentence.
             pub const fn fix(self) -> &'static str {
                 match self { $(Self::$name => $fix,)+ }
             }
@@ -91,9 +91,9 @@ impl Class {
     pub const fn meaning(self) -> &'static str {
         match self {
             Self::Done => "Nothing is left to do.",
-            Self::Working => "It is being worked on.",
-            Self::Waiting => "Something that the reason names is missing or in the way.",
-            Self::Backoff => "An attempt failed in a way that may pass by itself.",
+            Self::Working => "The work is in progress.",
+            Self::Waiting => "Something that the reason names is missing or in use.",
+            Self::Backoff => "An attempt failed, and a later one may succeed.",
             Self::Stalled => "A person must act: another attempt would fail in the same way.",
         }
     }
@@ -101,19 +101,19 @@ impl Class {
     /// When the operator looks again, in a sentence.
     pub const fn again(self) -> &'static str {
         match self {
-            Self::Done => "It is looked at again when its spec, its output or its key's life asks for it.",
+            Self::Done => "The operator looks again when the spec or the output changes, and when a key nears its end.",
             Self::Working => "The next step follows at once.",
             Self::Waiting => {
-                "It goes on as soon as what is missing is there; a Secret is found within 15 seconds, or within \
-                 5 minutes once it was missing for an hour."
+                "It goes on as soon as the missing thing is there; a Secret is found within 15 seconds, or within \
+                 5 minutes after an hour of waiting."
             }
             Self::Backoff => {
-                "It is tried again by itself at `status.nextAttemptAt`: a second later at first, then at intervals \
-                 that grow to 5 minutes, or later where the other side asks for that."
+                "It is retried automatically at `status.nextAttemptAt`: it waits as long again as the trouble has \
+                 lasted, from 1 second to 5 minutes, or longer if the server asks for that."
             }
             Self::Stalled => {
                 "It is tried again when the spec, the Secret or the content of a ConfigMap changes, or when a fresh \
-                 upload is asked for (`fileupload refresh`); the files of volumes are not watched."
+                 upload is requested (`fileupload refresh`); files on volumes are not watched."
             }
         }
     }
@@ -123,8 +123,8 @@ impl Scope {
     /// How far it reaches, in a sentence.
     pub const fn meaning(self) -> &'static str {
         match self {
-            Self::File => "It is about one file; the others go on.",
-            Self::Resource => "It is about every file of the resource.",
+            Self::File => "It affects one file; the others go on.",
+            Self::Resource => "It affects every file of the resource.",
         }
     }
 }
@@ -181,10 +181,10 @@ mod tests {
     }
 
     #[test]
-    fn what_heals_by_itself_says_so() {
-        let heals = |reason: &Reason| reason.fix().contains("by itself");
+    fn what_is_retried_automatically_says_so() {
+        let says_so = |reason: &Reason| reason.fix().contains("retried automatically");
         for reason in Reason::ALL.iter().filter(|reason| reason.class() == Class::Backoff) {
-            assert!(heals(reason), "{reason}: {}", reason.fix());
+            assert!(says_so(reason), "{reason}: {}", reason.fix());
         }
     }
 }

@@ -36,7 +36,7 @@ impl fmt::Display for Secret {
     }
 }
 
-/// A signed URL: whoever has its query may write. Shown as scheme and host only.
+/// A signed URL. Its query gives the right to write, so only its scheme and host are shown.
 ///
 /// The text is kept as it came: decoding and encoding again would change what was signed.
 #[derive(Clone, Eq, PartialEq)]

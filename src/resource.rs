@@ -1,4 +1,4 @@
-//! What the operator reads and writes in Kubernetes: its own kind, and the names it marks things with.
+//! What the operator reads and writes in Kubernetes: its own kind, and the names of its labels and annotations.
 //!
 //! Every label, annotation and field-manager name is a constant here and nowhere else.
 
@@ -16,15 +16,15 @@ mod worker;
 
 pub use self::schema::crd;
 
-/// Who we are in `managedFields`, events and logs.
+/// The operator's name in `managedFields`, events and logs.
 pub const FIELD_MANAGER: &str = "fileupload-operator";
-/// Who a person's commands are in `managedFields`.
+/// The name of the command line in `managedFields`.
 pub const FIELD_MANAGER_COMMAND: &str = "fileupload";
 /// Marks the output ConfigMaps that the operator may write, with the value [`FIELD_MANAGER`].
 pub const LABEL_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
-/// Names the `FileUpload` that an object was made for.
+/// The name of the `FileUpload` that an object belongs to.
 pub const LABEL_FILE_UPLOAD: &str = "cyberun.cloud/fileupload";
-/// The Secret that is used where the spec names none.
+/// The Secret that is used if the spec names none.
 pub const DEFAULT_SECRET: &str = "cyberun";
 /// The Secret's key that holds the credential.
 pub const SECRET_API_KEY: &str = "CYBERUN_API_KEY";
@@ -32,15 +32,15 @@ pub const SECRET_API_KEY: &str = "CYBERUN_API_KEY";
 pub const SECRET_TEAM_ID: &str = "CYBERUN_TEAM_ID";
 /// The output's entry that lists all keys as JSON.
 pub const KEYS_JSON: &str = "keys.json";
-/// The uid of the `FileUpload` that a worker's Job and its Pods were made for.
+/// The uid of the `FileUpload` that a worker's Job and its Pods belong to.
 pub const LABEL_UID: &str = "cyberun.cloud/fileupload-uid";
-/// Which of the resource's attempts a Job is.
+/// The attempt that a Job makes.
 pub const ANNOTATION_ATTEMPT: &str = "cyberun.cloud/attempt";
 /// The generation of the spec that a Job was launched for.
 pub const ANNOTATION_GENERATION: &str = "cyberun.cloud/generation";
 /// The resourceVersion of the Secret that a Job was launched with.
 pub const ANNOTATION_CREDENTIALS_VERSION: &str = "cyberun.cloud/credentials-version";
-/// A hash of the settings that a Job was made with.
+/// A hash of the settings that a Job was created with.
 pub const ANNOTATION_SETTINGS: &str = "cyberun.cloud/settings";
-/// On a `FileUpload`: any new value asks for a fresh upload of every file.
+/// On a `FileUpload`: any new value requests a fresh upload of every file.
 pub const ANNOTATION_REQUESTED_AT: &str = "cyberun.cloud/requested-at";

@@ -1,4 +1,4 @@
-//! What the operator says about itself: logs, metrics, and whether it lives and is ready.
+//! The operator's logs, metrics, liveness and readiness.
 //!
 //! Logs go to stderr. No token, signed URL or file key is a label or a field anywhere.
 
@@ -33,14 +33,14 @@ pub fn log(format: LogFormat, filter: &str) -> Result<(), tracing_subscriber::fi
     Ok(())
 }
 
-/// The filter, with those made quiet that would show what must never be logged.
+/// The filter, with the crates silenced that would log secrets.
 fn quieted(filter: &str) -> Result<EnvFilter, tracing_subscriber::filter::ParseError> {
     let mut filter = EnvFilter::try_new(filter)?;
     // At their lower levels these may show whole requests.
     for quiet in ["hyper", "hyper_util", "reqwest", "rustls", "tower_http"] {
         filter = filter.add_directive(format!("{quiet}=info").parse()?);
     }
-    // It warns of an answer that it cannot parse with the whole of it: it may be a Secret.
+    // It logs the whole answer that it cannot parse, which may be a Secret.
     Ok(filter.add_directive("kube_client::client=error".parse()?))
 }
 

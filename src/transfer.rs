@@ -9,14 +9,15 @@
 //! answer is not waited for again by this process.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, EXPECT, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use self::body::{Body, Gate, Meter, Word, with};

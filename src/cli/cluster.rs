@@ -1,7 +1,7 @@
-//! Where the cluster is: the kubeconfig, as kubectl takes it, or in a Pod its own service account.
+//! Where the cluster is: the kubeconfig, read as kubectl does, or the Pod's service account.
 //!
-//! Every command that talks to Kubernetes comes through here, so that all find the same cluster and complain of it in
-//! the same words. A complaint is one sentence with its fix.
+//! Every command that talks to Kubernetes uses this module, so that all find the same cluster and report the same
+//! errors. An error is one sentence with its fix.
 
 use std::time::Duration;
 
@@ -11,46 +11,39 @@ use kube::config::{KubeConfigOptions, KubeconfigError};
 use kube::core::Status;
 use kube::{Client, Config, Error};
 
+use crate::controller::Clients;
 use crate::resource::FileUpload;
 
 mod clients;
 
-pub(super) use self::clients::Clients;
-
-/// How long the cluster may take to be connected to.
+/// The timeout of a connection to the cluster.
 const CONNECT: Duration = Duration::from_secs(10);
-/// How long a question to it may take in all.
+/// The timeout of a request to the cluster.
 const ANSWER: Duration = Duration::from_secs(30);
 
 /// Which cluster, and where in it.
 #[derive(Args)]
 pub(super) struct Place {
-    /// The namespace; without it that of the kubeconfig's context
+    /// The namespace; default: the namespace of the kubeconfig's context
     #[arg(short, long, value_name = "NAMESPACE")]
     namespace: Option<String>,
-    /// The context of the kubeconfig; without it the current one
+    /// The context of the kubeconfig; default: the current context
     #[arg(long, value_name = "NAME")]
     context: Option<String>,
 }
 
-/// A cluster that was found, and the namespace that is meant.
+/// A cluster and the namespace to use.
 pub(super) struct Cluster {
     pub(super) client: Client,
     pub(super) namespace: String,
 }
 
-/// A client of the cluster for a program that runs for long.
-pub(super) async fn client() -> anyhow::Result<Client> {
-    Client::try_from(config(None).await?).map_err(|error| unusable(&error))
-}
-
 /// The clients of the operator.
-#[expect(dead_code, reason = "the operator does not use them yet")]
 pub(super) async fn clients() -> anyhow::Result<Clients> {
-    Clients::new(&config(None).await?).map_err(|error| unusable(&error))
+    clients::new(&config(None).await?).map_err(|error| unusable(&error))
 }
 
-/// Where the cluster is, and who asks. `Config::infer` would do, but it logs what it cannot parse.
+/// The address of the cluster and the credentials. `Config::infer` is not used, because it logs what it cannot parse.
 async fn config(context: Option<String>) -> anyhow::Result<Config> {
     let is_told = context.is_some();
     let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
@@ -59,27 +52,25 @@ async fn config(context: Option<String>) -> anyhow::Result<Config> {
         Err(error) if is_told => return Err(unusable(&error)),
         Err(error) => Config::incluster().map_err(|_| unusable(&error))?,
     };
-    // In a cluster a proxy of the environment is for the way out, not for its own API server.
+    // In a cluster the proxy of the environment is for egress, not for the cluster's own API server.
     if Config::incluster().is_ok_and(|inside| inside.cluster_url == config.cluster_url) {
         config.proxy_url = None;
     }
     Ok(config)
 }
 
-/// Why no cluster is known. What cannot be parsed is not quoted: a kubeconfig holds credentials.
+/// Why the kubeconfig cannot be used. Its text is not quoted, because a kubeconfig holds credentials.
 fn unusable(error: &(dyn std::error::Error + 'static)) -> anyhow::Error {
     let why = match error.downcast_ref() {
         Some(KubeconfigError::Parse(_)) => "it is not valid YAML".to_owned(),
         Some(KubeconfigError::LoadContext(name)) => format!("it has no context {name}"),
         _ => error.to_string(),
     };
-    anyhow!(
-        "no cluster can be told from the kubeconfig: {why}: let KUBECONFIG name a file, and --context one of its contexts"
-    )
+    anyhow!("cannot load the kubeconfig: {why}: set KUBECONFIG to a file, and --context to one of its contexts")
 }
 
 impl Place {
-    /// Finds the cluster; nothing is asked of it yet.
+    /// Finds the cluster; it makes no request yet.
     pub(super) async fn find(&self) -> anyhow::Result<Cluster> {
         let mut config = config(self.context.clone()).await?;
         config.connect_timeout = Some(CONNECT);
@@ -90,15 +81,17 @@ impl Place {
 }
 
 impl Cluster {
-    /// The answer to a question about the `FileUpload` called `name`, or why there is none, in one sentence.
+    /// The answer to a request about the `FileUpload` called `name`, or one sentence that says why there is none.
     pub(super) async fn ask<T>(&self, name: &str, answer: impl Future<Output = kube::Result<T>>) -> anyhow::Result<T> {
         match tokio::time::timeout(ANSWER, answer).await {
             Ok(answer) => answer.map_err(|error| self.complain(name, error)),
-            Err(_) => Err(anyhow!("the cluster does not answer: check the kubeconfig's server and the way to it")),
+            Err(_) => {
+                Err(anyhow!("the cluster does not answer: check the kubeconfig's server and the network path to it"))
+            }
         }
     }
 
-    /// What an error of the API server means for a question about the `FileUpload` called `name`.
+    /// What an error of the API server means for a request about the `FileUpload` called `name`.
     pub(super) fn complain(&self, name: &str, error: Error) -> anyhow::Error {
         let namespace = &self.namespace;
         match error {
@@ -109,17 +102,15 @@ impl Cluster {
                 "namespace {namespace} has no FileUpload {name}: see kubectl get fileuploads --all-namespaces, and name its namespace with -n"
             ),
             Error::Api(said) if said.is_forbidden() => anyhow!(
-                "you have no right to this: {}: ask for the rights that the chart gives to who may view or edit a namespace",
+                "you have no right to do this: {}: ask for the rights that the chart adds to the roles view and edit of the namespace",
                 said.message
             ),
             Error::Api(said) if said.code == 401 => {
-                anyhow!(
-                    "the cluster does not accept the kubeconfig's credentials: log in anew, or choose another --context"
-                )
+                anyhow!("the cluster rejects the kubeconfig's credentials: log in again, or choose another --context")
             }
-            Error::Api(said) => anyhow!("the cluster refuses it: {}", said.message),
+            Error::Api(said) => anyhow!("the cluster rejects it: {}", said.message),
             error => anyhow!(
-                "the cluster does not answer: {}: check the kubeconfig's server and the way to it",
+                "the cluster does not answer: {}: check the kubeconfig's server and the network path to it",
                 anyhow::Error::from(error).root_cause()
             ),
         }

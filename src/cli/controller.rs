@@ -16,23 +16,23 @@ use crate::controller::{Operator, Settings};
 use crate::delivery::Courier;
 use crate::telemetry::{self, Health, Metrics};
 
-/// Connections that may wait to be accepted.
+/// The length of the queue of connections to accept.
 const BACKLOG: u32 = 1024;
 
 /// Run the operator.
 ///
-/// Uses the kubeconfig, or in a cluster the Pod's own service account.
+/// Uses the kubeconfig, or the Pod's service account in a cluster.
 #[derive(Parser)]
 pub(super) struct Controller {
-    /// The Cyberun API, with its /api/v1
+    /// The URL of the Cyberun API, with its /api/v1
     #[arg(long, env = "CYBERUN_API_URL")]
     api_url: String,
     #[command(flatten)]
     operating: Operating,
-    /// A namespace to watch (repeatable); all if none is given
+    /// A namespace to watch (repeatable); default: all namespaces
     #[arg(long, value_name = "NAMESPACE")]
     namespace: Vec<String>,
-    /// Where to serve /livez, /readyz and /metrics; by default port 8080 of every address
+    /// The address that serves /livez, /readyz and /metrics; default: port 8080 of every address
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
     #[command(flatten)]
@@ -47,26 +47,26 @@ impl Controller {
         self.logging.start()?;
         let settings = self.operating.settings(&self.api_url, self.api.allow_http)?;
         let courier = Courier::new(&self.api_url, self.api.allow_http, settings.worker.ca_pem.as_deref())
-            .map_err(|error| Usage(format!("cannot reach the API as told: {error}")))?;
+            .map_err(|error| Usage(format!("cannot use the API settings: {error}")))?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         runtime.block_on(self.operate(Arc::new(courier), Arc::new(settings)))?;
         Ok(ExitCode::SUCCESS)
     }
 
     async fn operate(self, courier: Arc<Courier>, settings: Arc<Settings>) -> anyhow::Result<()> {
-        let client = cluster::client().await?;
-        let listener = listen::bound(self.listen)?.listen(BACKLOG).context("cannot answer probes")?;
-        // Twice the same would be two operators that both send.
+        let clients = cluster::clients().await?;
+        let listener = listen::bound(self.listen)?.listen(BACKLOG).context("cannot serve probes")?;
+        // A namespace that is named twice is served once.
         let namespaces: BTreeSet<String> = self.namespace.into_iter().collect();
-        let (metrics, health) = (Metrics::default(), Health::expecting(namespaces.len().max(1)));
+        let (metrics, health) = (Metrics::default(), Health::expecting(1));
         let stop = stop_on_signal()?;
         let server =
-            telemetry::serve(listener.into_std()?, metrics.clone(), health.clone()).context("cannot answer probes")?;
-        let operator = Operator { client, courier, settings, metrics, stop };
+            telemetry::serve(listener.into_std()?, metrics.clone(), health.clone()).context("cannot serve probes")?;
+        let operator = Operator { clients, courier, settings, metrics, health, stop };
         info!(version = env!("CARGO_PKG_VERSION"), "started");
         tokio::select! {
-            () = operator.run(namespaces, move || health.lists_complete()) => {}
-            error = server => return Err(error).context("probes are answered no more"),
+            ended = operator.run(namespaces) => ended?,
+            error = server => return Err(error).context("the server of probes has ended"),
         }
         info!("stopped");
         Ok(())

@@ -1,4 +1,4 @@
-//! `fileupload crd`: prints the CustomResourceDefinition, from which `crds/` is generated.
+//! `fileupload crd`: prints the CustomResourceDefinition. `crds/` is generated with it.
 
 use std::process::ExitCode;
 

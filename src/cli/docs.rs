@@ -1,6 +1,6 @@
-//! `fileupload docs …`: prints the pages of `docs/` that are made from the code; `.ci/generate` writes them.
+//! `fileupload docs …`: prints the generated pages of `docs/`. `.ci/generate` writes them.
 //!
-//! What a page says is never written by hand: words come from the reasons, the schema and the command line themselves.
+//! The pages are made from the reasons, the schema and the command line, and never written by hand.
 
 use std::process::ExitCode;
 
@@ -16,7 +16,7 @@ mod spec;
 #[derive(Parser)]
 #[command(hide = true)]
 pub(super) struct Docs {
-    /// Which one
+    /// The page
     #[arg(value_enum)]
     page: Page,
 }

@@ -1,7 +1,7 @@
-//! A length of time as it is written on the command line: `90`, `90s`, `15m`, `24h`, `1d`, `1h30m`.
+//! A duration on the command line: `90`, `90s`, `15m`, `24h`, `1d`, `1h30m`.
 //!
-//! A bare number is seconds and a day has 24 hours. There is no negative or empty length: what takes one waits for it
-//! or adds it to a time.
+//! A bare number is seconds, and a day has 24 hours. A duration is never negative, because it is waited for or added to
+//! a time.
 
 use std::time::Duration;
 
@@ -9,20 +9,20 @@ use jiff::{Span, SpanRelativeTo};
 
 const FIX: &str = "write it like 90s, 15m, 24h, 1d or 1h30m";
 
-/// Reads a length of time greater than zero; the error says what to write instead.
+/// Reads a duration greater than zero. The error says what to write instead.
 pub(super) fn parse(text: &str) -> Result<Duration, String> {
     let length = parse_or_zero(text)?;
     if length.is_zero() { Err(format!("{text:?} is not more than zero: {FIX}")) } else { Ok(length) }
 }
 
-/// Reads a length of time that may be zero.
+/// Reads a duration that may be zero.
 pub(super) fn parse_or_zero(text: &str) -> Result<Duration, String> {
     let text = text.trim();
     let seconds = text.parse::<i64>().ok().map(|seconds| Span::new().try_seconds(seconds));
     let span = seconds.unwrap_or_else(|| text.parse::<Span>());
-    // Months and years have no length of their own, so that jiff refuses them here.
+    // Months and years have no fixed length, so jiff rejects them here.
     let length = span.and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()));
-    let length = length.map_err(|_| format!("{text:?} is no length of time: {FIX}"))?;
+    let length = length.map_err(|_| format!("{text:?} is not a duration: {FIX}"))?;
     Duration::try_from(length).map_err(|_| format!("{text:?} is less than zero: {FIX}"))
 }
 
@@ -55,14 +55,14 @@ mod tests {
             ("-5", "less than zero"),
             ("-1h", "less than zero"),
             ("1h ago", "less than zero"),
-            ("", "no length of time"),
-            ("soon", "no length of time"),
-            ("1mo", "no length of time"),
-            ("1y", "no length of time"),
-            ("1x", "no length of time"),
-            ("1h30", "no length of time"),
-            ("99999999999999999999", "no length of time"),
-            ("9223372036854775807", "no length of time"),
+            ("", "not a duration"),
+            ("soon", "not a duration"),
+            ("1mo", "not a duration"),
+            ("1y", "not a duration"),
+            ("1x", "not a duration"),
+            ("1h30", "not a duration"),
+            ("99999999999999999999", "not a duration"),
+            ("9223372036854775807", "not a duration"),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.contains(problem) && error.contains(&format!("{text:?}")), "{text}: {error}");

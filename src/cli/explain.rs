@@ -1,7 +1,7 @@
-//! `fileupload explain`: what a reason means, or why a `FileUpload` stands as it does.
+//! `fileupload explain`: what a reason means, or the state of a `FileUpload` and its cause.
 //!
-//! For an object `look` reads what its user may read, `present` asks the production planner how it stands now, as its
-//! status may lag behind, and `answer` says so. Secrets are never read, and nothing is changed.
+//! For an object, `look` reads what its user may read. `present` asks the production planner for its state now, because
+//! its status may be out of date. `answer` puts it into words. Secrets are never read, and nothing is changed.
 
 use std::process::ExitCode;
 
@@ -17,10 +17,10 @@ mod look;
 mod present;
 mod word;
 
-/// Explain a reason, or why a FileUpload stands as it does.
+/// Explain a reason, or the state of a FileUpload.
 ///
-/// A reason begins with a capital letter, as in kubectl get; anything else is the name of a FileUpload, about which the
-/// cluster of the kubeconfig is asked. Without either every reason is listed. Secrets are never read.
+/// A reason begins with a capital letter, as in kubectl get. Anything else is the name of a FileUpload in the cluster
+/// of the kubeconfig. Without an argument it lists all reasons. Secrets are never read.
 #[derive(Parser)]
 pub(super) struct Explain {
     /// A reason, or the name of a FileUpload

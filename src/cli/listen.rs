@@ -1,7 +1,7 @@
-//! The port of a command that answers probes, for every address that a Pod may have.
+//! The port on which a command answers probes, on every address that a Pod may have.
 //!
-//! Unless told otherwise it is that of IPv6, where Linux answers IPv4 as well: a Pod may have either or both. Nothing
-//! else is tried where an address was given.
+//! The default is the IPv6 wildcard address, on which Linux also answers IPv4, because a Pod may have either or both.
+//! An address that is given is the only one that is tried.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -11,13 +11,13 @@ use tokio::net::TcpSocket;
 
 const PORT: u16 = 8080;
 
-/// A port that is ours, and on which nobody is answered yet.
+/// A bound socket that does not listen yet.
 pub(super) fn bound(given: Option<SocketAddr>) -> anyhow::Result<TcpSocket> {
     let usual = [IpAddr::from(Ipv6Addr::UNSPECIFIED), Ipv4Addr::UNSPECIFIED.into()].map(|ip| SocketAddr::new(ip, PORT));
     first(given.as_ref().map_or(&usual, std::slice::from_ref))
 }
 
-/// The first of these addresses that there is: one that is taken is there.
+/// Binds the first of these addresses that exists. An address in use exists.
 fn first(addresses: &[SocketAddr]) -> anyhow::Result<TcpSocket> {
     let [address, others @ ..] = addresses else { anyhow::bail!("no address to listen on") };
     match bind(*address) {
@@ -28,7 +28,7 @@ fn first(addresses: &[SocketAddr]) -> anyhow::Result<TcpSocket> {
 
 fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // Connections of a predecessor that linger are not in the way.
+    // Lingering connections of an earlier process must not block the port.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     Ok(socket)
@@ -40,7 +40,7 @@ mod tests {
 
     use super::*;
 
-    // Of no machine, as a machine without IPv6 has none.
+    // An address that no machine has.
     const NOWHERE: &str = "[2001:db8::1]:0";
 
     #[tokio::test]

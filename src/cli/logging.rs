@@ -1,4 +1,4 @@
-//! How commands that run for long write their logs, which go to stderr.
+//! Log settings of long-running commands. Logs go to stderr.
 
 use clap::{Args, ValueEnum};
 
@@ -7,10 +7,10 @@ use crate::telemetry::{self, LogFormat};
 
 #[derive(Args)]
 pub(super) struct Logging {
-    /// How to write log lines
+    /// The format of log lines
     #[arg(long, value_enum, default_value_t = Format::Json)]
     log_format: Format,
-    /// What to log: a level, or directives such as info,kube=debug
+    /// The log level, or directives such as info,kube=debug
     #[arg(long, env = "RUST_LOG", default_value = "info")]
     log_level: String,
 }
@@ -22,13 +22,13 @@ enum Format {
 }
 
 impl Logging {
-    /// Writes logs from now on.
+    /// Starts logging.
     pub(super) fn start(&self) -> Result<(), Usage> {
         let format = match self.log_format {
             Format::Json => LogFormat::Json,
             Format::Text => LogFormat::Text,
         };
-        // A variable that is set to nothing asks for nothing else.
+        // An empty variable counts as unset.
         let level = Some(self.log_level.trim()).filter(|level| !level.is_empty()).unwrap_or("info");
         telemetry::log(format, level).map_err(|error| Usage(format!("--log-level: {error}")))
     }

@@ -1,6 +1,6 @@
-//! Files as they are named on the command line, each with a name for its key: `[NAME=]FILE`.
+//! Files on the command line, each with a name for its key: `[NAME=]FILE`.
 //!
-//! What is wrong with a name is said before anything is done, with how to write it.
+//! A wrong name is rejected before anything else happens, and the error says how to write it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use super::Usage;
 use crate::delivery::{Parcel, Source};
 use crate::keys;
 
-/// One file as it was named.
+/// One file of the command line.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Named {
     pub(super) name: String,
@@ -35,7 +35,7 @@ pub(super) fn parse(arguments: &[String]) -> Result<Vec<Named>, Usage> {
         };
         let path = PathBuf::from(path);
         let Some(file_name) = path.file_name().and_then(|name| name.to_str()).map(str::to_owned) else {
-            return Err(Usage(format!("{argument:?} names no file: give a path that ends in a file's name")));
+            return Err(Usage(format!("{argument:?} names no file: give a path that ends in a file name")));
         };
         let name = name.unwrap_or(&file_name).to_owned();
         if !is_name(&name) {
@@ -57,7 +57,7 @@ pub(super) fn parse(arguments: &[String]) -> Result<Vec<Named>, Usage> {
     Ok(files)
 }
 
-/// Refuses a keys folder of which a file is one of these, or would be once both are there: keys replace what they find.
+/// Rejects a keys folder in which a key would replace one of these files.
 pub(super) fn apart(files: &[Named], folder: &Path) -> Result<(), Usage> {
     let kept: Vec<_> = keys::paths(folder, files.iter().map(|file| file.name.as_str())).collect();
     for file in files {
@@ -72,7 +72,7 @@ pub(super) fn apart(files: &[Named], folder: &Path) -> Result<(), Usage> {
     Ok(())
 }
 
-/// Where a file is, or would be, by whatever way it is named.
+/// The absolute path of a file that may not exist yet.
 fn place(path: &Path) -> PathBuf {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let beside = || Some(absolute.parent()?.canonicalize().ok()?.join(absolute.file_name()?));

@@ -1,12 +1,12 @@
 //! The name of a `FileUpload` as people type it: alone, or as `kubectl get -o name` prints it.
 //!
-//! What can be no name is refused here: in a path of the API it would ask for something else.
+//! Text that is not a name is rejected here, because in an API path it could name something else.
 
 use kube::Resource;
 
 use crate::resource::FileUpload;
 
-/// Reads a name, without the kind that may stand before it.
+/// Reads a name, without the kind that may precede it.
 pub(super) fn parse(text: &str) -> Result<String, String> {
     let name = match text.split_once('/') {
         Some((kind, name)) if is_kind(kind) => name,

@@ -1,4 +1,4 @@
-//! How the operator works, as it is told on the command line: `controller` obeys it, `render` shows it.
+//! The operator's settings on the command line. `controller` uses them, and `render` shows their effect.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,55 +8,58 @@ use std::time::Duration;
 use clap::{ArgAction, Args};
 
 use super::{Usage, duration};
-use crate::controller::Settings;
-use crate::plan::{Limits, Terms, WorkerSettings};
+use crate::controller::{Limits, Settings};
+use crate::key_life::Terms;
+use crate::plan::{Deployment, WorkerSettings};
 
-/// The largest bundle that is written into each Job.
+/// The largest CA bundle that is written into each Job.
 const LARGEST_BUNDLE: usize = 32 * 1024;
 
-/// What workers are made with and how many there may be.
+/// The operator's settings.
 #[derive(Args)]
 pub(super) struct Operating {
-    /// The image of the Pods that read volumes: the operator's own, best by its digest
-    // The chart names one; the chart's user may name another after it, in a registry that its nodes can reach.
+    /// The image of the worker Pods: the operator's own image, preferably by digest
+    // The chart sets one. Its user may override it by extraArgs.
     #[arg(long, value_name = "IMAGE", overrides_with = "worker_image", default_value = concat!("fileupload-operator:", env!("CARGO_PKG_VERSION")))]
     worker_image: String,
-    /// Send files of ConfigMaps from the operator itself; with false a worker Pod sends them too, and the operator
-    /// needs no right on Secrets
+    /// Upload files of ConfigMaps from the operator itself; if false, worker Pods upload them, and the operator needs
+    /// no right on Secrets
     #[arg(long, value_name = "BOOL", action = ArgAction::Set, default_value_t = true, num_args = 0..=1, default_missing_value = "true")]
     direct_uploads: bool,
-    /// The most workers that run at the same time
+    /// The maximum number of workers
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
     max_workers: u16,
-    /// The most workers on one claim
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..))]
-    max_workers_per_claim: u16,
-    /// The most workers with one Secret's credential
+    /// The maximum number of workers in one namespace
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
-    max_workers_per_credential: u16,
-    /// After how long Cyberun deletes what was uploaded, as 24h or 1d
+    max_workers_per_namespace: u16,
+    /// The maximum number of FileUploads whose ConfigMap files the operator uploads at the same time; at most 4 of them
+    /// in one namespace
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
+    max_sends: u16,
+    /// How long Cyberun keeps an upload, such as 24h or 1d
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration::parse)]
     retention: Duration,
-    /// How long before that a key is withdrawn, so that whoever reads it has this time to use it; less than half of it
+    /// How long before its expiry a key is withdrawn: the time that a consumer has to use it; less than half of
+    /// --retention
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration::parse_or_zero)]
     minimum_life: Duration,
-    /// How long a worker's Job may take
+    /// The deadline of a worker's Job
     #[arg(long, value_name = "SECONDS", default_value_t = 86400, value_parser = clap::value_parser!(u32).range(1..))]
     worker_deadline: u32,
-    /// A Secret to pull the worker image with; it must exist in each namespace (repeatable)
+    /// An image pull Secret of the worker Pods; it must exist in each namespace (repeatable)
     #[arg(long, value_name = "NAME")]
     worker_pull_secret: Vec<String>,
-    /// A label for workers' Jobs and Pods (repeatable)
+    /// A label of worker Jobs and Pods (repeatable)
     #[arg(long, value_name = "KEY=VALUE")]
     worker_label: Vec<String>,
-    /// Certificates to trust besides the system's, for the operator and its workers: a PEM file of at most 32 KiB
+    /// Additional CA certificates that the operator and its workers trust: a PEM file of at most 32 KiB
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
     #[command(flatten)]
     proxies: Proxies,
 }
 
-/// The proxy of the environment, which workers get too.
+/// The proxy of the environment. Workers use it too.
 #[derive(Args)]
 struct Proxies {
     #[arg(long = "https-proxy-is-read-from-the-environment", env = "HTTPS_PROXY", hide = true)]
@@ -73,9 +76,9 @@ impl Operating {
         Ok(Settings {
             direct: self.direct_uploads,
             limits: Limits {
-                total: self.max_workers.into(),
-                per_claim: self.max_workers_per_claim.into(),
-                per_credential: self.max_workers_per_credential.into(),
+                workers: self.max_workers.into(),
+                workers_per_namespace: self.max_workers_per_namespace.into(),
+                sends: self.max_sends.into(),
             },
             worker: WorkerSettings {
                 api_url: api_url.trim().to_owned(),
@@ -87,7 +90,7 @@ impl Operating {
                 ca_pem: self.ca_pem()?,
                 proxies: self.proxies.environment()?,
             },
-            terms: self.terms()?,
+            deployment: Deployment { terms: self.terms()? },
         })
     }
 
@@ -97,7 +100,7 @@ impl Operating {
             let (retention, minimum) = (retention.as_secs(), minimum_life.as_secs());
             let fix = "give a shorter --minimum-life or a longer --retention";
             return Err(Usage(format!(
-                "--minimum-life ({minimum} s) must be less than half of --retention ({retention} s), or keys could not be renewed in time: {fix}"
+                "--minimum-life ({minimum} s) must be less than half of --retention ({retention} s), or keys cannot be renewed in time: {fix}"
             )));
         }
         Ok(Terms { retention, minimum_life })
@@ -124,14 +127,14 @@ impl Operating {
 }
 
 impl Proxies {
-    /// The variables that a worker gets. A password among them could be read by everyone who may read Jobs.
+    /// The variables of a worker. A password in them would be visible to everyone who may read Jobs.
     fn environment(&self) -> Result<BTreeMap<String, String>, Usage> {
         let given = [("HTTPS_PROXY", &self.https), ("HTTP_PROXY", &self.http), ("NO_PROXY", &self.no)];
         let given = given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?)));
         let environment: BTreeMap<_, _> = given.filter(|(_, value)| !value.is_empty()).collect();
         match environment.iter().find(|(name, value)| *name != "NO_PROXY" && value.contains('@')) {
             Some((name, _)) => Err(Usage(format!(
-                "{name} holds a user or password, which everyone who may read Jobs would see: name a proxy that needs none"
+                "{name} contains a user or password, which everyone who may read Jobs would see: use a proxy without one"
             ))),
             None => Ok(environment),
         }

@@ -1,7 +1,7 @@
-//! `fileupload refresh NAME`: asks for a fresh upload of every file, and if wished waits for the new keys.
+//! `fileupload refresh NAME`: requests a fresh upload of every file, and with `--wait` waits for the new keys.
 //!
-//! The request is an annotation with a new value, which the operator acknowledges in the status once it has taken it up.
-//! Only then does what the status says answer this request and not an earlier one.
+//! The request is a new value of an annotation. The operator copies the value into `status.lastHandledRequestedAt` once
+//! the request is done. Before that, the status does not answer this request.
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -22,10 +22,10 @@ use super::{duration, install_tls_provider, object, print};
 use crate::clock;
 use crate::resource::{ANNOTATION_REQUESTED_AT, Condition, FIELD_MANAGER_COMMAND, FileUpload};
 
-/// Ask for a fresh upload of every file of a FileUpload.
+/// Request a fresh upload of every file of a FileUpload.
 ///
-/// The keys of before are withdrawn. With --wait it ends once every file has its new key, and prints a line NAME=KEY
-/// for each.
+/// Each old key stays until its new key is written. With --wait the command ends once every file has its new key, and
+/// prints a line NAME=KEY for each.
 #[derive(Parser)]
 pub(super) struct Refresh {
     /// The FileUpload
@@ -34,7 +34,7 @@ pub(super) struct Refresh {
     /// Wait for the new keys and print them
     #[arg(long)]
     wait: bool,
-    /// How long to wait at most, as 90s, 10m or 1h
+    /// Timeout of --wait, such as 90s, 10m or 1h
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration::parse, requires = "wait")]
     timeout: Duration,
     #[command(flatten)]
@@ -58,13 +58,13 @@ impl Refresh {
         let upload = cluster.ask(&self.name, uploads.patch(&self.name, &params, &patch)).await?;
         let what = format!("{}/{}", cluster.namespace, self.name);
         if upload.spec.is_suspended() {
-            let later = format!("{what} is suspended: it is uploaded anew once spec.suspend is false");
+            let later = format!("{what} is suspended: it is uploaded again once spec.suspend is false");
             if self.wait {
                 bail!("{later}");
             }
-            return tell(&format!("asked for a fresh upload; {later}"));
+            return tell(&format!("requested a fresh upload; {later}"));
         }
-        tell(&format!("asked for a fresh upload of {what}"))?;
+        tell(&format!("requested a fresh upload of {what}"))?;
         if self.wait {
             print(&self.keys(&cluster, &upload, &value).await?)?;
         }
@@ -81,12 +81,12 @@ impl Refresh {
         loop {
             let state = tokio::select! {
                 state = states.next() => state.ok_or_else(|| anyhow!("the watch has ended"))?,
-                () = &mut over => bail!("the time is over\n{}", explain(&last)),
+                () = &mut over => bail!("timed out (--timeout)\n{}", explain(&last)),
             };
-            // A watch that breaks off is begun anew; one that may not be begun never will.
+            // A broken watch is restarted. A forbidden one never works.
             last = match state {
                 Ok(Some(state)) if state.uid() == asked.uid() => state,
-                Ok(_) => bail!("FileUpload {} was deleted meanwhile", self.name),
+                Ok(_) => bail!("FileUpload {} was deleted in the meantime", self.name),
                 Err(error) => match refusal(error) {
                     Some(error) => return Err(cluster.complain(&self.name, error)),
                     None => continue,
@@ -99,13 +99,13 @@ impl Refresh {
     }
 }
 
-/// The keys, once the request is answered; an error if it never will be.
+/// The keys, once the request is done; an error if it never will be.
 fn answered(upload: &FileUpload, value: &str) -> anyhow::Result<Option<String>> {
     if upload.annotations().get(ANNOTATION_REQUESTED_AT).is_none_or(|latest| latest != value) {
         bail!("another request came after this one: run it again to wait for that");
     }
     if upload.spec.is_suspended() {
-        bail!("it was suspended meanwhile: it is uploaded anew once spec.suspend is false");
+        bail!("it was suspended in the meantime: it is uploaded again once spec.suspend is false");
     }
     let Some(status) = &upload.status else { return Ok(None) };
     let is_current = Some(status.observed_generation) == upload.metadata.generation;
@@ -130,7 +130,7 @@ fn explain(upload: &FileUpload) -> String {
     Answer { upload, status, unread: &[], now: clock::now() }.text().trim_end().to_owned()
 }
 
-/// What the API server refuses for good.
+/// What the API server forbids.
 fn refusal(error: kube::runtime::watcher::Error) -> Option<kube::Error> {
     use kube::runtime::watcher::Error;
     let (Error::InitialListFailed(error) | Error::WatchStartFailed(error)) = error else { return None };

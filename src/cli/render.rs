@@ -1,16 +1,15 @@
-//! `fileupload render -f …`: what the operator would do about manifests on disk, by the production planner.
+//! `fileupload render -f …`: what the operator would do with manifests on disk, by the production planner.
 //!
-//! It reads `FileUpload`s and the objects beside them, and touches nothing. A manifest without a status is one that
-//! was just applied, so the first step (writing down what is wanted) is taken for it. Of a Job that is under way the
-//! manifest is printed too: the plan that made it is made again.
+//! It reads `FileUpload`s and the other objects in the manifests, and changes nothing. It also prints the manifest of
+//! each running Job, as the operator would create it with these settings.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::bail;
 use clap::Parser;
 use jiff::Timestamp;
-use kube::ResourceExt;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -20,23 +19,23 @@ use super::print;
 use crate::clock;
 use crate::controller::Settings;
 use crate::cyberun;
-use crate::plan::{self, ClaimView, Launch, Outcome, OutputAct, Plan};
-use crate::resource::{FileState, FileUpload, FileUploadStatus};
+use crate::plan::{self, Case, Done, JobFacts, OutputAct, OutputFacts, Plan, Stand, WorkFacts, Written};
+use crate::resource::{FileUpload, FileUploadStatus};
 
 mod manifests;
 
-/// Print what would be done about FileUploads in manifests, Jobs included; touches nothing.
+/// Print what the operator would do with the FileUploads in manifests, including Jobs; changes nothing.
 ///
-/// Secrets, ConfigMaps, PersistentVolumeClaims, Jobs, Pods and Events are taken from the same manifests.
+/// It reads Secrets, ConfigMaps, PersistentVolumeClaims, Jobs, Pods and Events from the same manifests.
 #[derive(Parser)]
 pub(super) struct Render {
-    /// A manifest, a folder of them, or - for standard input (repeatable)
+    /// A manifest, a folder of manifests, or - for stdin (repeatable)
     #[arg(short, long = "filename", value_name = "FILE", required = true)]
     filename: Vec<PathBuf>,
-    /// Print what would be done at this time, as 2026-11-24T10:00:00Z, rather than now
+    /// The time to plan for, such as 2026-11-24T10:00:00Z; default: now
     #[arg(long, value_name = "TIME")]
     at: Option<Timestamp>,
-    /// The Cyberun API that the operator calls, with its /api/v1
+    /// The URL of the Cyberun API that the operator calls, with its /api/v1
     #[arg(long, env = "CYBERUN_API_URL", default_value = cyberun::HOSTED)]
     api_url: String,
     #[command(flatten)]
@@ -66,58 +65,59 @@ impl Render {
     }
 }
 
-/// Prints the plan of one resource, then its Jobs.
+/// Prints the plan of one resource, then its Jobs: those to create, and those that run.
 fn render(manifests: &Manifests, upload: &FileUpload, settings: &Settings, now: Timestamp) -> anyhow::Result<()> {
-    let mut upload = upload.clone();
-    if upload.status.as_ref().map(|status| status.observed_generation) != upload.metadata.generation {
-        let plan = plan::next(&upload, &manifests.observe(&upload, settings, now), now);
-        upload.status = Some(plan::status(&upload, &plan, &Outcome::default(), now));
+    let case = Case::new(upload, now, settings.deployment, settings.senders());
+    let facts = manifests.observe(upload, settings);
+    let plan = plan::plan(&case, &facts);
+    let settled = plan::settle(&plan, Done::default());
+    let written = written(&settled.output, &facts.output);
+    let output = describe_output(&settled.output);
+    let status = settled.status(&written);
+    let ending = settled.finish(&written);
+    document(&describe(&plan, &output, &status, ending.look))?;
+    let version = facts.secret.version().unwrap_or_default();
+    for launch in &plan.acts.launch {
+        document(&plan::job(upload, launch, version, &settings.worker)?)?;
     }
-    let observed = manifests.observe(&upload, settings, now);
-    let plan = plan::next(&upload, &observed, now);
-    let act = plan::output(&upload, &plan.files, &observed.output);
-    let output = (act == OutputAct::Conflict).then(|| plan::conflict(&upload));
-    let launched = plan.launch.iter().map(|launch| (launch.name.clone(), None)).collect();
-    let status = plan::status(&upload, &plan, &Outcome { launched, output, ..Outcome::default() }, now);
-    document(&describe(&upload, &plan, &act, &status))?;
-    for launch in plan.launch.iter().chain(&under_way(manifests, &upload, settings, now)) {
-        document(&plan::job(&upload, launch, &settings.worker)?)?;
+    for job in facts.work.iter().filter_map(under_way) {
+        let launch = plan::manifest::launch_of(job, facts.claims.get(job.volume.name()));
+        document(&plan::job(upload, &launch, &job.credentials_version, &settings.worker)?)?;
     }
     Ok(())
+}
+
+fn under_way(work: &WorkFacts) -> Option<&JobFacts> {
+    match work {
+        WorkFacts::Job(job) if !job.is_over() => Some(job),
+        _ => None,
+    }
+}
+
+/// What would happen to the output.
+fn written(act: &OutputAct, facts: &OutputFacts) -> Written {
+    let exists = matches!(facts, OutputFacts::Ours { .. }) || matches!(act, OutputAct::Create(_));
+    let trouble = match act {
+        OutputAct::Held(trouble) => Some(trouble.clone()),
+        _ => None,
+    };
+    Written { trouble, exists }
 }
 
 fn document(value: &impl Serialize) -> anyhow::Result<()> {
     print(&format!("---\n{}", serde_yaml::to_string(value)?))
 }
 
-/// The launches of the Jobs that the status names, from the state before them.
-fn under_way(manifests: &Manifests, upload: &FileUpload, settings: &Settings, now: Timestamp) -> Vec<Launch> {
-    let mut before = upload.clone();
-    let Some(status) = &mut before.status else { return Vec::new() };
-    let jobs = std::mem::take(&mut status.jobs);
-    status.attempts -= i64::try_from(jobs.len()).unwrap_or_default();
-    status.next_attempt_at = None;
-    for entry in status.files.iter_mut().filter(|entry| entry.file_key.is_none() && entry.state != FileState::Failed) {
-        (entry.state, entry.reason, entry.message) = (FileState::Pending, None, None);
-    }
-    let names_one = |name: &Option<String>| jobs.iter().any(|job| Some(&job.name) == name.as_ref());
-    let mut observed = manifests.observe(&before, settings, now);
-    observed.jobs.clear();
-    let others = |claim: &mut ClaimView| claim.users.retain(|user| !names_one(&user.worker_of));
-    observed.claims.values_mut().for_each(others);
-    let mut launches = plan::next(&before, &observed, now).launch;
-    launches.retain(|launch| names_one(&Some(launch.name.clone())));
-    launches
-}
-
-fn describe(upload: &FileUpload, plan: &Plan, act: &OutputAct, status: &FileUploadStatus) -> Value {
-    let output = match act {
+fn describe_output(act: &OutputAct) -> Value {
+    match act {
         OutputAct::None => json!("none"),
         OutputAct::Create(_) => json!("create"),
-        OutputAct::Adopt(_) => json!("adopt"),
         OutputAct::Replace(data) => json!({ "replace": data.keys().collect::<Vec<_>>() }),
-        OutputAct::Conflict => json!("conflict"),
-    };
+        OutputAct::Held(trouble) => json!({ "held": trouble.reason.as_str() }),
+    }
+}
+
+fn describe(plan: &Plan<'_>, output: &Value, status: &FileUploadStatus, look: Duration) -> Value {
     let condition = |condition: &crate::resource::Condition| {
         (
             condition.type_.clone(),
@@ -125,25 +125,38 @@ fn describe(upload: &FileUpload, plan: &Plan, act: &OutputAct, status: &FileUplo
         )
     };
     let conditions: serde_json::Map<_, _> = status.conditions.iter().map(condition).collect();
+    let sent: Vec<_> = plan.acts.send.iter().flat_map(|send| &send.files).map(|item| &item.id.name).collect();
     let mut described = json!({
-        "fileUpload": upload.name_any(),
-        "secret": upload.spec.secret_name(),
-        "send": plan.send,
+        "fileUpload": plan.case.upload.metadata.name,
+        "secret": plan.case.upload.spec.secret_name(),
+        "send": sent,
         "output": output,
-        "files": plan.files,
+        "files": status.files,
+        "lookIn": format!("{} s", look.as_secs()),
         "status": { "phase": status.phase, "summary": status.summary, "conditions": conditions },
     });
-    if plan.discards {
+    let shown = [
+        ("attempts", (status.attempts > 0).then(|| json!(status.attempts))),
+        ("nextAttemptAt", status.next_attempt_at.as_ref().map(|at| json!(at))),
+        ("requestedAttempt", status.requested_attempt.map(|attempt| json!(attempt))),
+        ("lastHandledRequestedAt", status.last_handled_requested_at.as_ref().map(|at| json!(at))),
+        ("jobs", (!status.jobs.is_empty()).then(|| json!(status.jobs))),
+    ];
+    for (name, value) in shown {
+        if let Some(value) = value {
+            described["status"][name] = value;
+        }
+    }
+    if plan.stand == Stand::Finished {
         described["delete"] = json!("it has finished, and spec.ttlSecondsAfterFinished is over");
     }
-    if !plan.launch.is_empty() {
-        described["launch"] = json!(plan.launch);
-    }
-    if !plan.remove.is_empty() {
-        described["remove"] = json!(plan.remove);
-    }
-    if !status.jobs.is_empty() {
-        described["status"]["jobs"] = json!(status.jobs);
+    let launched = plan.acts.launch.iter().map(|launch| {
+        json!({ "name": launch.name, "attempt": launch.attempt, "shards": launch.shards, "parallelism": launch.parallelism })
+    });
+    let removed = plan.acts.remove.iter().map(|gone| json!({ "name": gone.name, "because": gone.because }));
+    let acts: [(&str, Vec<Value>); 2] = [("launch", launched.collect()), ("remove", removed.collect())];
+    for (name, acts) in acts.into_iter().filter(|(_, acts)| !acts.is_empty()) {
+        described[name] = Value::Array(acts);
     }
     described
 }

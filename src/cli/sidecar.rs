@@ -1,4 +1,4 @@
-//! `fileupload sidecar --input NAME=PATH… --keys-dir D`: a Pod's native sidecar, without any right in the cluster.
+//! `fileupload sidecar --input NAME=PATH… --keys-dir D`: a native sidecar of a Pod, without rights in the cluster.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -17,32 +17,33 @@ use crate::key_life::Terms;
 use crate::keys::Folder;
 use crate::sidecar::{self, Input, Life, RefreshPolicy};
 
-/// Upload files of a Pod, keep their file_keys in a folder, and answer probes once all are there.
+/// Upload files of a Pod, keep their file_keys in a folder, and answer probes once all keys exist.
 ///
-/// For an init container with restartPolicy Always and a startup probe on /readyz: the containers after it start with
-/// the keys there. The credential is read from the environment variable CYBERUN_API_KEY. A file that is not there yet
-/// is waited for, and one that was written within the last 10 seconds is first left to settle.
+/// Use it in an init container with restartPolicy Always and a startup probe on /readyz: the next containers start once
+/// all keys exist. The credential is read from the environment variable CYBERUN_API_KEY. The sidecar waits for missing
+/// files. A file that was written within the last 10 seconds must stay unchanged for 5 seconds first.
 #[derive(Parser)]
 pub(super) struct Sidecar {
-    /// Files, each with an optional name for its key: photo=/data/portrait.png (repeatable)
+    /// Files, each with an optional name for its key, such as photo=/data/portrait.png (repeatable)
     #[arg(long = "input", value_name = "[NAME=]PATH", required = true, num_args = 1..)]
     inputs: Vec<String>,
-    /// Where to keep each key as D/NAME, and all of them as D/keys.json
+    /// The folder for the keys: each key is D/NAME, and D/keys.json lists all keys
     #[arg(long, value_name = "D")]
     keys_dir: PathBuf,
-    /// Whether to upload a file anew before its key dies; a key that dies is removed from the folder
+    /// Whether to upload each file again before its key expires; an expired key is removed from the folder
     #[arg(long, value_name = "POLICY", value_enum, default_value_t = Refresh::Never)]
     refresh_policy: Refresh,
-    /// How long the deployment keeps a file: seconds, or as 90s, 15m, 24h, 1d
+    /// How long the deployment keeps an upload: seconds, or a duration such as 90s, 15m, 24h or 1d
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration::parse)]
     retention: Duration,
-    /// A key counts as dead so long before it expires; less than half of the retention
+    /// How long before its expiry a key is removed: the time that a consumer has to use it; less than half of
+    /// --retention
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration::parse)]
     minimum_life: Duration,
-    /// Where to serve /readyz and /livez, once every key is there; by default port 8080 of every address
+    /// The address that serves /readyz and /livez once every key exists; default: port 8080 of every address
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
-    /// The API, with its /api/v1
+    /// The URL of the API, with its /api/v1
     #[arg(long, env = "CYBERUN_API_URL", default_value = cyberun::HOSTED)]
     api_url: String,
     #[command(flatten)]
@@ -53,7 +54,7 @@ pub(super) struct Sidecar {
     logging: Logging,
 }
 
-// As the resource's field has them.
+// Spelled as in the resource's field.
 #[derive(Clone, Copy, ValueEnum)]
 #[value(rename_all = "PascalCase")]
 enum Refresh {
@@ -74,7 +75,7 @@ impl Sidecar {
             .map_err(|error| Usage(format!("{:#}", anyhow::Error::from(error))))?;
         let folder = Folder::open(&self.keys_dir)?;
         let socket = listen::bound(self.listen)?;
-        // One thread: on few cores a second one costs an upload more than it gives.
+        // One thread: on few cores a second thread makes an upload slower.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             info!(version = env!("CARGO_PKG_VERSION"), "started");
@@ -89,8 +90,8 @@ impl Sidecar {
         let terms = Terms { retention: self.retention, minimum_life: self.minimum_life };
         if terms.minimum_life >= terms.retention / 2 {
             return Err(Usage(
-                "--minimum-life is half of --retention or more, so that keys would be dead for most of their time: \
-                 make it less"
+                "--minimum-life is half of --retention or more, and keys could not be renewed in time: give a shorter \
+                 --minimum-life or a longer --retention"
                     .into(),
             ));
         }

@@ -1,7 +1,7 @@
 //! `fileupload upload [NAME=]FILE…`: from a laptop, a CI job or an init container.
 //!
-//! Keys go to stdout as `NAME=KEY` lines (or JSON) and, if asked, into a folder; everything for people goes
-//! to stderr, with bars only on a terminal. Failures come last.
+//! Keys go to stdout as `NAME=KEY` lines or JSON, and with `--keys-dir` into a folder. Everything for people goes to
+//! stderr, with progress bars only on a terminal. Failures come last.
 
 use std::fs;
 use std::io::{self, Write};
@@ -28,29 +28,29 @@ use crate::keys::{Entry, Folder, Keys};
 use crate::outcome::Trouble;
 use crate::reason::Scope;
 
-/// Somebody watches, so that whatever is asked for is waited for.
+/// A person or a job waits for the result, so a long Retry-After is waited for.
 const LIMITS: Limits = Limits { attempts: 5, longest_wait: Duration::from_hours(1) };
 
 /// Upload files and print their file_keys.
 ///
 /// The credential is read from the environment variable CYBERUN_API_KEY. A key lives for about a day.
-/// A file that was written within the last 10 seconds is first left to settle, for 5 seconds or more.
+/// A file that was written within the last 10 seconds must stay unchanged for 5 seconds first.
 #[derive(Parser)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Upload {
-    /// Files, each with an optional name for its key: photo=img/portrait.png
+    /// Files, each with an optional name for its key, such as photo=img/portrait.png
     #[arg(value_name = "[NAME=]FILE", required = true)]
     files: Vec<String>,
     /// How to print the keys: NAME=KEY lines, or one JSON object
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
-    /// Also write each key to D/NAME, and all of them to D/keys.json
+    /// Also write each key to D/NAME, and all keys to D/keys.json
     #[arg(long, value_name = "D")]
     keys_dir: Option<PathBuf>,
-    /// How long the deployment keeps a file, for `expiresAt`: seconds, or as 90s, 15m, 24h, 1d
+    /// How long the deployment keeps an upload, for `expiresAt`: seconds, or a duration such as 90s, 15m, 24h or 1d
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration::parse)]
     retention: Duration,
-    /// The API, with its /api/v1
+    /// The URL of the API, with its /api/v1
     #[arg(long, env = "CYBERUN_API_URL", default_value = cyberun::HOSTED)]
     api_url: String,
     #[command(flatten)]
@@ -93,10 +93,10 @@ impl Upload {
         }
         let folder = self.keys_dir.as_deref().map(Folder::open).transpose()?;
         if let Some(folder) = &folder {
-            // First, so that a failure never leaves an old key behind as if new.
+            // First, so that after a failure no old key looks like a new one.
             folder.show(&Keys::new(), names())?;
         }
-        // One thread: on few cores a second one costs an upload more than it gives.
+        // One thread: on few cores a second thread makes an upload slower.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let results = runtime.block_on(async {
             let stop = stop_on_signal()?;
@@ -104,7 +104,7 @@ impl Upload {
             anyhow::Ok(upload(&courier, &credential, files, terms, stop).await)
         })?;
         let shown = folder.map_or(Ok(()), |folder| folder.show(&results.files, names()));
-        // What was uploaded is printed, whatever became of the folder.
+        // The keys are printed even if the folder cannot be written.
         let code = self.report(&results)?;
         shown?;
         if results.files.len() + results.failures.len() < names().count() {
@@ -128,8 +128,8 @@ impl Upload {
     }
 }
 
-/// Uploads all files. One's failure does not stop the others, unless it is every file's. What is not done at a stop is
-/// dropped: somebody waits for the end.
+/// Uploads all files. A failure does not stop the others unless it affects every file. A stop drops unfinished uploads,
+/// because a person waits for the end.
 async fn upload(
     courier: &Courier,
     credential: &cyberun::Credential,
@@ -156,8 +156,8 @@ async fn upload(
     results(ended.into_iter().map(|(_, file, delivery)| (file, delivery)).collect(), &terms)
 }
 
-/// What is printed. A file that was not sent fails as the one did whose failure is every file's; after a stop there is
-/// none, and nothing is said of the file.
+/// What is printed. A file that was not sent gets the failure that affects every file. After a stop there may be no
+/// such failure, and the file is left out.
 fn results(ended: Vec<(Named, Delivery)>, terms: &Terms) -> Results {
     let shared = ended.iter().find_map(|(file, delivery)| match delivery {
         Delivery::Failed(trouble) if trouble.reason.scope() == Scope::Resource => {
@@ -198,7 +198,7 @@ impl Bars {
     fn add(&self, file: &Named, parcel: &Parcel) -> Bar {
         let size = fs::metadata(&file.path).map_or(0, |metadata| metadata.len());
         if size > USUAL_LIMIT {
-            self.say(&format!("{}: larger than 500 MB, which the hosted platform may refuse", file.name));
+            self.say(&format!("{}: larger than 500 MB, which the hosted platform may reject", file.name));
         }
         let bar = match &self.0 {
             Some(bars) => bars.add(ProgressBar::new(size)),

@@ -12,7 +12,7 @@ use crate::report::{Assignment, share};
 use crate::telemetry::{self, LogFormat};
 use crate::worker::{self, TERMINATION_LOG, Work};
 
-/// As if SIGTERM itself had ended it: whoever reads the pod tells it from a failure.
+/// The exit code that SIGTERM gives, so that the Pod does not look like a failure.
 const ASKED_TO_END: u8 = 143;
 
 /// Upload files of a volume and report them; run by the operator's Jobs.
@@ -25,8 +25,8 @@ pub(super) struct Worker {
     /// The Cyberun API, with its /api/v1
     #[arg(long)]
     api_url: String,
-    /// Certificate authorities to trust besides the system's, as PEM
-    // It begins with dashes.
+    /// Additional CA certificates, as PEM
+    // PEM begins with dashes.
     #[arg(long, value_name = "PEM", allow_hyphen_values = true)]
     ca_pem: Option<String>,
     /// The folder that holds the credential
@@ -41,10 +41,10 @@ pub(super) struct Worker {
     /// How many workers share the files
     #[arg(long, value_name = "N", default_value_t = 1)]
     shards: usize,
-    /// Which of them this is, from 0
+    /// The index of this worker, from 0
     #[arg(long, value_name = "I", env = "JOB_COMPLETION_INDEX", default_value_t = 0)]
     shard: usize,
-    /// The files cannot change and need not be left to settle
+    /// The files cannot change, so do not wait for them to settle
     #[arg(long)]
     settled: bool,
     #[command(flatten)]
@@ -56,7 +56,7 @@ impl Worker {
         install_tls_provider();
         telemetry::log(LogFormat::Json, "info")?;
         if self.shard >= self.shards {
-            return Err(Usage(format!("shard {} of {} (--shards): there is none", self.shard, self.shards)).into());
+            return Err(Usage(format!("there is no shard {} of {} (--shards)", self.shard, self.shards)).into());
         }
         let courier = Courier::new(&self.api_url, self.api.allow_http, self.ca_pem.as_deref())
             .map_err(|error| Usage(format!("{:#}", anyhow::Error::from(error))))?;
@@ -70,7 +70,7 @@ impl Worker {
             files: self.files,
             settled: self.settled,
         };
-        // One thread: on few cores a second one costs an upload more than it gives.
+        // One thread: on few cores a second thread makes an upload slower.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (done, stopped) = runtime.block_on(async {
             let stop = stop_on_signal()?;

@@ -1,164 +1,174 @@
-//! Looks at the world: reads only, and only what the plan may need.
+//! Gathers the facts of one reconcile: from the index and this process's memory. Reads only.
+//!
+//! The API server is asked in two cases alone: for the events of a worker that does not run, which nobody watches, and for
+//! a Job that seems to have ended without a word. What cannot be read is unknown, and keeps nothing else from being done.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::ConfigMap;
-use kube::ResourceExt;
-use sha2::{Digest, Sha256};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::events::v1::Event;
+use kube::api::ListParams;
+use kube::{Api, Client};
+use parking_lot::Mutex;
 use tracing::warn;
 
-use super::{Context, Memory, launch};
-use crate::delivery::{Credential, hex};
-use crate::plan::{self, Content, CredentialsView, Observed};
-use crate::resource::{ConfigMapKeyReference, File, FileUpload};
+use super::Context;
+use super::index::{Key, Known};
+use crate::plan::{
+    self, ClaimFacts, ClaimUser, ConfigMapFacts, Facts, JobFacts, Presence, SecretFacts, Standing, Volume, WorkFacts,
+    read,
+};
+use crate::resource::FileUpload;
 
-/// What an attempt needs and a plan must not see.
+/// How long the API server may take to tell of all Jobs.
+const READS: Duration = Duration::from_mins(1);
+
+/// Observes what a plan for this resource may depend on.
+pub(super) async fn observe(context: &Context, key: &Key, known: &Known, now: Timestamp) -> Facts {
+    let Known { upload, uid } = known;
+    let (sends, last_read) = context.sends.facts(uid);
+    let launches = context.launches.facts(uid);
+    let mut work: Vec<_> = sends.into_iter().map(WorkFacts::Send).collect();
+    let mut jobs = context.index.jobs(uid);
+    for launch in launches {
+        // One whose Job exists is that Job.
+        if !jobs.iter().any(|job| job.name == launch.name) {
+            work.push(WorkFacts::Launch(launch));
+        }
+    }
+    jobs.extend(vanished(upload, &jobs));
+    let deadline = tokio::time::Instant::now() + READS;
+    for job in jobs {
+        let look = looked_at(context, key, uid, job.clone(), now);
+        let job = tokio::time::timeout_at(deadline, look).await.unwrap_or_else(|_| unconfirmed(job));
+        work.push(WorkFacts::Job(job));
+    }
+    let secret = Key::new(key.namespace(), upload.spec.secret_name());
+    let output = upload.spec.output_name().map(|name| context.index.output(upload, name).0);
+    Facts {
+        work,
+        claims: claims(context, key, known),
+        config_maps: config_maps(context, key, upload),
+        secret: if context.settings.direct { context.secrets.facts(&secret, uid) } else { SecretFacts::Unknown },
+        output: output.unwrap_or_default(),
+        settings_hash: plan::settings_hash(upload, &context.settings.worker),
+        last_read,
+    }
+}
+
+/// The Jobs that the status names and of which nothing else is known.
+fn vanished(upload: &FileUpload, jobs: &[JobFacts]) -> Vec<JobFacts> {
+    let Some(status) = &upload.status else { return Vec::new() };
+    let named = status.jobs.iter().filter(|named| jobs.iter().all(|job| job.name != named.name));
+    named.filter_map(|named| Some(JobFacts::vanished(&named.name, Volume::of_job(named)?, status.attempts))).collect()
+}
+
+/// Claims with their users. A worker that is to use one counts before its Pod is known.
+fn claims(context: &Context, key: &Key, known: &Known) -> BTreeMap<String, ClaimFacts> {
+    let sources = known.upload.spec.files.iter().filter_map(|file| file.source.persistent_volume_claim.as_ref());
+    let names: BTreeSet<_> = sources.map(|file| &file.claim_name).collect();
+    let claim = |name: &String| {
+        let mut claim = context.index.claim(key, name);
+        for job in context.launches.unplaced(key, &known.uid, &Volume::Claim(name.clone())) {
+            if claim.users.iter().all(|user| user.worker_of.as_ref() != Some(&job)) {
+                claim.users.push(ClaimUser { worker_of: Some(job), ..ClaimUser::default() });
+            }
+        }
+        claim
+    };
+    names.into_iter().map(|name| (name.clone(), claim(name))).collect()
+}
+
+fn config_maps(context: &Context, key: &Key, upload: &FileUpload) -> BTreeMap<String, ConfigMapFacts> {
+    let sources = upload.spec.files.iter().filter_map(|file| file.source.config_map_key_ref.as_ref());
+    let names: BTreeSet<_> = sources.map(|reference| &reference.name).collect();
+    names.into_iter().map(|name| (name.clone(), context.index.config_map(key, name))).collect()
+}
+
+/// A Job, with what only the API server can tell of it.
+async fn looked_at(context: &Context, key: &Key, uid: &str, job: JobFacts, now: Timestamp) -> JobFacts {
+    if plan::is_doubtful(&job) {
+        return confirmed(&context.client, key, uid, &job).await.unwrap_or_else(|error| {
+            warn!(job = job.name, error = %crate::redact::cause(&error), "cannot ask for a worker that seems to be over");
+            unconfirmed(job)
+        });
+    }
+    if !plan::needs_events(&job, now) {
+        return job;
+    }
+    let mut job = job;
+    let events = context.events_of.read(&context.client, key, &job).await;
+    read::add_events(&mut job, &events);
+    job
+}
+
+/// A Job that nobody could tell of: that it is over is not believed yet.
+fn unconfirmed(job: JobFacts) -> JobFacts {
+    if plan::is_doubtful(&job) { JobFacts { standing: Standing::Alive, pods: Vec::new(), ..job } } else { job }
+}
+
+/// Asks the API server itself for a Job and its Pods: a watch may be behind.
+async fn confirmed(client: &Client, key: &Key, uid: &str, known: &JobFacts) -> kube::Result<JobFacts> {
+    let jobs = Api::<Job>::namespaced(client.clone(), key.namespace());
+    let job = jobs.get_opt(&known.name).await?;
+    let is_ours =
+        |labels: Option<&BTreeMap<String, String>>| labels.and_then(read::upload_uid).is_some_and(|found| found == uid);
+    let job = job.filter(|job| is_ours(job.metadata.labels.as_ref()));
+    let of_job = ListParams::default().labels(&format!("{}={}", read::LABEL_JOB, known.name)).limit(500);
+    let mut pods = Api::<Pod>::namespaced(client.clone(), key.namespace()).list(&of_job).await?.items;
+    pods.retain(|pod| is_ours(pod.metadata.labels.as_ref()));
+    let fresh = job.as_ref().and_then(plan::manifest::read_job);
+    let from_pod = || pods.first().and_then(|pod| plan::manifest::read_pod(&known.name, pod));
+    let exists = fresh.is_some();
+    let facts = fresh.or_else(from_pod).unwrap_or_else(|| known.clone());
+    let living = pods.iter().map(|pod| read::pod(pod, false));
+    let is_gone = |pod: &&plan::PodFacts| pods.iter().all(|living| living.metadata.uid.as_deref() != Some(&*pod.uid));
+    let gone = known.pods.iter().filter(is_gone).map(|pod| plan::PodFacts { presence: Presence::Gone, ..pod.clone() });
+    let pods = gone.chain(living).collect();
+    let standing = if exists { facts.standing.clone() } else { Standing::Gone };
+    Ok(JobFacts { pods, standing, confirmed: true, ..facts })
+}
+
+/// The events of workers that do not run, read at most so often.
 #[derive(Default)]
-pub(super) struct Material {
-    pub(super) credential: Option<Credential>,
-    /// Exactly the bytes whose hash is in the plan, by file name.
-    pub(super) bytes: HashMap<String, Bytes>,
-}
+pub(super) struct EventsOf(Mutex<HashMap<(Key, String), LookedAt>>);
 
-/// Observes what [`plan::next`] needs for this resource.
-pub(super) async fn observe(
-    context: &Context,
-    upload: &FileUpload,
-    memory: &Memory,
-    now: Timestamp,
-) -> kube::Result<(Observed, Material)> {
-    let namespace = upload.namespace().unwrap_or_default();
-    let mut observed = Observed {
-        jobs: context.workers.jobs(upload, now).await?,
-        settings: plan::settings(upload, &context.settings.worker),
-        by_worker: !context.settings.direct,
-        terms: context.settings.terms,
-        ..Observed::default()
-    };
-    let mut material = Material::default();
-    if memory.generation == upload.metadata.generation.unwrap_or_default() {
-        observed.failures = memory.failures;
-    }
-    if let Some(name) = upload.spec.output_name() {
-        observed.output = context.config_maps.output(&context.client, upload, name).await?;
-    }
-    observed.hashes = hashes(context, upload).await?;
-    let open = plan::wanted(upload, &observed, now).credentials;
-    if open || !observed.jobs.is_empty() {
-        let claims = upload.spec.files.iter().filter_map(|file| file.source.persistent_volume_claim.as_ref());
-        observed.claims = context.workers.claims(&namespace, claims.map(|file| file.claim_name.clone()));
-    }
-    if plan::wanted(upload, &observed, now).credentials {
-        look_at_credentials(context, upload, &mut observed).await;
-        contents_of(context, upload, &mut observed, &mut material, now).await?;
-    }
-    observed.slots = Some(launch::places(context, upload, &observed));
-    refresh_credentials(context, upload, &mut observed, &mut material, now).await?;
-    Ok((observed, material))
-}
+/// When, and what there was.
+type LookedAt = (Instant, Vec<Event>);
 
-/// What ConfigMaps hold now, where a change of it would withdraw a key.
-async fn hashes(context: &Context, upload: &FileUpload) -> kube::Result<BTreeMap<String, String>> {
-    let mut hashes = BTreeMap::new();
-    if !upload.spec.follows_changes() || !context.settings.direct {
-        return Ok(hashes);
-    }
-    let uploaded = |file: &&File| {
-        let mut entries = upload.status.iter().flat_map(|status| &status.files);
-        entries.any(|entry| entry.name == file.name && entry.uploaded_at.is_some())
-    };
-    for file in upload.spec.files.iter().filter(uploaded) {
-        let Some(ConfigMapKeyReference { name, key }) = &file.source.config_map_key_ref else { continue };
-        let namespace = upload.namespace().unwrap_or_default();
-        let hash = context.config_maps.hash(&context.client, &namespace, name, key).await?;
-        hashes.extend(hash.map(|hash| (file.name.clone(), hash)));
-    }
-    Ok(hashes)
-}
+/// Events of one worker are read again after this.
+const INTERVAL: Duration = Duration::from_secs(8);
+/// How long events are kept.
+const KEPT: Duration = Duration::from_mins(1);
 
-/// The contents of ConfigMap files; where workers send them, only whether there is such a ConfigMap.
-async fn contents_of(
-    context: &Context,
-    upload: &FileUpload,
-    observed: &mut Observed,
-    material: &mut Material,
-    now: Timestamp,
-) -> kube::Result<()> {
-    let contents = plan::wanted(upload, observed, now).contents;
-    let mut read = HashMap::new();
-    for file in upload.spec.files.iter().filter(|file| contents.contains(&file.name)) {
-        let Some(reference) = &file.source.config_map_key_ref else { continue };
-        if observed.by_worker {
-            let exists = context.config_maps.exists(&upload.namespace().unwrap_or_default(), &reference.name);
-            let view = if exists { Content::Unread } else { Content::NoConfigMap };
-            observed.contents.insert(file.name.clone(), view);
-            continue;
+impl EventsOf {
+    /// What the cluster says of a Job and its Pods. Without it only the cause is missing.
+    async fn read(&self, client: &Client, key: &Key, job: &JobFacts) -> Vec<Event> {
+        let place = (key.clone(), job.name.clone());
+        let known =
+            self.0.lock().get(&place).filter(|(at, _)| at.elapsed() < INTERVAL).map(|(_, events)| events.clone());
+        if let Some(events) = known {
+            return events;
         }
-        if !read.contains_key(&reference.name) {
-            read.insert(reference.name.clone(), config_map(context, upload, &reference.name).await?);
+        let api = Api::<Event>::namespaced(client.clone(), key.namespace());
+        let about = std::iter::once(("Job", &job.name)).chain(job.pods.iter().map(|pod| ("Pod", &pod.name)));
+        let mut events = Vec::new();
+        for (kind, name) in about {
+            let regarding = format!("regarding.kind={kind},regarding.name={name}");
+            match api.list(&ListParams::default().fields(&regarding).limit(100)).await {
+                Ok(list) => events.extend(list.items),
+                Err(error) => {
+                    warn!(job = job.name, error = %crate::redact::cause(&error), "cannot read the events of a worker");
+                    break;
+                }
+            }
         }
-        let config_map = read.get(&reference.name).and_then(Option::as_ref);
-        let (found, bytes) = content_of(config_map, &reference.key);
-        if let (Some(config_map), true) = (config_map, upload.spec.follows_changes()) {
-            // The watch may be behind what is sent now.
-            context.config_maps.learn(config_map, &reference.key, &found);
-        }
-        observed.contents.insert(file.name.clone(), found);
-        material.bytes.extend(bytes.map(|bytes| (file.name.clone(), bytes)));
-    }
-    Ok(())
-}
-
-/// The Secret, as it was seen within the last seconds: enough to decide whether anything is to be sent.
-async fn look_at_credentials(context: &Context, upload: &FileUpload, observed: &mut Observed) {
-    if observed.by_worker {
-        observed.credentials = CredentialsView::LeftToWorkers;
-        return;
-    }
-    let namespace = upload.namespace().unwrap_or_default();
-    match context.secrets.shared(&namespace, upload.spec.secret_name()).await {
-        Ok(fetched) => observed.credentials = fetched.view,
-        // Nothing is begun without them; what workers report and what expires is written down all the same.
-        Err(error) => warn!(secret = upload.spec.secret_name(), %error, "cannot read the credentials"),
-    }
-}
-
-/// What is sent with is fetched anew; whoever only waits costs no request.
-async fn refresh_credentials(
-    context: &Context,
-    upload: &FileUpload,
-    observed: &mut Observed,
-    material: &mut Material,
-    now: Timestamp,
-) -> kube::Result<()> {
-    let draft = plan::next(upload, observed, now);
-    if observed.by_worker || draft.send.is_empty() && draft.launch.is_empty() {
-        return Ok(());
-    }
-    let fresh = context.secrets.fresh(&upload.namespace().unwrap_or_default(), upload.spec.secret_name()).await?;
-    (observed.credentials, material.credential) = (fresh.view, fresh.credential);
-    Ok(())
-}
-
-async fn config_map(context: &Context, upload: &FileUpload, name: &str) -> kube::Result<Option<ConfigMap>> {
-    let namespace = upload.namespace().unwrap_or_default();
-    context.config_maps.get(&context.client, &namespace, name).await
-}
-
-/// What `key` of a ConfigMap holds: for the plan, and the bytes themselves.
-pub(crate) fn content_of(config_map: Option<&ConfigMap>, key: &str) -> (Content, Option<Bytes>) {
-    let Some(config_map) = config_map else { return (Content::NoConfigMap, None) };
-    let text =
-        config_map.data.as_ref().and_then(|data| data.get(key)).map(|text| Bytes::copy_from_slice(text.as_bytes()));
-    let binary =
-        || config_map.binary_data.as_ref().and_then(|data| data.get(key)).map(|bytes| Bytes::copy_from_slice(&bytes.0));
-    match text.or_else(binary) {
-        None => (Content::NoKey, None),
-        Some(bytes) => {
-            let size = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
-            (Content::Found { size, sha256: hex(&Sha256::digest(&bytes)) }, Some(bytes))
-        }
+        let mut all = self.0.lock();
+        all.retain(|_, (at, _)| at.elapsed() < KEPT);
+        all.insert(place, (Instant::now(), events.clone()));
+        events
     }
 }

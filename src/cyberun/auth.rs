@@ -112,7 +112,7 @@ fn claims(token: &str) -> Option<Value> {
     serde_json::from_slice(&bytes).ok().filter(Value::is_object)
 }
 
-/// Every service-account token has such a subject, whoever the cluster's issuer is.
+/// Every service-account token has such a subject, with any issuer.
 fn issued_by_kubernetes(claims: &Value) -> bool {
     let text = |claim| claims[claim].as_str().unwrap_or_default();
     text("sub").starts_with("system:serviceaccount:")

@@ -1,33 +1,18 @@
 //! What the output ConfigMap is to hold, and what has to happen so that it does.
 //!
-//! A ConfigMap that is not ours is never written. One without entries is not made; an existing one is
-//! emptied rather than deleted, so that a Job that waits for its key goes on waiting.
+//! A ConfigMap that is not ours is never written, and one whose owner is gone is waited for. One without entries is not
+//! made; an existing one is emptied rather than deleted, so that a Job that waits for its key goes on waiting.
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
 use serde_json::json;
+use sha2::{Digest, Sha256};
 
+use super::facts::OutputFacts;
+use super::revision::hex;
+use crate::outcome::Trouble;
 use crate::reason::Reason;
 use crate::resource::{FileStatus, FileUpload, KEYS_JSON};
-
-/// What is known of the output ConfigMap.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub enum OutputView {
-    /// There is none of that name.
-    #[default]
-    Absent,
-    /// It is there and ours.
-    Ours {
-        /// What it holds.
-        data: BTreeMap<String, String>,
-    },
-    /// It is there and was a `FileUpload`'s of the same name, which no longer exists.
-    Orphaned,
-    /// It is there and somebody else's.
-    Foreign,
-}
 
 /// What is to happen to the output ConfigMap.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -36,37 +21,51 @@ pub enum OutputAct {
     None,
     /// Create it with this content.
     Create(BTreeMap<String, String>),
-    /// Make it this resource's, with this content.
-    Adopt(BTreeMap<String, String>),
     /// Give it this content.
     Replace(BTreeMap<String, String>),
-    /// It is in the way.
-    Conflict,
+    /// It is in the way, or not there yet: why.
+    Held(Trouble),
+}
+
+/// What became of the output.
+#[derive(Clone, Debug, Default)]
+pub struct Written {
+    /// Why it is not as it is to be.
+    pub trouble: Option<Trouble>,
+    /// Whether there is one that belongs to this resource.
+    pub exists: bool,
 }
 
 /// What is to happen to the output, given each file's entry.
-pub fn output(upload: &FileUpload, files: &[FileStatus], view: &OutputView) -> OutputAct {
-    if upload.spec.output.is_none() {
-        return OutputAct::None;
-    }
+pub(super) fn output(upload: &FileUpload, files: &[FileStatus], facts: &OutputFacts) -> OutputAct {
+    let Some(name) = upload.spec.output_name() else { return OutputAct::None };
     let wanted = data(files);
-    match view {
-        OutputView::Foreign => OutputAct::Conflict,
-        OutputView::Orphaned => OutputAct::Adopt(wanted),
-        OutputView::Absent if wanted.is_empty() => OutputAct::None,
-        OutputView::Absent => OutputAct::Create(wanted),
-        OutputView::Ours { data } if *data == wanted => OutputAct::None,
-        OutputView::Ours { .. } => OutputAct::Replace(wanted),
+    match facts {
+        OutputFacts::Foreign => {
+            let fix = "delete it, or choose another name";
+            let what = format!("ConfigMap {name} (spec.output.configMap) exists and was not made for this FileUpload");
+            OutputAct::Held(Trouble::new(Reason::OutputConflict, format!("{what}: {fix}")))
+        }
+        OutputFacts::Orphaned => {
+            let what =
+                format!("ConfigMap {name} belongs to a FileUpload that is gone: waiting until Kubernetes removes it");
+            OutputAct::Held(Trouble::new(Reason::Uploading, what))
+        }
+        OutputFacts::Absent if wanted.is_empty() => OutputAct::None,
+        OutputFacts::Absent => OutputAct::Create(wanted),
+        OutputFacts::Ours { hash } if hash.as_ref() == Some(&hash_of_data(&wanted)) => OutputAct::None,
+        OutputFacts::Ours { .. } => OutputAct::Replace(wanted),
     }
 }
 
-/// What is said of an output that is in the way.
-pub fn conflict(upload: &FileUpload) -> (Reason, String) {
-    let name = upload.spec.output_name().unwrap_or_default();
-    let message = format!(
-        "ConfigMap {name} (spec.output.configMap) exists and was not made for this FileUpload: delete it, or choose another name"
-    );
-    (Reason::OutputConflict, message)
+/// A hash of what a ConfigMap holds under its keys.
+pub fn hash_of_data(data: &BTreeMap<String, String>) -> String {
+    let mut hasher = Sha256::new();
+    for text in data.iter().flat_map(|(key, text)| [key, text]) {
+        hasher.update((text.len() as u64).to_be_bytes());
+        hasher.update(text.as_bytes());
+    }
+    hex(&hasher.finalize()[..16])
 }
 
 /// Each key under its file's name, and `keys.json` once no key is missing.

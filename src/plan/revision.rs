@@ -5,11 +5,10 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::resource::{File, FileUpload};
+use crate::resource::File;
 
-/// The revision of `file` when it is sent with the credentials in the Secret `secret`, after this request for a fresh
-/// upload: 16 hex digits.
-pub(super) fn revision(file: &File, secret: &str, request: Option<&str>) -> String {
+/// The revision of `file` when it is sent with the credentials in the Secret `secret`: 16 hex digits.
+pub(super) fn revision(file: &File, secret: &str) -> String {
     let mut hasher = Sha256::new();
     let config_map = file.source.config_map_key_ref.as_ref();
     let source = match (&file.source.persistent_volume_claim, config_map) {
@@ -20,7 +19,7 @@ pub(super) fn revision(file: &File, secret: &str, request: Option<&str>) -> Stri
     let content_type = file.content_type.as_deref();
     // The length before each part keeps two different files from running together into the same text.
     let rest = [file.effective_name(), content_type.unwrap_or("-"), secret];
-    for part in source.into_iter().chain(rest).chain(request) {
+    for part in source.into_iter().chain(rest) {
         hasher.update((part.len() as u64).to_be_bytes());
         hasher.update(part.as_bytes());
     }
@@ -32,19 +31,13 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
-/// A number of this resource, for the moment at which its keys are renewed.
-pub(super) fn seed_of_life(upload: &FileUpload) -> u64 {
-    number(upload.metadata.uid.as_deref().unwrap_or_default())
-}
-
-/// A number of this resource and attempt, for its jitter.
-pub(super) fn seed(upload: &FileUpload) -> u64 {
-    let uid = upload.metadata.uid.as_deref().unwrap_or_default();
-    let attempts = upload.status.as_ref().map_or(0, |status| status.attempts);
+/// A number of a resource and an attempt, for jitter.
+pub(super) fn seed(uid: &str, attempts: i64) -> u64 {
     number(&format!("{uid}/{attempts}"))
 }
 
-fn number(text: &str) -> u64 {
+/// A number that stands for a text.
+pub(super) fn number(text: &str) -> u64 {
     let digest = Sha256::digest(text);
     digest.iter().take(8).fold(0, |seed, byte| seed << 8 | u64::from(*byte))
 }
@@ -69,7 +62,7 @@ mod tests {
                 }
                 _ => json[&path[1..]] = value.into(),
             }
-            revision(&file(json), "cyberun", None)
+            revision(&file(json), "cyberun")
         };
         let plain = of("", "");
         assert_eq!(plain.len(), 16);
@@ -81,8 +74,7 @@ mod tests {
         ] {
             assert_ne!(of(path, value), plain, "{path}");
         }
-        assert_ne!(revision(&file(base.clone()), "other", None), plain, "another Secret");
-        assert_ne!(revision(&file(base.clone()), "cyberun", Some("now")), plain, "a request");
+        assert_ne!(revision(&file(base.clone()), "other"), plain, "another Secret");
         assert_eq!(of("/fileName", "k.txt"), plain, "the default written out is the same file");
         assert_eq!(of("/name", "b"), plain, "the name is the other half of the identity");
     }

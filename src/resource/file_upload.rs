@@ -1,7 +1,7 @@
-//! The spec of a `FileUpload`: its doc comments are the descriptions in the CRD, its attributes the bounds.
+//! The spec of a `FileUpload`. Its doc comments are the descriptions in the CRD, and its attributes are the bounds.
 //!
-//! No field has a default in the schema, as a default is a difference to what GitOps applied; the code
-//! supplies them. A field is absent until it works.
+//! No field has a default in the schema, because a default would show up as drift in GitOps tools. The code supplies
+//! the defaults. A field is absent until it works.
 
 #![expect(unreachable_pub, reason = "KubeSchema derives through a type of its own that cannot be reached")]
 
@@ -37,7 +37,7 @@ use super::worker::Worker;
 #[x_kube(validation = Rule::new("!has(self.ttlSecondsAfterFinished) || !has(self.refreshPolicy) || self.refreshPolicy != 'BeforeExpiry'").message("ttlSecondsAfterFinished needs refreshPolicy Never: a FileUpload that renews its keys never finishes"))]
 #[serde(rename_all = "camelCase")]
 pub struct FileUploadSpec {
-    /// Where the team's Cyberun credential is. Defaults to the Secret `cyberun`.
+    /// The team's Cyberun credential. Defaults to the Secret `cyberun`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials: Option<Credentials>,
 
@@ -45,36 +45,37 @@ pub struct FileUploadSpec {
     #[schemars(length(min = 1, max = 100), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub files: Vec<File>,
 
-    /// Where the keys are written to, for Jobs to read.
+    /// Where the operator writes the keys, for Jobs to read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<Output>,
 
-    /// What happens before a key dies, a day after its upload: `Never` lets it, `BeforeExpiry` uploads the file anew in
-    /// time. Defaults to `Never`.
+    /// What happens before a key expires, about a day after its upload. `Never` does nothing. `BeforeExpiry` uploads
+    /// the file again, and keeps the old key until the new one is written. Defaults to `Never`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refresh_policy: Option<RefreshPolicy>,
 
-    /// What happens when the content of a ConfigMap changes: nothing with `Once`; with `OnChange` the old key is
-    /// withdrawn and the file uploaded anew. Defaults to `Once`.
+    /// What happens when the content of a ConfigMap changes. `Once` does nothing. `OnChange` uploads the file again,
+    /// and keeps the old key until the new one is written; if that upload fails, the old key is withdrawn. Defaults to
+    /// `Once`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub update_policy: Option<UpdatePolicy>,
 
-    /// Deletes the FileUpload, and with it its output, so many seconds after it has finished: every file is uploaded, or
-    /// nothing more happens until somebody acts. Left out, it stays.
+    /// Deletes the FileUpload and its output this many seconds after it has finished. It has finished once every file
+    /// is uploaded, or once a person must act. If unset, it is not deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0))]
+    #[schemars(range(min = 0, max = 2_147_483_647))]
     pub ttl_seconds_after_finished: Option<i32>,
 
-    /// Stops before the next act; what is uploaded stays.
+    /// Stops the operator before its next step. Uploaded files and their keys stay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
 
-    /// How the Pods run that read volumes.
+    /// Settings of the Pods that read volumes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker: Option<Worker>,
 }
 
-/// What happens before a key dies.
+/// What happens before a key expires.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[expect(missing_docs, reason = "the schema would show them in place of the field's own description")]
 pub enum RefreshPolicy {
@@ -92,7 +93,7 @@ pub enum UpdatePolicy {
     OnChange,
 }
 
-/// Where the team's Cyberun credential is.
+/// The team's Cyberun credential.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Credentials {
@@ -115,19 +116,19 @@ pub struct SecretReference {
 #[x_kube(validation = Rule::new(r"has(self.fileName) || !has(self.source.persistentVolumeClaim) || self.source.persistentVolumeClaim.path.matches(r'(^|/)[^/\\\x00-\x1f\x7f]+$')").message("the last part of path cannot be a file's name: set fileName, or correct source.persistentVolumeClaim.path"))]
 #[serde(rename_all = "camelCase")]
 pub struct File {
-    /// What the file is called in the status and in the output: a DNS label.
+    /// The file's name in the status and in the output: a DNS label.
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
 
-    /// Where the bytes come from.
+    /// Where the file's content comes from.
     pub source: Source,
 
-    /// The name it is uploaded under. Defaults to the last part of the path, or to the key of the ConfigMap.
+    /// The file name at Cyberun. Defaults to the last part of the path, or to the key of the ConfigMap.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255))]
     pub file_name: Option<String>,
 
-    /// Its MIME type. Defaults to what the file name, then the bytes suggest.
+    /// The MIME type. Defaults to a guess from the file name, then from the content.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 3, max = 127),
@@ -136,7 +137,7 @@ pub struct File {
     pub content_type: Option<String>,
 }
 
-/// Where the bytes come from: exactly one of its fields.
+/// Where the file's content comes from: exactly one of the fields.
 #[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[x_kube(validation = Rule::new("has(self.configMapKeyRef) != has(self.persistentVolumeClaim)").message("source must name exactly one place: configMapKeyRef or persistentVolumeClaim"))]
 #[serde(rename_all = "camelCase")]
@@ -170,7 +171,7 @@ pub struct ConfigMapKeyReference {
     /// The name of the ConfigMap.
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
     pub name: String,
-    /// The key in it.
+    /// The key in the ConfigMap.
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
     pub key: String,
 }
@@ -179,15 +180,15 @@ pub struct ConfigMapKeyReference {
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Output {
-    /// A ConfigMap in the same namespace, made, owned and kept by the operator.
+    /// A ConfigMap in the same namespace. The operator creates, owns and updates it.
     pub config_map: OutputConfigMap,
 }
 
 /// The output ConfigMap.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct OutputConfigMap {
-    /// The name of the ConfigMap. It holds each file's key under the file's name, and all of them in
-    /// `keys.json` once all are uploaded.
+    /// The name of the ConfigMap. It holds each file's key under the file's name. `keys.json` holds all keys, and is
+    /// present only while every file has one.
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
     pub name: String,
 }
@@ -198,29 +199,29 @@ impl FileUploadSpec {
         self.credentials.as_ref().map_or(super::DEFAULT_SECRET, |credentials| &credentials.secret_ref.name)
     }
 
-    /// The name of the output ConfigMap, if one is asked for.
+    /// The name of the output ConfigMap, if the spec has one.
     pub fn output_name(&self) -> Option<&str> {
         self.output.as_ref().map(|output| output.config_map.name.as_str())
     }
 
-    /// Whether keys are renewed before they die.
+    /// Whether keys are renewed before they expire.
     pub fn renews(&self) -> bool {
         self.refresh_policy == Some(RefreshPolicy::BeforeExpiry)
     }
 
-    /// Whether a ConfigMap whose content changes is uploaded anew.
+    /// Whether a changed ConfigMap is uploaded again.
     pub fn follows_changes(&self) -> bool {
         self.update_policy == Some(UpdatePolicy::OnChange)
     }
 
-    /// Whether it is to stop before the next act.
+    /// Whether the operator stops before its next step.
     pub fn is_suspended(&self) -> bool {
         self.suspend.unwrap_or_default()
     }
 }
 
 impl File {
-    /// The name it is uploaded under.
+    /// The file name at Cyberun.
     pub fn effective_name(&self) -> &str {
         let Source { config_map_key_ref, persistent_volume_claim } = &self.source;
         match (&self.file_name, config_map_key_ref, persistent_volume_claim) {

@@ -1,7 +1,7 @@
-//! The CustomResourceDefinition as it is published: the derived one, tidied.
+//! The published CustomResourceDefinition: the derived one, cleaned up.
 //!
-//! An optional field is absent, never null; and `observedGeneration` starts at -1, so that nobody takes a
-//! resource that was not looked at yet for a finished one.
+//! An optional field is absent, never null. `observedGeneration` starts at -1, so that a resource that the operator has
+//! not seen yet does not look finished.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;

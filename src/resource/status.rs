@@ -1,4 +1,4 @@
-//! The status of a `FileUpload`: what consumers read, and all that the operator remembers.
+//! The status of a `FileUpload`: what consumers read, and everything that the operator remembers.
 //!
 //! Conditions follow the Kubernetes API conventions and kstatus; `phase` is for people. Optional fields are
 //! left out rather than written as null.
@@ -8,16 +8,16 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What is known of a `FileUpload`.
+/// The state of a `FileUpload`.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct FileUploadStatus {
-    /// The generation of the spec that this status is about.
+    /// The generation of the spec that this status describes.
     pub observed_generation: i64,
-    /// Where it stands, for people; programs read the conditions.
+    /// A summary of the state for people. Programs read the conditions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
-    /// Uploaded files of all files, as `1/2`.
+    /// Uploaded files and all files, as `1/2`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16))]
     pub summary: Option<String>,
@@ -27,42 +27,52 @@ pub struct FileUploadStatus {
     /// How many files the spec names.
     #[schemars(range(min = 0))]
     pub files_total: i64,
-    /// The key of the file, where the spec names one file only.
+    /// The key of the file, if the spec has exactly one file.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
     pub file_key: Option<String>,
-    /// Each file, in the order of the spec.
+    /// The state of each file, in the order of the spec.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub files: Vec<FileStatus>,
-    /// How often sending was tried; it never decreases.
+    /// The number of the last attempt. Each upload by the operator and each Job takes the next number. It never
+    /// decreases.
     #[schemars(range(min = 0))]
     pub attempts: i64,
-    /// When sending is tried again, if it failed in a way that may pass by itself.
+    /// The value of `attempts` when a fresh upload was requested. The request is done once every file has a higher
+    /// `attempt`. Absent if no request is in progress.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub requested_attempt: Option<i64>,
+    /// The value of the annotation `cyberun.cloud/requested-at` that `requestedAttempt` belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub requested_at: Option<String>,
+    /// When the operator tries again, if the last attempt failed and a later one may succeed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_attempt_at: Option<Time>,
-    /// The value of the annotation `cyberun.cloud/requested-at` that was heeded last.
+    /// The last value of the annotation `cyberun.cloud/requested-at` whose request is done.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub last_handled_requested_at: Option<String>,
-    /// The resourceVersion of the Secret that was used last. Another one wakes what a credential stalled.
+    /// Identifies the content of the Secret that was used last. New content retries what the old one stalled.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub credentials_version: Option<String>,
-    /// The Jobs under way that read volumes.
+    /// The running Jobs that read volumes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub jobs: Vec<JobStatus>,
-    /// The output ConfigMap that was written.
+    /// The output ConfigMap that the operator wrote.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<OutputStatus>,
-    /// Ready, Available, and while they hold Reconciling or Stalled.
+    /// Ready and Available; Reconciling or Stalled only while true.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
 }
 
-/// Where a `FileUpload` stands.
+/// The state of a `FileUpload`, for people.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[expect(missing_docs, reason = "the schema would show them in place of the field's own description")]
 pub enum Phase {
@@ -74,83 +84,92 @@ pub enum Phase {
     Failed,
 }
 
-/// The output ConfigMap that was written.
+/// The output ConfigMap that the operator wrote.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct OutputStatus {
-    /// Its name.
+    /// The name of the ConfigMap.
     #[schemars(length(max = 253))]
     pub name: String,
 }
 
-/// A Job under way.
+/// A running Job.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct JobStatus {
-    /// Its name.
+    /// The name of the Job.
     #[schemars(length(max = 63))]
     pub name: String,
-    /// The claim whose volume it reads.
+    /// The PersistentVolumeClaim that it reads.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub claim_name: Option<String>,
-    /// The ConfigMap that it reads, where the operator does not send ConfigMaps itself.
+    /// The ConfigMap that it reads, if the operator does not upload ConfigMaps itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub config_map_name: Option<String>,
 }
 
-/// What is known of one file.
+/// The state of one file.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FileStatus {
-    /// Its name in the spec.
+    /// The file's name in the spec.
     #[schemars(length(max = 63))]
     pub name: String,
-    /// Where it stands.
+    /// The state of the file.
     pub state: FileState,
-    /// Identifies the source, names and credentials that this entry is about.
+    /// Identifies the source, file name, MIME type and Secret that this entry belongs to.
     #[schemars(length(max = 64))]
     pub revision: String,
-    /// The opaque reference to pass to a workflow.
+    /// The number of the attempt that gave the key or the failure.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(range(min = 0))]
+    pub attempt: i64,
+    /// When the current trouble began; to wait for its turn is none. The next attempt waits as long again as it has
+    /// lasted, from 1 second to 5 minutes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
+    /// The resourceVersion of the ConfigMap that was last read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub source_version: Option<String>,
+    /// The key to pass to a workflow. It is opaque.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
     pub file_key: Option<String>,
-    /// The name it was uploaded under.
+    /// The file name at Cyberun.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 255))]
     pub file_name: Option<String>,
-    /// The MIME type it was uploaded with.
+    /// The MIME type of the upload.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 255))]
     pub content_type: Option<String>,
-    /// Its size in bytes, when it was last read.
+    /// The size in bytes that was last read.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub size: Option<i64>,
-    /// The SHA-256 of its content when it was last read, in lower-case hex.
+    /// The SHA-256 of the content that was last read, in lower-case hex.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub sha256: Option<String>,
-    /// When its upload ended.
+    /// When the upload ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uploaded_at: Option<Time>,
-    /// When Cyberun deletes what was uploaded. The key is withdrawn some time before that.
+    /// When Cyberun deletes the upload. The operator withdraws the key before that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Time>,
-    /// Since when it has been looked for and not been there.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub missing_since: Option<Time>,
-    /// Why it is not uploaded, or not uploaded anew, in one word.
+    /// Why the file is not uploaded, or not uploaded again, in one word.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub reason: Option<String>,
-    /// The same in words, and what to do about it.
+    /// The reason in words, and what to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub message: Option<String>,
 }
 
-/// Where a file stands.
+/// The state of a file.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[expect(missing_docs, reason = "the schema would show them in place of the field's own description")]
 pub enum FileState {
@@ -161,23 +180,7 @@ pub enum FileState {
     Failed,
 }
 
-impl FileStatus {
-    /// A file that nothing is known of yet.
-    pub fn pending(name: &str, revision: String) -> Self {
-        Self {
-            name: name.to_owned(),
-            state: FileState::Pending,
-            revision,
-            file_key: None,
-            file_name: None,
-            content_type: None,
-            size: None,
-            sha256: None,
-            uploaded_at: None,
-            expires_at: None,
-            missing_since: None,
-            reason: None,
-            message: None,
-        }
-    }
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(number: &i64) -> bool {
+    *number == 0
 }

@@ -1,7 +1,7 @@
-//! `spec.worker`: how the Pods run that read a resource's volumes.
+//! `spec.worker`: settings of the Pods that read the volumes of a resource.
 //!
-//! Everything is optional: without it a worker runs as its own unprivileged user on any Linux node. The types of
-//! tolerations and quantities are those of Pods.
+//! Every field is optional. By default a worker runs as an unprivileged user on any Linux node. Tolerations and
+//! quantities have the types that Pods use.
 
 use std::collections::BTreeMap;
 
@@ -10,44 +10,44 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-/// How the Pods run that read volumes.
+/// Settings of the Pods that read volumes.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Worker {
-    /// The user to read the files as. Defaults to 65532; files that only their owner may read need the owner's.
+    /// The uid that reads the files. Defaults to 65532. Files that only their owner may read need the owner's uid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 2_147_483_647))]
     pub run_as_user: Option<i64>,
-    /// The group to read the files as. Defaults to the user's number.
+    /// The gid that reads the files. Defaults to the number of `runAsUser`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 2_147_483_647))]
     pub run_as_group: Option<i64>,
-    /// Further groups to read the files as.
+    /// Supplemental groups of the worker Pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), inner(range(min = 0, max = 2_147_483_647)))]
     pub supplemental_groups: Option<Vec<i64>>,
-    /// Labels that the node must have.
+    /// Labels that a node must have to run the worker Pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("maxProperties" = 32))]
     pub node_selector: Option<BTreeMap<String, String>>,
-    /// Taints of nodes that are put up with.
+    /// Tolerations of the worker Pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub tolerations: Option<Vec<Toleration>>,
-    /// What a Pod asks for and may use at most. Defaults to the same small amounts for both.
+    /// Requests and limits of the worker container. Both default to the same small amounts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<WorkerResources>,
 }
 
-/// What a Pod asks for and may use at most.
+/// Requests and limits of the worker container.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkerResources {
-    /// The most it may use, by resource. Where only this is given, it is also what is asked for.
+    /// Limits by resource. If only limits are set, they are the requests too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "quantities")]
     pub limits: Option<BTreeMap<String, Quantity>>,
-    /// What it asks for, by resource.
+    /// Requests by resource.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "quantities")]
     pub requests: Option<BTreeMap<String, Quantity>>,

@@ -1,8 +1,8 @@
 //! Whether the operator lives and is ready: what `/livez` and `/readyz` answer.
 //!
-//! Not alive means that a reconcile hangs, which a restart can cure. Having nothing to do, not leading, or an API server
-//! that is gone are no such thing. Not ready means only that the first lists are not complete: a watch that fails later
-//! is told in the answer's text, because a Pod that is taken out of service would not make it work again.
+//! Not alive means that a reconcile hangs, which a restart can fix. An idle operator is alive, and so is one that does
+//! not lead or that cannot reach the API server. Not ready means only that the first lists are not complete. A watch
+//! that fails later is named in the text of `/readyz`, because taking the Pod out of service would not fix the watch.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// A reconcile waits for the API server alone, each call of it under 30 s, so that it never takes this long.
+/// A reconcile waits only for the API server, and each call takes less than 30 s. So no healthy reconcile takes this
+/// long.
 const LONGEST_RECONCILE: Duration = Duration::from_mins(5);
 
-/// What is known of the operator's state. Clones know the same.
+/// The operator's state. Clones share it.
 #[derive(Clone, Default)]
 pub struct Health(Arc<Mutex<State>>);
 
@@ -42,7 +43,7 @@ pub struct Reconciling {
 }
 
 impl Health {
-    /// Not ready until the lists of so many scopes are complete.
+    /// Not ready until the lists of this many scopes are complete.
     pub fn expecting(scopes: usize) -> Self {
         Self(Arc::new(Mutex::new(State { unlisted: scopes, ..State::default() })))
     }
@@ -53,7 +54,7 @@ impl Health {
         state.unlisted = state.unlisted.saturating_sub(1);
     }
 
-    /// Begins a reconcile of `object`, whose name is told if it hangs.
+    /// Begins a reconcile of `object`, whose name is reported if it hangs.
     pub fn reconcile_begins(&self, object: impl Into<String>) -> Reconciling {
         self.reconcile_began(object.into(), Instant::now())
     }
@@ -66,14 +67,14 @@ impl Health {
         Reconciling { health: self.clone(), number }
     }
 
-    /// Notes that a watch fails; says whether this cause is new, and so to be logged.
+    /// Notes that a watch fails; returns whether this cause is new and must be logged.
     #[must_use = "a new cause is logged once"]
     pub fn watch_fails(&self, watch: &str, cause: &str) -> bool {
         let before = self.0.lock().failing.insert(watch.to_owned(), cause.to_owned());
         before.is_none_or(|before| before != cause)
     }
 
-    /// Notes that a watch works; says whether it had failed before.
+    /// Notes that a watch works; returns whether it had failed before.
     pub fn watch_works(&self, watch: &str) -> bool {
         self.0.lock().failing.remove(watch).is_some()
     }

@@ -40,19 +40,23 @@ impl Default for Metrics {
             duration.clone(),
         );
         let workers = Family::default();
-        registry.register("workers", "Workers that run, and resources' volumes that wait for one", workers.clone());
+        registry.register("workers", "Workers that run, and volumes that wait for a worker slot", workers.clone());
         let sends = Family::default();
-        registry.register("sends", "Sends of ConfigMaps' files that run, and that wait for a place", sends.clone());
+        registry.register(
+            "sends",
+            "Sends of ConfigMap files that run, and Sends that wait for an upload slot",
+            sends.clone(),
+        );
         let owed_results = Gauge::default();
         registry.register(
             "owed_results",
-            "Sends that have ended and whose results no status has yet",
+            "Sends that have ended, but whose result is not in a status yet",
             owed_results.clone(),
         );
         let skipped_objects = Gauge::default();
         registry.register(
             "skipped_objects",
-            "FileUploads that are not served because they cannot be understood",
+            "FileUploads that the operator cannot read and does not serve",
             skipped_objects.clone(),
         );
         let registry = Arc::new(registry);
@@ -74,22 +78,22 @@ impl Metrics {
         self.sent.inc_by(size);
     }
 
-    /// How many workers run now, and how many are waited for.
+    /// How many workers run now, and how many volumes wait for a worker slot.
     pub fn workers(&self, running: usize, queued: usize) {
         set_states(&self.workers, running, queued);
     }
 
-    /// How many Sends run now, and how many wait for a place.
+    /// How many Sends run now, and how many wait for an upload slot.
     pub fn sends(&self, running: usize, queued: usize) {
         set_states(&self.sends, running, queued);
     }
 
-    /// How many Sends have ended whose results no status has yet.
+    /// How many Sends have ended, but whose result is not in a status yet.
     pub fn owed_results(&self, number: usize) {
         set(&self.owed_results, number);
     }
 
-    /// How many `FileUpload`s cannot be understood, and so are not served.
+    /// How many `FileUpload`s the operator cannot read and does not serve.
     pub fn skipped_objects(&self, number: usize) {
         set(&self.skipped_objects, number);
     }

@@ -1,8 +1,8 @@
-//! `/livez`, `/readyz` and `/metrics`, answered by a thread of their own.
+//! `/livez`, `/readyz` and `/metrics`, served by a thread of their own.
 //!
-//! The thread has its own runtime, so that probes do not starve behind the operator's work: a busy operator is not
-//! restarted for being busy. A client that is slow or silent loses its connection, and so many at most are served at a
-//! time. Nothing here decides what is answered: that is [`Health`] and [`Metrics`].
+//! The thread has its own runtime, so that probes do not wait for the operator's work and a busy operator is not
+//! restarted. A slow or silent client loses its connection, and the number of connections is limited. [`Health`] and
+//! [`Metrics`] decide the answers.
 
 use std::io;
 use std::net::TcpListener as Listener;

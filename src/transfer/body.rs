@@ -4,13 +4,14 @@
 //! body, or a second has passed. One buffer is reused for the whole body.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Frame, SizeHint};
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
@@ -41,7 +42,7 @@ impl Meter {
 
 /// Sets or takes what a mutex holds. A holder that panicked leaves it as valid as before.
 pub(super) fn with<T, R>(mutex: &Mutex<T>, act: impl FnOnce(&mut T) -> R) -> R {
-    act(&mut mutex.lock().unwrap_or_else(PoisonError::into_inner))
+    act(&mut mutex.lock())
 }
 
 /// What a held-back body is told.

@@ -15,8 +15,8 @@ const VALUES: [(&str, &str); 22] = [
     ("allowHttp=true", "--allow-http"),
     ("directUploads=false", "--direct-uploads=false"),
     ("workers.max=9", "--max-workers=9"),
-    ("workers.maxPerClaim=2", "--max-workers-per-claim=2"),
-    ("workers.maxPerCredential=3", "--max-workers-per-credential=3"),
+    ("workers.maxPerNamespace=2", "--max-workers-per-namespace=2"),
+    ("maxSends=3", "--max-sends=3"),
     ("workers.deadlineSeconds=600", "--worker-deadline=600"),
     ("workers.pullSecrets=[\"pull\"]", "--worker-pull-secret=pull"),
     ("workers.labels={\"team\":\"data\"}", "--worker-label=team=data"),
@@ -84,8 +84,8 @@ fn without_direct_uploads_there_is_no_right_on_secrets() {
 fn what_cannot_be_meant_is_refused_in_words() {
     scenario(OPERATOR, async |world| {
         for (value, word) in [
-            ("apiUrl=\"\"", "apiUrl is needed"),
-            ("image.repository=\"\"", "image.repository is needed"),
+            ("apiUrl=\"\"", "apiUrl is required"),
+            ("image.repository=\"\"", "image.repository is required"),
             ("image.digest=\"1.2.3\"", "/image/digest"),
             ("workers.maxx=1", "maxx"),
             ("workers.max=0", "/workers/max"),

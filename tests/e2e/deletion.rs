@@ -1,6 +1,5 @@
 //! A resource that is deleted, by a person or by its time, and one of the same name that comes after it.
 
-use cyberun_stub::Step;
 use kube::api::{DeleteParams, PropagationPolicy};
 use serde_json::{Value, json};
 
@@ -29,32 +28,29 @@ fn a_resource_that_has_finished_is_deleted_in_its_time_with_its_output() {
 }
 
 #[test]
-fn an_output_that_was_left_behind_is_taken_over_by_a_resource_of_the_same_name() {
+fn an_output_that_was_left_behind_without_an_owner_is_nobodys_until_it_is_deleted() {
     scenario(OPERATOR, async |world| {
         world.uploaded_two(json!({})).await?;
-        let left = world.read("ConfigMap", "keys").await?;
         let orphan = DeleteParams { propagation_policy: Some(PropagationPolicy::Orphan), ..DeleteParams::default() };
         world.api("FileUpload").delete("two", &orphan).await?;
         let gone = async || world.read("FileUpload", "two").await.map(|upload| (upload.is_null(), upload));
         world.wait_for(DEADLINE, "the resource to go", gone).await?;
+        let left = world.read("ConfigMap", "keys").await?;
+        assert!(left["metadata"]["ownerReferences"].is_null(), "Kubernetes takes the owner away");
 
-        world.file_upload("stranger", two_files()).await?;
-        world.upload("stranger", "OutputConflict", |upload| reason(upload) == "OutputConflict").await?;
-        world.delete("FileUpload", "stranger").await?;
-
-        let puts = world.calls(Step::Put).len();
         world.file_upload("two", two_files()).await?;
-        let upload = world.two_after(puts + 2).await?;
-        let taken = world.read("ConfigMap", "keys").await?;
-        assert_eq!(taken["metadata"]["uid"], left["metadata"]["uid"], "it is the same ConfigMap");
-        let owners = &taken["metadata"]["ownerReferences"];
-        assert_eq!((&owners[0]["uid"], &owners[1]), (&upload["metadata"]["uid"], &Value::Null));
+        world.upload("two", "OutputConflict", |upload| reason(upload) == "OutputConflict").await?;
+        assert_eq!(world.read("ConfigMap", "keys").await?, left, "it is left alone");
+        world.delete("ConfigMap", "keys").await?;
+        let upload = world.available("two").await?;
+        let made = world.read("ConfigMap", "keys").await?;
+        assert_eq!(made["metadata"]["ownerReferences"][0]["uid"], upload["metadata"]["uid"]);
         Ok(())
     });
 }
 
 #[test]
-fn a_resource_that_is_deleted_and_made_anew_at_once_gets_keys_and_output_anew() {
+fn a_resource_that_is_deleted_and_created_again_at_once_gets_new_keys_and_a_new_output() {
     scenario(OPERATOR, async |world| {
         let first = world.uploaded_two(json!({})).await?;
         world.delete("FileUpload", "two").await?;

@@ -85,8 +85,11 @@ fn what_nobody_looks_at_and_what_does_not_exist_say_what_to_check() {
         let admin = Person::admin(world);
         let said = admin.runs(&["explain", "-n", &namespace, "alone"]).await?;
         let headline = format!("{namespace}/alone: no operator has looked at it yet");
-        let text =
-            said.explains(&[&headline, "Cause: No operator runs", "Fix: See that a Pod of the operator is ready"]);
+        let text = said.explains(&[
+            &headline,
+            "Cause: No operator is running",
+            "Fix: Check that a Pod of the operator is ready",
+        ]);
         assert!(text.lines().nth(2).unwrap_or_default().contains(&namespace), "{text}");
         let said = admin.runs(&["explain", "-n", &namespace, "absent"]).await?;
         said.fails(1, &[&format!("namespace {namespace} has no FileUpload absent"), "--all-namespaces", "-n"]);

@@ -38,12 +38,13 @@ fn a_file_that_never_appeared_is_sent_once_it_is_there_and_asked_for() -> anyhow
         let folder = world.with_data(&["ReadWriteMany"], &[("other.txt", b"other")]).await?;
         world.file_upload("one", json!({"files": [on_claim("late", "data", "late.txt")]})).await?;
         world.told("one", "late", "FileNotFound").await?;
-        // The day that passes meanwhile.
-        let since = json!([{"op": "replace", "path": "/status/files/0/missingSince", "value": "2026-11-01T00:00:00Z"}]);
+        // The day that passes meanwhile, and the end of the wait for the next attempt.
+        let past = |path: &str| json!({"op": "replace", "path": path, "value": "2026-11-01T00:00:00Z"});
+        let since = json!([past("/status/files/0/since"), past("/status/nextAttemptAt")]);
         let patch = Patch::<Value>::Json(serde_json::from_value(since)?);
         world.api("FileUpload").patch_status("one", &PatchParams::default(), &patch).await?;
         let entry = world.told("one", "late", "FileNeverAppeared").await?;
-        tells(&entry, "Failed", &["late.txt", "other.txt", "for a day", "fileupload refresh"]);
+        tells(&entry, "Failed", &["late.txt", "other.txt", "within a day", "fileupload refresh"]);
 
         fs::write(folder.join("late.txt"), "at last")?;
         age(&folder.join("late.txt"))?;

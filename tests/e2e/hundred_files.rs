@@ -8,7 +8,7 @@ use cyberun_stub::{Fault, Hold, Rule, Step};
 use futures::StreamExt as _;
 use kube::api::{DynamicObject, WatchEvent, WatchParams};
 use serde_json::json;
-use test_support::{DEADLINE, Signal, World, on_claim, sha256, with_pods};
+use test_support::{DEADLINE, Signal, World, on_claim, sha256, state, with_pods};
 
 use crate::OPERATOR;
 
@@ -68,7 +68,9 @@ async fn hundred(world: &mut World, mode: &str) -> anyhow::Result<Seen> {
 
 /// Every file has a key of its own whose object is the file's, in status and output; counts pods, presigns and puts.
 async fn all_there(world: &World, seen: &Seen, pods: usize, calls: usize) -> anyhow::Result<()> {
-    let upload = world.available("hundred").await?;
+    // Four Pods may have to start one after another.
+    let sent = async || world.read("FileUpload", "hundred").await.map(|it| (state(&it, "Available") == "True", it));
+    let upload = world.wait_for(DEADLINE * 3, "every file to be sent", sent).await?;
     world.jobs(0).await?;
     let (keys, objects) = (world.stored_keys(&upload)?, world.stub.objects());
     for (number, key) in keys.iter().enumerate() {

@@ -5,6 +5,8 @@
 //! outside.
 
 mod admission;
+mod api_server_outage;
+mod attempts;
 mod chart;
 mod claims;
 mod config_map_files;
@@ -18,12 +20,14 @@ mod healing;
 mod hundred_files;
 mod idle_operator;
 mod indirect_uploads;
+mod isolation;
 mod key_life;
 mod many_files;
 mod operator_killed;
 mod operator_killed_with_worker;
 mod operator_lifecycle;
 mod output;
+mod peak_memory;
 mod reasons;
 mod refresh_command;
 mod request;

@@ -113,7 +113,7 @@ fn each_turn_of_the_story_is_one_event() {
         world.file_upload("one", one()).await?;
         let missing = |upload: &Value| test_support::reason(upload) == "SecretNotFound";
         world.upload("one", "SecretNotFound", missing).await?;
-        world.looked_at("cyberun", 1).await?;
+        world.had_its_chance().await?;
         world.credential().await?;
         world.available("one").await?;
         let told = async || {

@@ -40,7 +40,7 @@ async fn refused_unsent(world: &mut World, values: &[(&str, &str)], words: &[&st
     world.secret("cyberun", values).await?;
     two_files(world).await?;
     world.says("two", ("CredentialsInvalid", "Stalled"), words).await?;
-    world.looked_at("cyberun", 1).await?;
+    world.had_its_chance().await?;
     assert_eq!(world.stub.calls().len(), 0, "no call is made with it");
     world.credential().await?;
     heals(world, 2).await
@@ -54,7 +54,7 @@ fn a_wrong_token_is_rejected_once_and_not_tried_again_until_the_secret_changes()
         let words = ["Secret cyberun", "401", "invalid bearer token", "CYBERUN_API_KEY"];
         world.says("two", ("CredentialsRejected", "Stalled"), &words).await?;
         assert_eq!(world.calls(Step::Presign).len(), 1, "one call for two files");
-        world.looked_at("cyberun", 2).await?;
+        world.had_its_chance().await?;
         assert_eq!(world.calls(Step::Presign).len(), 1, "nothing changed, nothing is tried");
         world.credential().await?;
         heals(world, 3).await
@@ -70,7 +70,7 @@ fn a_revoked_token_is_told_from_a_wrong_one() {
         world
             .says("two", ("CredentialsRejected", "Stalled"), &["Secret cyberun", "401", "the token was revoked"])
             .await?;
-        world.looked_at("cyberun", 1).await?;
+        world.had_its_chance().await?;
         assert_eq!(world.calls(Step::Presign).len(), 1);
         let token = world.stub.mint(Kind::Device).token().to_owned();
         world.secret("cyberun", &[("CYBERUN_API_KEY", &token)]).await?;
@@ -130,7 +130,7 @@ fn a_missing_secret_is_waited_for() {
     scenario(OPERATOR, async |world| {
         two_files(world).await?;
         world.says("two", ("SecretNotFound", "Reconciling"), &["Secret cyberun", "does not exist"]).await?;
-        world.looked_at("cyberun", 1).await?;
+        world.had_its_chance().await?;
         assert_eq!(world.stub.calls().len(), 0);
         world.credential().await?;
         heals(world, 2).await
@@ -201,10 +201,10 @@ fn an_api_that_is_down_is_tried_again_until_it_is_up() {
 fn an_unlicensed_feature_is_not_asked_for_again_until_the_secret_changes() {
     scenario(OPERATOR, async |world| {
         let unlicensed = unlicensed(world).await?;
-        world.looked_at("cyberun", 2).await?;
+        world.had_its_chance().await?;
         assert_eq!(world.calls(Step::Presign).len(), 1, "nothing changed, nothing is tried");
         world.stub.clear_faults();
-        world.looked_at("cyberun", 1).await?;
+        world.had_its_chance().await?;
         assert_eq!(world.calls(Step::Presign).len(), 1, "nobody can tell that the license was extended");
         let token = world.stub.mint(Kind::Integration).token().to_owned();
         assert_ne!(token, unlicensed);
@@ -239,7 +239,7 @@ fn a_refused_permission_is_told_from_a_missing_license() {
         world.stub.fault(Step::Presign, Fault::permission_denied());
         two_files(world).await?;
         world.says("two", ("CredentialsRejected", "Stalled"), &["Secret cyberun", "403", "permission denied"]).await?;
-        world.looked_at("cyberun", 1).await?;
+        world.had_its_chance().await?;
         assert_eq!(world.calls(Step::Presign).len(), 1);
         let token = world.stub.mint(Kind::Integration).token().to_owned();
         world.secret("cyberun", &[("CYBERUN_API_KEY", &token)]).await?;

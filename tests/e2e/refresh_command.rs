@@ -90,7 +90,7 @@ fn a_refresh_that_cannot_succeed_ends_with_why() {
 
         // Of another request nothing is known: the time ends it.
         let said = admin.runs(&[&asks[..], &["--timeout", "2s"]].concat()).await?;
-        said.fails(1, &["the time is over", "no operator has taken that up yet"]);
+        said.fails(1, &["timed out", "no operator has started it yet"]);
 
         let before = world.read("FileUpload", "one").await?["metadata"]["annotations"][ANNOTATION].clone();
         let waiting = admin.starts(&asks)?;

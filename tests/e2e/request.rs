@@ -1,9 +1,9 @@
 //! A request for a fresh upload: each new one is for all files, once.
 
-use cyberun_stub::{Fault, Hold, Rule, Step};
+use cyberun_stub::{Fault, Hold, Moment, Rule, Step};
 use serde_json::{Value, json};
 
-use test_support::{DEADLINE, Person, key_of, message, reason, scenario, state, two_files};
+use test_support::{DEADLINE, Person, files, key_of, message, reason, scenario, state, two_files};
 
 use crate::OPERATOR;
 
@@ -15,16 +15,22 @@ fn handled(upload: &Value) -> &Value {
 fn each_new_request_uploads_all_files_once_and_the_same_one_again_does_nothing() {
     scenario(OPERATOR, async |world| {
         let first = world.uploaded_two(json!({})).await?;
+        let kept = world.watch_two().await?;
         let hold = Hold::new("a file that was asked for");
-        world.stub.arm(Rule::once(Step::Put, Fault::hold(&hold)));
+        world.stub.arm(Rule::once(Step::Put, Fault::hold(&hold).at(Moment::Received)));
         world.request("two", json!("2026-11-24T10:00:00Z")).await?;
         hold.reached(DEADLINE).await?;
-        let during = world.upload("two", "not Available", |upload| state(upload, "Available") == "False").await?;
-        assert_eq!((handled(&during), key_of(&during, "b")), (&json!("2026-11-24T10:00:00Z"), None));
-        assert_eq!(world.read("ConfigMap", "keys").await?["data"], Value::Null, "the old keys are withdrawn");
+        let noted = |upload: &Value| upload["status"]["requestedAttempt"] == first["status"]["attempts"];
+        let during = world.upload("two", "the request noted", noted).await?;
+        assert_eq!(handled(&during), &Value::Null, "not before it is done");
         hold.release();
+        let done = |upload: &Value| handled(upload) == "2026-11-24T10:00:00Z";
+        world.upload("two", "the request handled", done).await?;
         let second = world.two_after(4).await?;
-        assert_ne!(key_of(&second, "a"), key_of(&first, "a"));
+        for name in ["a", "b"] {
+            assert_ne!(key_of(&second, name), key_of(&first, name));
+        }
+        kept.all_along()?;
 
         world.request("two", json!("again, please")).await?;
         let third = world.two_after(6).await?;
@@ -39,6 +45,24 @@ fn each_new_request_uploads_all_files_once_and_the_same_one_again_does_nothing()
         let after = world.two_after(8).await?;
         assert_eq!((key_of(&after, "a"), key_of(&after, "b")), (key_of(&third, "a"), key_of(&third, "b")));
         Ok(())
+    });
+}
+
+#[test]
+fn a_request_whose_upload_fails_keeps_the_old_keys_until_it_succeeds() {
+    scenario(OPERATOR, async |world| {
+        let first = world.uploaded_two(json!({})).await?;
+        let kept = world.watch_two().await?;
+        world.stub.fault_always(Step::Presign, Fault::status(503));
+        world.request("two", json!("now")).await?;
+        let fails = |upload: &Value| files(upload).iter().any(|file| file["reason"] == "ApiUnavailable");
+        let failing = world.upload("two", "a failed upload", fails).await?;
+        assert_eq!((state(&failing, "Ready"), key_of(&failing, "a")), ("True", key_of(&first, "a")));
+        world.stub.clear_faults();
+        let second = world.two_after(4).await?;
+        world.upload("two", "the request handled", |upload| handled(upload) == "now").await?;
+        assert_ne!(key_of(&second, "a"), key_of(&first, "a"));
+        kept.all_along()
     });
 }
 

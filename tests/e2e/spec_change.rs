@@ -2,7 +2,9 @@
 
 use cyberun_stub::{Fault, Hold, Rule, Step};
 use serde_json::{Value, json};
-use test_support::{DEADLINE, FOUR_TEXTS, file, files, key_of, once, reason, scenario, state, three_files};
+use test_support::{
+    DEADLINE, FOUR_TEXTS, file, files, key_of, kubectl, nodes, not_tried, once, reason, scenario, state, three_files,
+};
 
 use crate::OPERATOR;
 
@@ -80,4 +82,55 @@ fn new_content_of_an_uploaded_file_and_a_lost_secret_change_nothing() {
         assert_eq!(world.calls(Step::Presign).len(), 3);
         Ok(())
     });
+}
+
+/// A Job that prints the key of file `a`, from the output alone.
+fn job(image: &str) -> Value {
+    let restricted = json!({
+        "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]},
+    });
+    let container = json!({
+        "name": "consumer", "image": image, "command": ["sh", "-c", "echo \"key=$KEY\""], "securityContext": restricted,
+        "env": [{"name": "KEY", "valueFrom": {"configMapKeyRef": {"name": "keys", "key": "a"}}}],
+    });
+    json!({"spec": {"template": {"spec": {
+        "restartPolicy": "Never", "automountServiceAccountToken": false, "containers": [container],
+        "securityContext": {"runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
+    }}}})
+}
+
+#[test]
+fn a_job_made_once_a_changed_spec_is_seen_waits_for_the_new_key() -> anyhow::Result<()> {
+    if nodes() == 0 {
+        return not_tried("a Job that waits for a new key: no node runs here (TEST_NODES=0), run make test as root");
+    }
+    scenario(OPERATOR, async |world| {
+        world.uploaded_two(json!({})).await?;
+        let files = json!([
+            {"name": "a", "fileName": "other.txt", "source": {"configMapKeyRef": {"name": "texts", "key": "a.txt"}}},
+            file("b", "more", "b.txt"),
+        ]);
+        let hold = Hold::new("the file under its new name");
+        world.stub.arm(Rule::once(Step::Put, Fault::hold(&hold)));
+        world.patch("FileUpload", "two", json!({"spec": {"files": files}})).await?;
+        world.upload("two", "not Available", |upload| state(upload, "Available") == "False").await?;
+        world.create("Job", "consumer", job(world.cluster.busybox()?)).await?;
+        let waits = async || {
+            let pods = world.pods_of("consumer").await?;
+            let waiting =
+                &pods.first().map(|pod| pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"].clone());
+            Ok((*waiting == Some(json!("CreateContainerConfigError")), pods))
+        };
+        world.wait_for(DEADLINE * 2, "the Job's pod to wait for its key", waits).await?;
+        hold.release();
+        let upload = world.available("two").await?;
+        let done = |job: &Value| job["status"]["succeeded"] == 1;
+        let complete = async || world.read("Job", "consumer").await.map(|job| (done(&job), job));
+        world.wait_for(DEADLINE * 4, "the Job to complete", complete).await?;
+        let log = kubectl(world.cluster, ["logs", "--namespace", &world.namespace, "job/consumer"], "")?;
+        assert_eq!(log.trim(), format!("key={}", key_of(&upload, "a").unwrap_or_default()));
+        assert!(test_support::files(&upload).iter().all(|file| file["state"] == "Uploaded"));
+        Ok(())
+    });
+    Ok(())
 }

@@ -41,7 +41,7 @@ fn a_worker_with_a_rejected_token_asks_once_for_all_files() -> anyhow::Result<()
         let words = ["Secret cyberun", "401", "the token was revoked", "CYBERUN_API_KEY"];
         let upload = world.says("five", ("CredentialsRejected", "Stalled"), &words).await?;
         assert!(files(&upload).iter().all(|file| file["reason"] == "CredentialsRejected"));
-        world.looked_at("cyberun", 2).await?;
+        world.had_its_chance().await?;
         assert_eq!((world.calls(Step::Presign).len(), jobs.names().len()), (1, 1), "one call, and not again");
         another_token(world).await?;
         mended(world, 6, 5).await
@@ -54,7 +54,7 @@ fn a_worker_without_a_license_asks_once_for_all_files() -> anyhow::Result<()> {
         world.stub.fault_always(Step::Presign, Fault::feature_gate(GateShape::Nested));
         five(world, json!({})).await?;
         world.says("five", ("FeatureNotLicensed", "Stalled"), &["403", "feature not licensed", "file_upload"]).await?;
-        world.looked_at("cyberun", 1).await?;
+        world.had_its_chance().await?;
         assert_eq!(world.calls(Step::Presign).len(), 1);
         world.stub.clear_faults();
         another_token(world).await?;
@@ -155,7 +155,7 @@ fn what_is_refused_of_one_file_is_that_files_alone() -> anyhow::Result<()> {
         let words = files(&upload)[2]["message"].as_str().unwrap_or_default();
         assert!(words.contains("422") && words.contains("no such type"), "{words}");
         world.tidied().await?;
-        world.looked_at("cyberun", 2).await?;
+        world.had_its_chance().await?;
         assert_eq!((jobs.names().len(), world.calls(Step::Presign).len()), (1, 4), "it rests");
         assert!(uploads.states().iter().all(|state| reason(state) != "WorkerFailed"), "the worker did its work");
         Ok(())

@@ -90,7 +90,7 @@ fn a_report_of_another_version_stalls_until_the_spec_changes() -> anyhow::Result
         world.says("two", ("ReportUnsupported", "Stalled"), &words).await?;
         world.tidied().await?;
         world.cluster.mend_image(&image)?;
-        world.looked_at("cyberun", 1).await?;
+        world.had_its_chance().await?;
         assert_eq!(jobs.names().len(), 1, "nobody can tell that the image is another");
         world.patch("FileUpload", "two", json!({"spec": {"output": {"configMap": {"name": "keys"}}}})).await?;
         mended(world).await

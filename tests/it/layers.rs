@@ -162,6 +162,133 @@ fn planning_is_pure() {
     }
 }
 
+/// The files of `plan/`, each above those that it may import. `plan.rs` is the roof: it imports its rooms, and no room
+/// imports it.
+const FLOORS: &[&[&str]] = &[
+    &["revision", "facts/jobs"],
+    &["facts"],
+    &["facts/read", "facts/volume", "case"],
+    &["messages"],
+    &["file"],
+    &["acts"],
+    &["retry"],
+    &["work/manifest", "work/trouble"],
+    &["work/reports", "work/launch"],
+    &["work", "output"],
+    &["status"],
+];
+
+fn floor(room: &str) -> Option<usize> {
+    FLOORS.iter().position(|rooms| rooms.contains(&room))
+}
+
+/// The rooms of `plan/` that a file of it names, by `super::` or `crate::plan::`.
+fn rooms_used(file: &File) -> BTreeSet<String> {
+    let mut rooms = BTreeSet::new();
+    let below = &file.module[1..];
+    for (at, _) in file.code.match_indices("::") {
+        let before = &file.code[..at];
+        let (base, is_path) = if before.ends_with("crate::plan") {
+            (Vec::new(), true)
+        } else if before.ends_with("super") {
+            let whole = before.trim_end_matches("super").trim_end_matches("super::");
+            let starts = !whole.ends_with(|c: char| c.is_alphanumeric() || "_:$".contains(c));
+            let supers = (before.len() - whole.len()).div_ceil("super::".len());
+            (below[..below.len().saturating_sub(supers)].to_vec(), starts)
+        } else {
+            continue;
+        };
+        let rest = &file.code[at + 2..];
+        if !is_path || rest.starts_with("super") {
+            continue;
+        }
+        for name in heads(rest) {
+            let mut room = base.clone();
+            let tail = rest.strip_prefix(&name).and_then(|rest| rest.strip_prefix("::")).unwrap_or_default();
+            if floor(&[room.clone(), vec![name.clone()]].concat().join("/")).is_some() {
+                room.push(name);
+                let inner = heads(tail).into_iter().next().unwrap_or_default();
+                if floor(&[room.clone(), vec![inner.clone()]].concat().join("/")).is_some() {
+                    room.push(inner);
+                }
+            }
+            rooms.insert(if room.is_empty() { "the roof".to_owned() } else { room.join("/") });
+        }
+    }
+    rooms
+}
+
+fn floors_broken(files: &[File]) -> Vec<String> {
+    let mut found = Vec::new();
+    for file in files.iter().filter(|file| file.top() == "plan" && file.module.len() > 1) {
+        let room = file.module[1..].join("/");
+        if room == "tests" {
+            continue;
+        }
+        let Some(own) = floor(&room) else {
+            found.push(format!("src/plan/{room}.rs has no floor"));
+            continue;
+        };
+        for used in rooms_used(file).into_iter().filter(|used| *used != room) {
+            if floor(&used).is_none_or(|floor| floor >= own) {
+                found.push(format!("src/plan/{room}.rs imports {used}, which is not below it"));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn a_file_of_the_plan_imports_only_files_below_it_and_none_imports_the_roof() {
+    let found = floors_broken(&sources());
+    assert!(found.is_empty(), "{}", found.join("\n"));
+    let file = |path: &str, text: &str| File { module: path.split('/').map(Into::into).collect(), code: code(text) };
+    for (path, text) in [
+        ("plan/case", "use super::acts::Plan;"),
+        ("plan/status", "use super::{Plan, retry};"),
+        ("plan/facts/read", "use super::super::file::Entry;"),
+        ("plan/work/reports", "use super::is_doubtful;"),
+        ("plan/file", "fn a() { crate::plan::retry::b(); }"),
+        ("plan/novel", ""),
+    ] {
+        assert_eq!(floors_broken(&[file(path, text)]).len(), 1, "{path} {text}");
+    }
+    for (path, text) in [
+        (
+            "plan/work/launch",
+            "use super::super::facts::volume::{Placement, access};\nuse super::super::{messages, revision};",
+        ),
+        ("plan/facts/volume", "use super::{ClaimFacts, JobFacts};"),
+        ("plan/file", "pub(super) fn a() {}"),
+    ] {
+        assert_eq!(floors_broken(&[file(path, text)]), [""; 0], "{path} {text}");
+    }
+}
+
+#[test]
+fn a_reconcile_plans_once_and_settles_once_and_no_plan_is_shared_for_writing() {
+    let sources = sources();
+    let count = |top: &str, words: &str| -> usize {
+        let files = sources.iter().filter(|file| file.top() == top);
+        files.map(|file| file.code.matches(words).count()).sum()
+    };
+    for (step, words) in [("plan", "plan::plan("), ("settle", "plan::settle(")] {
+        assert_eq!(count("controller", words), 1, "the controller calls {step} in one place");
+        // `render` and `explain` use the same functions.
+        assert_eq!(count("cli", words), 2, "{step}");
+    }
+    // The place is a function without a loop: so each reconcile goes through it once.
+    let controller = sources.iter().find(|file| file.module == ["controller"]).unwrap();
+    let reconcile = controller.code.split("async fn reconcile(").nth(1).unwrap().split("\n}\n").next().unwrap();
+    assert!(reconcile.contains("plan::plan(") && reconcile.contains("plan::settle("));
+    for word in ["loop ", "for ", "while ", ".map(", ".for_each("] {
+        assert!(!reconcile.contains(word), "reconcile has a loop: {word}");
+    }
+    let shared: Vec<_> =
+        sources.iter().filter(|file| file.code.contains("&mut Plan")).map(|file| &file.module).collect();
+    assert!(shared.is_empty(), "{shared:?}");
+}
+
 #[test]
 fn an_import_that_is_not_allowed_is_found_however_it_is_written() {
     let file = |path: &str, text: &str| File { module: path.split('/').map(Into::into).collect(), code: code(text) };

@@ -83,7 +83,7 @@ const HEALED: [(&str, &str); 37] = [
     ("ClaimNotFound", "claims::a_missing_claim_is_waited_for"),
     ("ClaimNotBound", "claims::an_unbound_claim_is_bound_by_its_own_consumer_and_never_by_a_worker"),
     ("ClaimInUse", "claims::a_claim_for_one_pod_is_waited_for_while_it_is_in_use"),
-    ("Queued", "worker_queue::two_of_six_on_one_claim_run_at_a_time_in_the_order_in_which_they_came"),
+    ("Queued", "worker_queue::two_of_six_in_one_namespace_run_at_a_time_in_the_order_in_which_they_came"),
     ("WorkerPending", "worker_not_started::a_worker_that_no_node_can_run_says_so_and_follows_the_spec"),
     ("Suspended", "suspension::what_is_suspended_from_the_start_makes_no_call"),
     ("InvalidSpec", "request::a_request_that_the_status_has_no_room_for_is_refused_and_costs_no_key"),

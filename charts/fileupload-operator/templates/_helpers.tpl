@@ -29,12 +29,12 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if .Values.serviceAccount.create -}}
 {{- default (include "fileupload-operator.fullname" .) .Values.serviceAccount.name -}}
 {{- else -}}
-{{- required "serviceAccount.name is needed where serviceAccount.create is false" .Values.serviceAccount.name -}}
+{{- required "serviceAccount.name is required if serviceAccount.create is false" .Values.serviceAccount.name -}}
 {{- end -}}
 {{- end -}}
 
 {{- define "fileupload-operator.image" -}}
-{{- $repository := required "image.repository is needed: where the nodes find the image" .Values.image.repository -}}
+{{- $repository := required "image.repository is required: the image repository that the nodes pull from" .Values.image.repository -}}
 {{- with .Values.image.digest -}}
 {{- printf "%s@%s" $repository . -}}
 {{- else -}}
@@ -42,10 +42,10 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- end -}}
 
-{{- /* Only what differs from the program's own defaults, so that these are in one place. */ -}}
+{{- /* values.yaml is the one place of the chart's defaults: all of them are given to the program. */ -}}
 {{- define "fileupload-operator.arguments" -}}
 {{- $arguments := list "controller" -}}
-{{- $url := required "apiUrl is needed: the Cyberun API, with its /api/v1" .Values.apiUrl -}}
+{{- $url := required "apiUrl is required: the URL of the Cyberun API, with its /api/v1" .Values.apiUrl -}}
 {{- $arguments = append $arguments (printf "--api-url=%s" $url) -}}
 {{- $arguments = append $arguments (printf "--worker-image=%s" (include "fileupload-operator.image" .)) -}}
 {{- range .Values.watchNamespaces -}}
@@ -57,18 +57,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if not .Values.directUploads -}}
 {{- $arguments = append $arguments "--direct-uploads=false" -}}
 {{- end -}}
-{{- if ne .Values.retention "24h" -}}
 {{- $arguments = append $arguments (printf "--retention=%s" .Values.retention) -}}
-{{- end -}}
-{{- if ne .Values.minimumLife "1h" -}}
 {{- $arguments = append $arguments (printf "--minimum-life=%s" .Values.minimumLife) -}}
-{{- end -}}
-{{- $numbers := dict "max-workers" (list .Values.workers.max 64) "max-workers-per-claim" (list .Values.workers.maxPerClaim 4) "max-workers-per-credential" (list .Values.workers.maxPerCredential 8) -}}
-{{- range $flag, $pair := $numbers -}}
-{{- if ne (first $pair | int) (last $pair) -}}
-{{- $arguments = append $arguments (printf "--%s=%d" $flag (first $pair | int)) -}}
-{{- end -}}
-{{- end -}}
+{{- $arguments = append $arguments (printf "--max-sends=%d" (int .Values.maxSends)) -}}
+{{- $arguments = append $arguments (printf "--max-workers=%d" (int .Values.workers.max)) -}}
+{{- $arguments = append $arguments (printf "--max-workers-per-namespace=%d" (int .Values.workers.maxPerNamespace)) -}}
 {{- with .Values.workers.deadlineSeconds -}}
 {{- $arguments = append $arguments (printf "--worker-deadline=%d" (int .)) -}}
 {{- end -}}
@@ -81,12 +74,8 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if .Values.caBundle -}}
 {{- $arguments = append $arguments "--ca-file=/etc/fileupload/ca.crt" -}}
 {{- end -}}
-{{- if ne .Values.logFormat "json" -}}
 {{- $arguments = append $arguments (printf "--log-format=%s" .Values.logFormat) -}}
-{{- end -}}
-{{- if ne .Values.logLevel "info" -}}
 {{- $arguments = append $arguments (printf "--log-level=%s" .Values.logLevel) -}}
-{{- end -}}
 {{- concat $arguments .Values.extraArgs | toYaml -}}
 {{- end -}}
 
@@ -100,18 +89,18 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- with $variables }}{{ toYaml . }}{{ end -}}
 {{- end -}}
 
-{{- /* What the operator may do in each namespace that it serves. */ -}}
+{{- /* The operator's rights in each namespace that it serves. */ -}}
 {{- define "fileupload-operator.rules" -}}
-# What it serves. It never writes a spec, and deletes only what asks for it by spec.ttlSecondsAfterFinished.
+# The resources that it serves. It never writes a spec, and deletes only those with spec.ttlSecondsAfterFinished.
 - apiGroups: [cyberun.cloud]
   resources: [fileuploads]
   verbs: [get, list, watch, delete]
-# Where it says how far each upload is and keeps the keys.
+# The state and the keys of each upload.
 - apiGroups: [cyberun.cloud]
   resources: [fileuploads/status]
   verbs: [patch]
 {{- if .Values.directUploads }}
-# The token for Cyberun, one named Secret at a time: it can neither list nor watch them.
+# The credential for Cyberun, one named Secret at a time. The operator can neither list nor watch Secrets.
 - apiGroups: [""]
   resources: [secrets]
   {{- with .Values.rbac.secretNames }}
@@ -119,7 +108,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   {{- end }}
   verbs: [get]
 {{- end }}
-# Files to upload are read from them, keys written to those with its label: created, patched, withdrawn.
+# It reads files from ConfigMaps, and creates, patches and deletes the outputs that carry its label.
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [get, list, watch, create, patch, delete]
@@ -127,15 +116,16 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
   verbs: [list, watch]
-# Who uses a claim, and where; what a worker's pod has to report.
+# Which Pods use a claim, and on which node; the report of a worker's Pod.
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch]
-# The workers themselves. What is done is deleted, never changed.
+# The workers. A finished Job is deleted, never changed.
 - apiGroups: [batch]
   resources: [jobs]
   verbs: [create, get, list, watch, delete]
-# Why a worker has no pod is read from them. Each transition is told by an event of its own, and none is changed later.
+# list: the events of a worker that does not run say why. create: an event for each change of Ready's reason. An event
+# is never changed afterwards, so patch is not needed.
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [list, create]

@@ -1,9 +1,10 @@
 //! The operator's two API clients: one for watches, one for every other call.
 //!
-//! kube's own client waits for ever for an answer that never comes, as when the API server's host dies or a load balancer
-//! drops a connection without a word. Here each call ends within 30 s, a silent watch within 35 s, and a connection that
-//! nobody acknowledges within 20 s, so that everything heals within a minute. Nothing is retried: the requeue and the
-//! watches' own backoff do that. No body is logged. Tokens, exec plugins, certificates and proxies are kube's.
+//! kube's own client waits forever if an answer never comes, for example when the API server's host dies or a load
+//! balancer silently drops a connection. Here each call ends within 30 s, a silent watch within 35 s, and an
+//! unacknowledged connection within 20 s, so that the operator recovers within a minute. Nothing is retried here: the
+//! requeue and the backoff of the watches do that. No body is logged. kube handles tokens, exec plugins, certificates
+//! and proxies.
 
 mod bounded;
 #[cfg(test)]
@@ -24,15 +25,7 @@ use kube::{Client, Config, Error};
 use tower::{BoxError, Service, ServiceBuilder};
 
 use self::bounded::{Bounds, BoundsLayer};
-
-/// Both clients of one cluster.
-#[cfg_attr(not(test), expect(dead_code, reason = "the operator does not use them yet"))]
-pub(in crate::cli) struct Clients {
-    /// For watches and their lists. A watch must ask for less than [`WATCH_SILENCE`].
-    pub(in crate::cli) watches: Client,
-    /// For all else.
-    pub(in crate::cli) calls: Client,
-}
+use crate::controller::Clients;
 
 /// A watch asks for 30 s. One that says nothing for longer than that is given up.
 const WATCH_SILENCE: Duration = Duration::from_secs(35);
@@ -68,14 +61,13 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEP_ALIVE_TRIES: u32 = 2;
 
-impl Clients {
-    pub(in crate::cli) fn new(config: &Config) -> kube::Result<Self> {
-        let bounds = Bounds { time: CALL, bytes: ANSWER_BYTES };
-        Ok(Self {
-            watches: client(config, Patience { silence: WATCH_SILENCE, ..PATIENCE }, None)?,
-            calls: client(config, PATIENCE, Some(bounds))?,
-        })
-    }
+/// Both clients of the cluster of `config`.
+pub(super) fn new(config: &Config) -> kube::Result<Clients> {
+    let bounds = Bounds { time: CALL, bytes: ANSWER_BYTES };
+    Ok(Clients {
+        watches: client(config, Patience { silence: WATCH_SILENCE, ..PATIENCE }, None)?,
+        calls: client(config, PATIENCE, Some(bounds))?,
+    })
 }
 
 /// A client that reaches the cluster as `config` says, through its proxy where it names one.
@@ -92,7 +84,7 @@ fn client(config: &Config, patience: Patience, bounds: Option<Bounds>) -> kube::
     }
 }
 
-/// Connections that notice by themselves that the other end is gone.
+/// Connections that detect a dead peer.
 fn tcp() -> HttpConnector {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);

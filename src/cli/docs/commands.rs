@@ -8,11 +8,11 @@ use super::super::Arguments;
 
 const HEAD: &str = "# The command line
 
-One program, `fileupload`. Exit codes: 0 done, 1 failed, 2 usage. Data goes to stdout, everything else to stderr. Linked
-as `kubectl-fileupload` on the PATH it is a plugin: `kubectl fileupload explain …`.
+There is one program, `fileupload`. Exit codes: 0 done, 1 failed, 2 usage. Data goes to stdout, everything else to
+stderr. A link named `kubectl-fileupload` on the PATH makes it a kubectl plugin: `kubectl fileupload explain …`.
 ";
 
-/// Help is as wide as this, whatever terminal it is printed on.
+/// The width of the help, independent of the terminal.
 const WIDTH: usize = 100;
 
 pub(super) fn page() -> String {
@@ -26,7 +26,7 @@ pub(super) fn page() -> String {
 }
 
 fn section(page: &mut String, command: &clap::Command) {
-    // What an environment holds is nobody's business.
+    // The page must not contain values of the environment.
     let mut command = command.clone().mut_args(|argument| argument.hide_env_values(true));
     let name = command.get_bin_name().unwrap_or(command.get_name()).to_owned();
     let help = command.render_long_help().to_string();

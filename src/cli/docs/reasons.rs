@@ -1,4 +1,4 @@
-//! `docs/reasons.md`: every reason by its class, with what it means, how it comes about and what to do.
+//! `docs/reasons.md`: every reason by class, with its meaning, cause and fix.
 
 use std::fmt::Write;
 
@@ -7,10 +7,10 @@ use crate::reason::{Class, Reason};
 
 const HEAD: &str = "# Reasons
 
-Why a file or a whole `FileUpload` stands as it does is one word, the same in conditions (`kubectl get fu`), in
-`status.files[].reason`, in events, in metrics and in what `fileupload upload` prints. `fileupload explain REASON` prints
-one of these sections, and `fileupload explain -n NAMESPACE NAME` tells what a resource is waiting for. The class of a
-reason alone decides when it is looked at again.
+A reason is one word that says why a file or a `FileUpload` is in its state. Conditions (`kubectl get fu`),
+`status.files[].reason`, events, metrics and the output of `fileupload upload` use the same words. `fileupload explain
+REASON` prints one of these sections. `fileupload explain -n NAMESPACE NAME` says what a resource is waiting for. The
+class of a reason alone decides when the operator looks again.
 
 ";
 

@@ -9,9 +9,9 @@ use crate::resource;
 
 const HEAD: &str = "# FileUpload
 
-`apiVersion: cyberun.cloud/v1alpha1`, `kind: FileUpload`, short name `fu`, namespaced. No field of the spec has a default
-in the schema; where one is left out, its description says what holds. `[]` stands for each item of a list, and a field
-is required where what holds it is given.
+`apiVersion: cyberun.cloud/v1alpha1`, `kind: FileUpload`, short name `fu`, namespaced. No field of the spec has a
+default in the schema; the description says what an absent field means. `[]` is each item of a list. A field is required
+only if its parent is present.
 ";
 
 pub(super) fn page() -> String {
@@ -30,7 +30,7 @@ pub(super) fn page() -> String {
     }
     let mut rules = Vec::new();
     collect(&mut rules, "", schema);
-    page += "\n## What the API server checks besides\n\n| of | rule | message |\n|---|---|---|\n";
+    page += "\n## Validation rules of the API server\n\n| of | rule | message |\n|---|---|---|\n";
     page.extend(rules);
     page
 }

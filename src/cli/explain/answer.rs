@@ -1,7 +1,7 @@
-//! The answer in words: how a `FileUpload` stands, why, and what to do; pure, so that each case is a test.
+//! The answer in words: the state of a `FileUpload`, its cause, and the fix. Pure, so that each case is a test.
 //!
-//! One line for how it stands, one for the cause, one for the fix; then a line for each thing besides. What was written
-//! by others is shown without control characters.
+//! One line has the state, one the cause, one the fix; each other thing has a line of its own. Text from others is
+//! shown without control characters.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -10,16 +10,16 @@ use super::look::Unread;
 use crate::reason::{Class, Reason};
 use crate::resource::{ANNOTATION_REQUESTED_AT, Condition, FileStatus, FileUpload, FileUploadStatus};
 
-/// What there is to say of a `FileUpload`.
+/// What to say about a `FileUpload`.
 pub(in super::super) struct Answer<'a> {
     pub(in super::super) upload: &'a FileUpload,
-    /// How it stands now.
+    /// Its state now.
     pub(in super::super) status: Option<&'a FileUploadStatus>,
     pub(in super::super) unread: &'a [Unread],
     pub(in super::super) now: Timestamp,
 }
 
-/// What decides how it stands.
+/// What decides its state.
 struct Cause {
     reason: String,
     message: Option<String>,
@@ -63,7 +63,7 @@ impl Answer<'_> {
             Some(available) => format!("not Available ({})", available.reason),
             None => "not Available".to_owned(),
         };
-        let stale = if self.is_looked_at() { "" } else { ", but its present spec no operator has looked at yet" };
+        let stale = if self.is_looked_at() { "" } else { ", but no operator has looked at its current spec yet" };
         let (uploaded, total) = (status.files_uploaded, status.files_total);
         format!("{namespace}/{name}: {phase}, {uploaded}/{total} files uploaded, {available}{stale}")
     }
@@ -71,19 +71,19 @@ impl Answer<'_> {
     fn unobserved(&self) -> [String; 2] {
         let (namespace, _) = self.name();
         [
-            "Cause: No operator runs, it serves other namespaces, or it has only just started.".to_owned(),
+            "Cause: No operator is running, it serves other namespaces, or it has just started.".to_owned(),
             format!(
-                "Fix: See that a Pod of the operator is ready (kubectl get pods --all-namespaces --selector \
-                 app.kubernetes.io/name=fileupload-operator) and that its --namespace, if it has any, names {namespace}."
+                "Fix: Check that a Pod of the operator is ready (kubectl get pods --all-namespaces --selector \
+                 app.kubernetes.io/name=fileupload-operator) and that its --namespace, if set, names {namespace}."
             ),
         ]
     }
 
     fn because(&self, cause: &Cause) -> [String; 2] {
         let known = Reason::parse(&cause.reason);
-        let why = cause.message.as_deref().or(known.map(Reason::cause)).unwrap_or("nothing is said of it");
+        let why = cause.message.as_deref().or(known.map(Reason::cause)).unwrap_or("no cause is known");
         let fix = known.map_or_else(
-            || format!("Use a fileupload as new as the operator: this one does not know {}", cause.reason),
+            || format!("Update fileupload to the version of the operator: this one does not know {}", cause.reason),
             |reason| self.with_names(reason.fix()),
         );
         [format!("Cause: {}", sentence(why)), format!("Fix: {}", sentence(&fix))]
@@ -101,8 +101,8 @@ impl Answer<'_> {
         let next = match &status.next_attempt_at {
             Some(Time(at)) if *at > self.now => format!("It is tried again at {}.", self.moment(*at)),
             Some(Time(at)) => {
-                let fix = "if this does not change, see that the operator runs";
-                format!("It was to be tried again at {at}: {fix}.")
+                let fix = "if this does not change, check that the operator is running";
+                format!("It was due to be tried again at {at}: {fix}.")
             }
             None if class == Class::Done => return None,
             None => class.again().to_owned(),
@@ -110,7 +110,7 @@ impl Answer<'_> {
         Some(format!("Next: {next}"))
     }
 
-    /// When the first key dies.
+    /// When the first key expires.
     fn expiry(&self, status: &FileUploadStatus) -> Option<String> {
         let keyed = || status.files.iter().filter(|entry| entry.file_key.is_some());
         let ends = keyed().filter_map(|entry| Some((entry.expires_at.as_ref()?.0, entry)));
@@ -119,12 +119,12 @@ impl Answer<'_> {
         let then = if self.upload.spec.renews() {
             "it is renewed before that".to_owned()
         } else {
-            self.with_names("no other follows without spec.refreshPolicy: BeforeExpiry or fileupload refresh NAME")
+            self.with_names("it is not renewed without spec.refreshPolicy: BeforeExpiry or fileupload refresh NAME")
         };
-        Some(format!("Keys: That of file {} {which} at {}; {then}.", first.name, self.moment(end)))
+        Some(format!("Keys: The key of file {} {which} at {}; {then}.", first.name, self.moment(end)))
     }
 
-    /// What is to be known besides.
+    /// What else to know.
     fn besides(&self) -> Vec<String> {
         let mut lines = Vec::new();
         if self.upload.metadata.deletion_timestamp.is_some() {
@@ -134,12 +134,12 @@ impl Answer<'_> {
         if asked.is_some_and(|asked| {
             Some(asked) != self.status.and_then(|status| status.last_handled_requested_at.as_ref())
         }) {
-            lines.push("Also: A fresh upload was asked for, and no operator has taken that up yet.".to_owned());
+            lines.push("Also: A fresh upload was requested, and no operator has started it yet.".to_owned());
         }
         let (namespace, _) = self.name();
         lines.extend(self.unread.iter().map(|unread| {
             let (kind, why) = (unread.kind, sentence(&unread.why));
-            format!("Not read: {kind} of namespace {namespace}, so that the answer may lag behind: {why}")
+            format!("Not read: {kind} of namespace {namespace}, so this answer may be out of date: {why}")
         }));
         lines
     }
@@ -156,7 +156,7 @@ impl Answer<'_> {
     }
 }
 
-/// What keeps it from being Available; else what it rests for, or why a refresh fails; else that all is well.
+/// Why it is not Available; else why it is not Ready, or why a refresh fails; else that all is well.
 fn cause(status: &FileUploadStatus) -> Cause {
     let of = |condition: &Condition| Cause {
         reason: condition.reason.clone(),
@@ -185,12 +185,12 @@ fn of_file(entry: &FileStatus) -> Cause {
 
 fn describe(entry: &FileStatus, message: &str) -> String {
     if entry.file_key.is_some() {
-        return format!("file {} keeps its key, but could not be uploaded anew: {message}", entry.name);
+        return format!("file {} keeps its key, but could not be uploaded again: {message}", entry.name);
     }
     format!("file {}: {message}", entry.name)
 }
 
-/// The files that fail otherwise than what was said, a line each.
+/// The files that fail for another cause, a line each.
 fn others(status: &FileUploadStatus, said: &Cause) -> Vec<String> {
     let told = said.message.as_deref().unwrap_or_default();
     let is_told = |message: &str| !message.is_empty() && told.ends_with(message);

@@ -1,7 +1,7 @@
-//! Reads a `FileUpload` and what bears on it: its Jobs and Pods, the claims it names, and what the cluster says of them.
+//! Reads a `FileUpload` and what belongs to it: its Jobs and Pods, the claims that it names, and their events.
 //!
-//! All with the user's own rights, which may be few: what cannot be read is noted, and the rest is answered. Secrets
-//! and ConfigMaps are never read.
+//! It uses the user's own rights. What they do not allow is noted, and the rest is answered. Secrets and ConfigMaps are
+//! never read.
 
 use futures::stream::{self, StreamExt};
 use k8s_openapi::api::batch::v1::Job;
@@ -15,14 +15,14 @@ use serde::de::DeserializeOwned;
 use super::super::cluster::Cluster;
 use crate::resource::{FileUpload, LABEL_UID};
 
-/// Questions that are asked at the same time.
+/// Requests that are made at the same time.
 const CONCURRENT: usize = 8;
 
 /// What was read.
 pub(super) struct Seen {
     pub(super) upload: FileUpload,
     pub(super) jobs: Vec<Job>,
-    /// All of the namespace where claims are named, as any of them may use one; else only its own.
+    /// All Pods of the namespace if the spec names claims, since any Pod may use one; else only its own.
     pub(super) pods: Vec<Pod>,
     pub(super) claims: Vec<PersistentVolumeClaim>,
     pub(super) events: Vec<Event>,
@@ -77,7 +77,7 @@ where
     Ok(Api::<K>::namespaced(cluster.client.clone(), &cluster.namespace).list(which).await?.items)
 }
 
-/// What the cluster says of the Jobs and their Pods.
+/// The events of the Jobs and their Pods.
 async fn events(cluster: &Cluster, seen: &Seen) -> kube::Result<Vec<Event>> {
     let jobs = seen.jobs.iter().map(|job| ("Job", job.name_any()));
     let about = jobs.chain(seen.own_pods().map(|pod| ("Pod", pod.name_any())));

@@ -1,7 +1,7 @@
-//! How a `FileUpload` stands now: its status, and where Jobs, Pods and claims tell more, what the operator will write.
+//! The state of a `FileUpload` now: its status, or what the operator will write if Jobs, Pods and claims say more.
 //!
-//! The operator may be late, or not run at all, so what the cluster says is judged here by the production planner. What
-//! nobody but the operator may see (Secrets, contents) stays as the status has it.
+//! The operator may be late or not running, so the production planner judges what the cluster says. What only the
+//! operator may see (Secrets, contents) stays as it is in the status.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,54 +11,52 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
 use super::look::Seen;
-use crate::controller::{Found, LABEL_JOB, claim_of, job_of};
-use crate::plan::{self, CredentialsView, JobView, Observed, Outcome, Terms, Volume};
-use crate::reason::{Reason, Scope};
+use crate::key_life::Terms;
+use crate::outcome::Trouble;
+use crate::plan::{
+    self, Case, ClaimFacts, Deployment, Done, Facts, JobFacts, Senders, Volume, WorkFacts, Written, read,
+};
+use crate::reason::Reason;
 use crate::resource::{FileStatus, FileUploadStatus};
 
-/// The status as the operator would write it now; as it is where that cannot be told; none if there is none.
+/// The status as the operator would write it now. It is unchanged if that is not known, and absent if there is none.
 pub(super) fn status(seen: &Seen, now: Timestamp) -> Option<FileUploadStatus> {
     let status = seen.upload.status.as_ref().filter(|status| status.observed_generation >= 0)?;
     let is_current = Some(status.observed_generation) == seen.upload.metadata.generation;
-    // Half of what the cluster says would be taken for the whole.
+    // The planner would take a part of the facts for all of them.
     if !is_current || !seen.is_read(&["Jobs", "Pods", "Events"]) {
         return Some(status.clone());
     }
-    let observed = observe(seen, status);
-    let mut plan = plan::next(&seen.upload, &observed, now);
-    let entries = plan.files.iter().zip(&status.files);
-    let files: Vec<_> = entries.map(|(planned, known)| choose(planned, known, &observed.jobs).clone()).collect();
-    if files == status.files {
-        return Some(status.clone());
-    }
-    plan.files = files;
-    let outcome = Outcome { output: output_trouble(status), ..Outcome::default() };
-    let mut written = plan::status(&seen.upload, &plan, &outcome, now);
-    // How long keys live is the operator's setting, of which only this is known.
-    for (entry, known) in written.files.iter_mut().zip(&status.files).filter(|(_, known)| known.file_key.is_some()) {
+    let jobs = jobs(seen);
+    let by_workers = jobs.iter().any(|job| matches!(job.volume, Volume::ConfigMap(_)));
+    let senders = if by_workers { Senders::Workers } else { Senders::Operator };
+    let case = Case::new(&seen.upload, now, Deployment { terms: terms(status) }, senders);
+    let facts =
+        Facts { work: jobs.into_iter().map(WorkFacts::Job).collect(), claims: claims(seen), ..Facts::default() };
+    let plan = plan::plan(&case, &facts);
+    let settled = plan::settle(&plan, Done::default());
+    let mut shown = settled.status(&Written { trouble: output_trouble(status), exists: status.output.is_some() });
+    // How long keys live is a setting of the operator, and only the status shows it.
+    for (entry, known) in
+        shown.files.iter_mut().zip(&status.files).filter(|(entry, known)| entry.file_key == known.file_key)
+    {
         entry.expires_at.clone_from(&known.expires_at);
     }
-    Some(written)
+    Some(if shown.files == status.files { status.clone() } else { shown })
 }
 
-fn observe(seen: &Seen, status: &FileUploadStatus) -> Observed {
-    let jobs = jobs(seen);
-    let by_worker = jobs.iter().any(|job| matches!(job.volume, Volume::ConfigMap(_)));
-    let mut observed = Observed { jobs, by_worker, terms: terms(status), ..Observed::default() };
+/// The claims that the spec names, if they could be read.
+fn claims(seen: &Seen) -> std::collections::BTreeMap<String, ClaimFacts> {
     let named = seen.upload.spec.files.iter().filter_map(|file| file.source.persistent_volume_claim.as_ref());
-    if !seen.is_read(&["PersistentVolumeClaims"]) {
-        return observed;
-    }
-    for name in named.map(|file| &file.claim_name) {
-        let claim = seen.claims.iter().find(|claim| claim.name_any() == *name);
-        observed.claims.insert(name.clone(), claim_of(claim, seen.pods.iter()));
-    }
-    let of_all = |entry: &FileStatus| reason(entry).is_some_and(|reason| reason.scope() == Scope::Resource);
-    if let Some(version) = status.credentials_version.clone().filter(|_| !status.files.iter().any(of_all)) {
-        observed.credentials =
-            if by_worker { CredentialsView::LeftToWorkers } else { CredentialsView::Usable { version } };
-    }
-    observed
+    let claim = |name: &String| {
+        let Some(claim) = seen.claims.iter().find(|claim| claim.name_any() == *name) else {
+            return ClaimFacts::default();
+        };
+        let names_it = |pod: &&Pod| !read::has_ended(pod) && read::claims_of(pod).any(|used| used == name);
+        ClaimFacts { users: seen.pods.iter().filter(names_it).map(read::claim_user).collect(), ..read::claim(claim) }
+    };
+    let is_read = seen.is_read(&["PersistentVolumeClaims"]);
+    named.filter(|_| is_read).map(|file| (file.claim_name.clone(), claim(&file.claim_name))).collect()
 }
 
 /// How long keys live, as far as the status shows the operator's settings.
@@ -73,41 +71,24 @@ fn terms(status: &FileUploadStatus) -> Terms {
     }
 }
 
-/// The Jobs that there are. One of which nothing is left may have been taken in since the status was read.
-fn jobs(seen: &Seen) -> Vec<JobView> {
+/// The existing Jobs. The operator may have absorbed a Job that is gone since the status was read.
+fn jobs(seen: &Seen) -> Vec<JobFacts> {
+    let pods: Vec<_> = seen.own_pods().collect();
     let mut names: BTreeSet<String> = seen.jobs.iter().map(ResourceExt::name_any).collect();
-    names.extend(seen.own_pods().filter_map(|pod| pod.labels().get(LABEL_JOB).cloned()));
-    let view = |name: &String| {
+    names.extend(pods.iter().filter_map(|pod| pod.labels().get(read::LABEL_JOB).cloned()));
+    let job = |name: &String| {
         let job = seen.jobs.iter().find(|job| job.name_any() == *name);
-        let of_job = |pod: &&Pod| pod.labels().get(LABEL_JOB) == Some(name);
-        let pods: Vec<Pod> = seen.own_pods().filter(of_job).cloned().collect();
-        let view = job_of(Found { name, job, pods: &pods, gone: &[], events: &seen.events })?;
-        Some(JobView { confirmed: true, ..view })
+        Some(JobFacts { confirmed: true, ..plan::manifest::of_objects(name, job, &pods, &seen.events)? })
     };
-    let mut views: Vec<_> = names.iter().filter_map(view).collect();
-    views.sort_by_key(|view| view.attempt);
-    views
+    let mut jobs: Vec<_> = names.iter().filter_map(job).collect();
+    jobs.sort_by_key(|job| job.attempt);
+    jobs
 }
 
-/// What is true of a file: what is planned where a worker or a claim tells it, otherwise what the status says.
-fn choose<'a>(planned: &'a FileStatus, known: &'a FileStatus, jobs: &[JobView]) -> &'a FileStatus {
-    let of_claim = |entry: &FileStatus| {
-        matches!(reason(entry), Some(Reason::ClaimNotFound | Reason::ClaimNotBound | Reason::ClaimInUse))
-    };
-    let has_worker = jobs.iter().flat_map(|job| &job.files).any(|given| given.name == known.name);
-    let tells = has_worker || planned.reason.is_some() || of_claim(known);
-    let takes_the_key = known.file_key.is_some() && planned.file_key.is_none();
-    if tells && !takes_the_key { planned } else { known }
-}
-
-/// Why the output is not written, as the status has it: only the operator looks at it.
-fn output_trouble(status: &FileUploadStatus) -> Option<(Reason, String)> {
+/// Why the output is not written, according to the status: only the operator reads the output.
+fn output_trouble(status: &FileUploadStatus) -> Option<Trouble> {
     let is_whole = status.files.iter().all(|entry| entry.file_key.is_some());
     let available = status.conditions.iter().find(|condition| condition.type_ == "Available")?;
     let reason = Reason::parse(&available.reason).filter(|_| is_whole && available.status != "True")?;
-    Some((reason, available.message.clone()))
-}
-
-fn reason(entry: &FileStatus) -> Option<Reason> {
-    entry.reason.as_deref().and_then(Reason::parse)
+    Some(Trouble::new(reason, available.message.clone()))
 }

@@ -1,10 +1,10 @@
-//! What is said of a reason by itself: the words of the one table, and the nearest ones to a word that it lacks.
+//! What a reason means, from the one table, and the nearest reasons to an unknown word.
 
 use anyhow::anyhow;
 
 use crate::reason::Reason;
 
-/// How many words are offered for one that is not known.
+/// How many reasons are suggested for an unknown word.
 const OFFERED: usize = 3;
 
 /// Every reason, a line each.
@@ -18,11 +18,11 @@ pub(super) fn all() -> String {
     Reason::ALL.iter().map(line).collect()
 }
 
-/// What `word` means; if it is no reason, which ones come near it.
+/// What `word` means; if it is not a reason, the nearest ones.
 pub(super) fn explain(word: &str) -> Result<String, String> {
     let Some(reason) = Reason::parse(word) else {
         let near = nearest(word).map(Reason::as_str).join(", ");
-        return Err(format!("there is no reason {word}: did you mean {near}? fileupload explain lists them all"));
+        return Err(format!("there is no reason {word}: did you mean {near}? fileupload explain lists all reasons"));
     };
     let (class, scope) = (reason.class(), reason.scope());
     Ok(format!(
@@ -36,10 +36,10 @@ pub(super) fn explain(word: &str) -> Result<String, String> {
     ))
 }
 
-/// The complaint about an object, unless its name is a reason in the wrong case: then that may be meant.
+/// The error about an object. If its name is a reason in the wrong case, it suggests that reason.
 pub(super) fn or_meant(name: &str, error: anyhow::Error) -> anyhow::Error {
     match Reason::ALL.iter().find(|reason| reason.as_str().eq_ignore_ascii_case(name)) {
-        Some(reason) => anyhow!("{error:#}; if the reason is meant, write {reason}"),
+        Some(reason) => anyhow!("{error:#}; for the reason, write {reason}"),
         None => error,
     }
 }
@@ -49,23 +49,9 @@ fn nearest(word: &str) -> [Reason; OFFERED] {
     let mut ranked = Reason::ALL.to_vec();
     ranked.sort_by_key(|reason| {
         let known = reason.as_str().to_ascii_lowercase();
-        (!known.contains(&word), distance(&known, &word))
+        (!known.contains(&word), strsim::levenshtein(&known, &word))
     });
     std::array::from_fn(|at| ranked[at])
-}
-
-/// How many letters must be added, left out or exchanged to make one word of the other.
-fn distance(one: &str, other: &str) -> usize {
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (at, a) in one.bytes().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], at + 1);
-        for (to, b) in other.bytes().enumerate() {
-            let exchanged = diagonal + usize::from(a != b);
-            diagonal = row[to + 1];
-            row[to + 1] = exchanged.min(diagonal + 1).min(row[to] + 1);
-        }
-    }
-    row[other.len()]
 }
 
 #[cfg(test)]
@@ -83,15 +69,6 @@ mod tests {
             assert_eq!(nearest(word)[0], meant, "{word}");
             let said = explain(word).unwrap_err();
             assert!(said.contains(word) && said.contains(meant.as_str()), "{said}");
-        }
-    }
-
-    #[test]
-    fn a_distance_counts_letters() {
-        for (one, other, expected) in
-            [("", "", 0), ("abc", "abc", 0), ("abc", "", 3), ("kitten", "sitting", 3), ("ab", "ba", 2)]
-        {
-            assert_eq!((distance(one, other), distance(other, one)), (expected, expected), "{one} {other}");
         }
     }
 }

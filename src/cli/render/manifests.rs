@@ -1,6 +1,6 @@
-//! Manifests on disk, sorted by what they are, and what can be observed of them.
+//! Manifests on disk, sorted by kind, and the facts that they give.
 //!
-//! They are looked at by the functions that the operator's caches are looked at with.
+//! The functions that read the operator's caches read the manifests too.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -8,7 +8,6 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret};
 use k8s_openapi::api::events::v1::Event;
@@ -16,13 +15,13 @@ use kube::ResourceExt;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::controller::{
-    Found, LABEL_JOB, Settings, claim_of, content_of, credentials_of, job_of, output_of, vanished,
+use crate::controller::{Settings, secret_facts};
+use crate::plan::{
+    self, ClaimFacts, ConfigMapFacts, Facts, JobFacts, OutputFacts, SecretFacts, Volume, WorkFacts, read,
 };
-use crate::plan::{self, Content, CredentialsView, JobView, Observed};
-use crate::resource::{File, FileUpload};
+use crate::resource::FileUpload;
 
-/// The manifests, by what they are.
+/// The manifests, by kind.
 #[derive(Default)]
 pub(super) struct Manifests {
     pub(super) uploads: Vec<FileUpload>,
@@ -79,69 +78,80 @@ impl Manifests {
         Ok(())
     }
 
-    /// What the operator would see of `upload`; without credentials as long as it would not look at them.
-    pub(super) fn observe(&self, upload: &FileUpload, settings: &Settings, now: Timestamp) -> Observed {
-        let mut observed = Observed {
-            jobs: self.jobs(upload),
-            settings: plan::settings(upload, &settings.worker),
-            by_worker: !settings.direct,
-            terms: settings.terms,
-            ..Observed::default()
-        };
-        let config_map = |name: &str| beside(&self.config_maps, name, upload);
-        observed.output = upload.spec.output_name().map(|name| output_of(config_map(name), upload)).unwrap_or_default();
-        let claims = upload.spec.files.iter().filter_map(|file| file.source.persistent_volume_claim.as_ref());
-        let claim = |name: &String| claim_of(beside(&self.claims, name, upload), self.pods.iter());
-        observed.claims = claims.map(|file| (file.claim_name.clone(), claim(&file.claim_name))).collect();
-        if upload.spec.follows_changes() && settings.direct {
-            let content = |file: &File| match self.content(upload, file)? {
-                Content::Found { sha256, .. } => Some((file.name.clone(), sha256)),
-                _ => None,
-            };
-            observed.hashes = upload.spec.files.iter().filter_map(content).collect();
+    /// The facts that the operator would have about `upload`, and the contents of ConfigMaps, which only its Sends
+    /// read.
+    pub(super) fn observe(&self, upload: &FileUpload, settings: &Settings) -> Facts {
+        let files = || upload.spec.files.iter();
+        let claims = files().filter_map(|file| file.source.persistent_volume_claim.as_ref());
+        let config_maps = files().filter_map(|file| file.source.config_map_key_ref.as_ref());
+        let output = upload.spec.output_name().and_then(|name| beside(&self.config_maps, name, upload));
+        let (name, uid) = (upload.spec.secret_name(), upload.metadata.uid.as_deref().unwrap_or_default());
+        let secret = || secret_facts(beside(&self.secrets, name, upload), name, uid);
+        Facts {
+            work: self.jobs(upload).into_iter().map(WorkFacts::Job).collect(),
+            claims: claims.map(|file| (file.claim_name.clone(), self.claim(upload, &file.claim_name))).collect(),
+            config_maps: config_maps
+                .map(|reference| (reference.name.clone(), self.config_map(upload, &reference.name, settings)))
+                .collect(),
+            secret: if settings.direct { secret() } else { SecretFacts::Unknown },
+            output: output.map(|found| output_of(found, upload)).unwrap_or_default(),
+            settings_hash: plan::settings_hash(upload, &settings.worker),
+            last_read: None,
         }
-        if plan::wanted(upload, &observed, now).credentials {
-            let name = upload.spec.secret_name();
-            let read = || credentials_of(beside(&self.secrets, name, upload), name);
-            observed.credentials = if settings.direct { read() } else { CredentialsView::LeftToWorkers };
-        }
-        let wanted = plan::wanted(upload, &observed, now).contents;
-        let files = upload.spec.files.iter().filter(|file| wanted.contains(&file.name));
-        let content = |file: &File| match self.content(upload, file)? {
-            Content::NoConfigMap => Some((file.name.clone(), Content::NoConfigMap)),
-            content => Some((file.name.clone(), if settings.direct { content } else { Content::Unread })),
-        };
-        observed.contents = files.filter_map(content).collect::<BTreeMap<_, _>>();
-        observed
     }
 
-    /// What a file of a ConfigMap holds.
-    fn content(&self, upload: &FileUpload, file: &File) -> Option<Content> {
-        let reference = file.source.config_map_key_ref.as_ref()?;
-        Some(content_of(beside(&self.config_maps, &reference.name, upload), &reference.key).0)
+    fn claim(&self, upload: &FileUpload, name: &str) -> ClaimFacts {
+        let Some(claim) = beside(&self.claims, name, upload) else { return ClaimFacts::default() };
+        let same_place = |pod: &&Pod| pod.metadata.namespace == claim.metadata.namespace;
+        let names_it = |pod: &&Pod| !read::has_ended(pod) && read::claims_of(pod).any(|used| used == name);
+        let users = self.pods.iter().filter(same_place).filter(names_it).map(read::claim_user).collect();
+        ClaimFacts { users, ..read::claim(claim) }
     }
 
-    /// The Jobs that belong to `upload`. What the manifests do not have does not exist.
-    fn jobs(&self, upload: &FileUpload) -> Vec<JobView> {
+    fn config_map(&self, upload: &FileUpload, name: &str, settings: &Settings) -> ConfigMapFacts {
+        let Some(found) = beside(&self.config_maps, name, upload) else { return ConfigMapFacts::Missing };
+        let keys = found.data.iter().flat_map(BTreeMap::keys).chain(found.binary_data.iter().flat_map(BTreeMap::keys));
+        let contents = keys.filter_map(|key| Some((key.clone(), read::content_of(found, key)?))).collect();
+        let version = found.resource_version().unwrap_or_default();
+        ConfigMapFacts::There { version, contents: settings.direct.then_some(contents) }
+    }
+
+    /// The Jobs that belong to `upload`. A Job that is not in the manifests does not exist.
+    fn jobs(&self, upload: &FileUpload) -> Vec<JobFacts> {
         let mine = |job: &&Job| {
             let owners = job.metadata.owner_references.iter().flatten();
             owners.into_iter().any(|owner| Some(&owner.uid) == upload.metadata.uid.as_ref())
         };
-        let view = |name: &str, job: Option<&Job>| {
-            let of_job = |pod: &&Pod| pod.labels().get(LABEL_JOB).is_some_and(|job| job == name);
-            let pods = self.pods.iter().filter(|pod| pod.metadata.namespace == upload.metadata.namespace);
-            let pods: Vec<Pod> = pods.filter(of_job).cloned().collect();
-            let view = job_of(Found { name, job, pods: &pods, gone: &[], events: &self.events });
-            Some(JobView { confirmed: true, ..view.or_else(|| vanished(upload, name))? })
-        };
+        let in_status = upload.status.iter().flat_map(|status| &status.jobs);
         let mut names: BTreeSet<String> = self.jobs.iter().filter(mine).map(ResourceExt::name_any).collect();
-        names.extend(upload.status.iter().flat_map(|status| &status.jobs).map(|job| job.name.clone()));
-        let job = |name: &String| self.jobs.iter().filter(mine).find(|job| job.name_any() == *name);
-        names.iter().filter_map(|name| view(name, job(name))).collect()
+        names.extend(in_status.clone().map(|job| job.name.clone()));
+        let pods: Vec<_> = self.pods.iter().filter(|pod| pod.metadata.namespace == upload.metadata.namespace).collect();
+        let known = |name: &String| {
+            let job = self.jobs.iter().filter(mine).find(|job| job.name_any() == *name);
+            let facts = plan::manifest::of_objects(name, job, &pods, &self.events);
+            facts.or_else(|| {
+                let known = in_status.clone().find(|job| job.name == *name)?;
+                let attempts = upload.status.as_ref().map_or(0, |status| status.attempts);
+                Some(JobFacts::vanished(name, Volume::of_job(known)?, attempts))
+            })
+        };
+        let mut jobs: Vec<_> = names.iter().filter_map(known).map(|job| JobFacts { confirmed: true, ..job }).collect();
+        jobs.sort_by_key(|job| job.attempt);
+        jobs
     }
 }
 
-/// The object of that name in the namespace of `upload`, as far as the manifests name one.
+/// An output that the manifests hold.
+fn output_of(found: &ConfigMap, upload: &FileUpload) -> OutputFacts {
+    match read::output(&found.metadata, upload) {
+        OutputFacts::Ours { .. } => {
+            OutputFacts::Ours { hash: Some(plan::hash_of_data(&found.data.clone().unwrap_or_default())) }
+        }
+        other => other,
+    }
+}
+
+/// The object of that name in the namespace of `upload`. An object without a namespace is in any namespace.
 fn beside<'a, K: ResourceExt>(objects: &'a [K], name: &str, upload: &FileUpload) -> Option<&'a K> {
     let ours = upload.metadata.namespace.clone();
     let same = |theirs: Option<String>| theirs.is_none() || ours.is_none() || theirs == ours;
@@ -154,7 +164,7 @@ fn parse<T: DeserializeOwned>(document: &Value) -> anyhow::Result<T> {
         .with_context(|| format!("{} {name}", document["kind"].as_str().unwrap_or("object")))
 }
 
-/// As the API server does when a Secret is applied.
+/// Merges `stringData` as the API server does.
 fn with_string_data(mut secret: Secret) -> Secret {
     for (key, text) in secret.string_data.take().unwrap_or_default() {
         secret.data.get_or_insert_default().insert(key, k8s_openapi::ByteString(text.into_bytes()));
@@ -162,7 +172,7 @@ fn with_string_data(mut secret: Secret) -> Secret {
     secret
 }
 
-/// Refuses a field that no `FileUpload` has: it would be ignored, which is never meant.
+/// Rejects a field that `FileUpload` does not have, because it would be ignored.
 fn known_only(typed: &Value, known: &Value, path: &str) -> anyhow::Result<()> {
     match (typed, known) {
         (Value::Object(typed), Value::Object(known)) => {

@@ -298,3 +298,23 @@ async fn ten_thousand_may_wait_at_little_cost() {
     futures::future::join_all(tasks).await;
     assert_untouched(&gate, 16);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_further_place_is_given_only_while_nobody_waits() {
+    let gate = Gate::new(3, 4);
+    let first = gate.enter("a").await;
+    let second = gate.try_enter("a").unwrap();
+    let third = gate.try_enter("a").unwrap();
+    assert!(gate.try_enter("a").is_none(), "the bound of the namespace");
+    let other = gate.try_enter("b").unwrap();
+    assert!(gate.try_enter("b").is_none(), "the bound of the process");
+    drop((second, third, other));
+    assert_eq!(gate.taken(), 1);
+    let held = [gate.try_enter("b").unwrap(), gate.try_enter("b").unwrap(), gate.try_enter("b").unwrap()];
+    let mut waiter = Box::pin(gate.enter("c"));
+    assert!(futures::poll!(&mut waiter).is_pending());
+    drop(held);
+    assert!(gate.try_enter("a").is_none(), "somebody waits");
+    drop((waiter.await, first));
+    assert_eq!((gate.taken(), gate.waiting()), (0, 0));
+}

@@ -3,9 +3,9 @@
 //! What was seen is remembered for all clones of a source, so that a later attempt does not wait again for a file that
 //! has not changed since. Nothing is held open while it waits.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::error::SourceError;
@@ -25,7 +25,7 @@ pub(super) struct Memory(Mutex<Option<(Stamp, Instant)>>);
 impl Memory {
     /// Since when this stamp has been the one that is seen.
     fn since(&self, stamp: Stamp) -> Instant {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.0.lock();
         match *last {
             Some((seen, since)) if seen == stamp => since,
             _ => {

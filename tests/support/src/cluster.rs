@@ -93,7 +93,14 @@ impl Cluster {
         ready.as_ref().map_err(|error| anyhow::anyhow!("{error}"))
     }
 
-    fn find() -> anyhow::Result<Self> {
+    /// Another one of our own without nodes, with the chart in it.
+    pub(crate) fn at(kubeconfig: PathBuf, audit_log: PathBuf) -> anyhow::Result<Self> {
+        let mut cluster = Self { kubeconfig, audit_log: Some(audit_log), pods: None, ..Self::find()? };
+        cluster.install_chart()?;
+        Ok(cluster)
+    }
+
+    pub(crate) fn find() -> anyhow::Result<Self> {
         let path = |name| environment(name).map(PathBuf::from);
         let kubeconfig =
             path("TEST_KUBECONFIG").context("no cluster (TEST_KUBECONFIG is not set): run me by make test")?;
@@ -115,6 +122,13 @@ impl Cluster {
         // A proxy of the environment is for the way out, not for this cluster.
         config.proxy_url = None;
         Ok(kube::Client::try_from(config)?)
+    }
+
+    /// Where the API server is.
+    pub(crate) fn server(&self) -> anyhow::Result<String> {
+        let mut command =
+            self.kubectl(["config", "view", "--minify", "--output=jsonpath={.clusters[0].cluster.server}"]);
+        output(&mut command, "")
     }
 
     /// A kubeconfig of one account: this cluster, that token.

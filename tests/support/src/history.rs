@@ -1,17 +1,20 @@
 //! Every state that objects of a kind were in, as the API server tells them: also those that last a moment.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
+use anyhow::ensure;
 use futures::StreamExt as _;
 use kube::api::{DynamicObject, ListParams, WatchEvent, WatchParams};
 use serde_json::Value;
 use tokio::task::JoinHandle;
+use tokio::time::sleep;
 
 use crate::space::Space;
 
 /// The states of a kind's objects in one namespace, from when it was asked for; in order.
 pub struct History {
-    seen: Arc<Mutex<Vec<Value>>>,
+    seen: Arc<Mutex<Vec<(SystemTime, Value)>>>,
     watch: JoinHandle<()>,
 }
 
@@ -20,7 +23,7 @@ impl Space {
     pub async fn history(&self, kind: &str) -> anyhow::Result<History> {
         let api = self.api(kind);
         let since = api.list_metadata(&ListParams::default()).await?.metadata.resource_version.unwrap_or_default();
-        let seen: Arc<Mutex<Vec<Value>>> = Arc::default();
+        let seen: Arc<Mutex<Vec<(SystemTime, Value)>>> = Arc::default();
         // It lives as long as the test, which is shorter than the server lets a watch live.
         let mut events = api.watch(&WatchParams::default().timeout(290), &since).await?.boxed();
         let writes = Arc::clone(&seen);
@@ -37,16 +40,39 @@ impl Space {
     }
 }
 
-fn write(seen: &Mutex<Vec<Value>>, object: &DynamicObject) {
+fn write(seen: &Mutex<Vec<(SystemTime, Value)>>, object: &DynamicObject) {
     if let Ok(object) = serde_json::to_value(object) {
-        seen.lock().unwrap_or_else(PoisonError::into_inner).push(object);
+        seen.lock().unwrap_or_else(PoisonError::into_inner).push((SystemTime::now(), object));
     }
 }
 
 impl History {
     /// Every state so far.
     pub fn states(&self) -> Vec<Value> {
+        self.moments().into_iter().map(|(_, state)| state).collect()
+    }
+
+    /// Every state so far, with the time at which it was told.
+    pub fn moments(&self) -> Vec<(SystemTime, Value)> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until there was a state like this, and tells when.
+    pub async fn until(
+        &self,
+        deadline: Duration,
+        what: &str,
+        holds: impl Fn(&Value) -> bool,
+    ) -> anyhow::Result<SystemTime> {
+        let began = Instant::now();
+        loop {
+            let moments = self.moments();
+            if let Some((when, _)) = moments.iter().find(|(_, state)| holds(state)) {
+                return Ok(*when);
+            }
+            ensure!(began.elapsed() < deadline, "waited {deadline:?} for {what}; last seen: {:#?}", moments.last());
+            sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// The names of the objects that there were, in the order in which they came: two of one name are two.

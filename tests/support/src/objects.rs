@@ -23,8 +23,13 @@ pub const PATIENCE: Duration = DEADLINE.saturating_mul(2);
 
 const AGAIN: Duration = Duration::from_millis(100);
 /// Kinds whose objects are in no namespace.
-const CLUSTER_WIDE: [&str; 4] =
-    ["Node", "PersistentVolume", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"];
+const CLUSTER_WIDE: [&str; 5] = [
+    "Node",
+    "PersistentVolume",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
+    "ValidatingWebhookConfiguration",
+];
 
 /// An entry of `spec.files` from a `ConfigMap`.
 pub fn file(name: &str, config_map: &str, key: &str) -> Value {
@@ -37,7 +42,9 @@ fn group_version(kind: &str) -> &'static str {
         "Job" => "batch/v1",
         "Event" => "events.k8s.io/v1",
         "Deployment" => "apps/v1",
-        "ValidatingAdmissionPolicy" | "ValidatingAdmissionPolicyBinding" => "admissionregistration.k8s.io/v1",
+        "ValidatingAdmissionPolicy" | "ValidatingAdmissionPolicyBinding" | "ValidatingWebhookConfiguration" => {
+            "admissionregistration.k8s.io/v1"
+        }
         _ => "v1",
     }
 }

@@ -6,6 +6,8 @@
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use anyhow::Context as _;
+
 use self::pod::Pod;
 use self::process::Process;
 
@@ -78,6 +80,17 @@ impl Operator {
             Self::Pod(pod) => pod.runs(),
             Self::Process(process) => process.runs(),
         }
+    }
+
+    /// The most memory that it ever had at a time since it was started, in bytes.
+    pub fn peak_memory(&self) -> anyhow::Result<u64> {
+        let process = match self {
+            Self::Pod(pod) => pod.process()?,
+            Self::Process(process) => process.process()?,
+        };
+        let peak = crate::pods::status(process.as_raw_nonzero().get().cast_unsigned(), "VmHWM");
+        let kibibytes: u64 = peak.trim_end_matches(" kB").parse().context("the operator has ended")?;
+        Ok(kibibytes * 1024)
     }
 
     /// Everything it logged, over all its starts.

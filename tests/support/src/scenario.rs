@@ -9,15 +9,19 @@ use std::time::Instant;
 
 use cyberun_stub::Options;
 use futures::FutureExt as _;
+use tempfile::TempDir;
 use tokio::runtime::Builder;
 use tokio::sync::Semaphore;
 
-use crate::cluster::{self, nodes};
+use crate::alone::Alone;
+use crate::cluster::{self, Cluster, nodes};
 use crate::untried::not_tried;
 use crate::world::World;
 
 /// More would take the time from each other on a small machine.
 static OPERATORS: Semaphore = Semaphore::const_new(6);
+/// A cluster takes half a gigabyte.
+static ALONE: Semaphore = Semaphore::const_new(1);
 
 /// Runs a test's body in a world of its own, with the program under test.
 ///
@@ -31,12 +35,46 @@ pub fn scenario(binary: &str, body: impl AsyncFnOnce(&mut World) -> anyhow::Resu
 ///
 /// # Panics
 /// As [`scenario`].
-#[expect(clippy::panic, reason = "this is how a test fails")]
 pub fn scenario_with(binary: &str, options: Options, body: impl AsyncFnOnce(&mut World) -> anyhow::Result<()>) {
+    judge(async |name| {
+        let _slot = OPERATORS.acquire().await?;
+        let _noted = Noted { name, begun: Instant::now() };
+        run(World::new(Cluster::with_chart()?, binary, name, options).await?, body).await
+    });
+}
+
+/// As [`scenario_with`], in a cluster without nodes that the test has for itself, or it says that `what` is not tried. The
+/// operator is a process of this host that serves all namespaces: [`World::operator_everywhere`].
+///
+/// # Panics
+/// As [`scenario`].
+pub fn scenario_alone(
+    binary: &str,
+    options: Options,
+    what: &str,
+    body: impl AsyncFnOnce(&mut World) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let Some(script) = Cluster::find()?.script else {
+        return not_tried(&format!("{what}: no further cluster can be made (TEST_CLUSTER is not set)"));
+    };
+    judge(async |name| {
+        let _turn = ALONE.acquire().await?;
+        let _noted = Noted { name, begun: Instant::now() };
+        let folder = TempDir::new()?;
+        let alone = Alone::start(&script, &folder.path().join("cluster"))?;
+        let mut world = World::new(alone.cluster, binary, name, options).await?;
+        world.alone = Some(alone);
+        run(world, body).await
+    });
+    Ok(())
+}
+
+#[expect(clippy::panic, reason = "this is how a test fails")]
+fn judge(body: impl AsyncFnOnce(&str) -> anyhow::Result<()>) {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let name = std::thread::current().name().unwrap_or("test").to_owned();
     let result = Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(anyhow::Error::from);
-    let result = result.and_then(|runtime| runtime.block_on(run(binary, &name, options, body)));
+    let result = result.and_then(|runtime| runtime.block_on(body(&name)));
     if let Err(error) = result {
         panic!("{error:#}");
     }
@@ -71,15 +109,7 @@ pub fn with_pods_and(
     Ok(())
 }
 
-async fn run(
-    binary: &str,
-    name: &str,
-    options: Options,
-    body: impl AsyncFnOnce(&mut World) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    let _slot = OPERATORS.acquire().await?;
-    let _noted = Noted { name, begun: Instant::now() };
-    let mut world = World::new(binary, name, options).await?;
+async fn run(mut world: World, body: impl AsyncFnOnce(&mut World) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let outcome = AssertUnwindSafe(body(&mut world)).catch_unwind().await;
     let outcome = match outcome {
         Ok(Ok(())) => AssertUnwindSafe(world.finish()).catch_unwind().await,

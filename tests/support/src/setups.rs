@@ -69,7 +69,16 @@ impl World {
     /// # Panics
     /// If what is there then is otherwise.
     pub async fn two_after(&self, puts: usize) -> anyhow::Result<Value> {
-        let held = |upload: &Value| state(upload, "Available") == "True" && self.calls(Step::Put).len() == puts;
+        let held = |upload: &Value| {
+            let calls = self.calls(Step::Put);
+            let last = |name: &str| {
+                let file = format!("{name}.txt");
+                calls.iter().rev().find(|call| call.file_name.as_ref() == Some(&file))?.file_key.clone()
+            };
+            // The old keys stay until the new ones are written.
+            let shown = ["a", "b"].iter().all(|name| key_of(upload, name).map(str::to_owned) == last(name));
+            state(upload, "Available") == "True" && calls.len() == puts && shown
+        };
         let upload = self.upload("two", &format!("Available after {puts} puts"), held).await?;
         assert_eq!(self.stored_keys(&upload)?.len(), 2);
         for name in ["a", "b"] {

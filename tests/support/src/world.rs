@@ -13,6 +13,7 @@ use kube::api::PostParams;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::alone::Alone;
 use crate::audit::{self, Request};
 use crate::cluster::{Cluster, RELEASE, SYSTEM, kubectl};
 use crate::operator::Operator;
@@ -21,6 +22,7 @@ use crate::operator::process::Process;
 use crate::pod_logs::PodLogs;
 use crate::space::{Secrets, Space};
 use crate::untried::not_tried;
+use crate::wire::Wire;
 
 /// What a test acts in: a [`Space`] with all else that it has.
 pub struct World {
@@ -30,6 +32,10 @@ pub struct World {
     /// A folder for the test's files.
     pub folder: TempDir,
     pub(crate) binary: PathBuf,
+    /// The cluster, if it is this test's alone.
+    pub(crate) alone: Option<Alone>,
+    /// The wire through which the operator reaches the API server, if there is one between.
+    wire: Option<Wire>,
     /// The operator, once it was started.
     pub operator: Option<Operator>,
     /// Who the operator is to the API server.
@@ -56,8 +62,12 @@ impl Deref for World {
 }
 
 impl World {
-    pub(crate) async fn new(binary: &str, name: &str, mut options: Options) -> anyhow::Result<Self> {
-        let cluster = Cluster::with_chart()?;
+    pub(crate) async fn new(
+        cluster: &'static Cluster,
+        binary: &str,
+        name: &str,
+        mut options: Options,
+    ) -> anyhow::Result<Self> {
         let secrets = Secrets::default();
         let space = Space::new(cluster, cluster.client().await?, namespace_of(name), secrets.clone()).await?;
         if let Some(pods) = &cluster.pods {
@@ -75,6 +85,8 @@ impl World {
             stub,
             folder,
             binary,
+            alone: None,
+            wire: None,
             operator: None,
             account: String::new(),
             system: SYSTEM.to_owned(),
@@ -86,7 +98,7 @@ impl World {
         })
     }
 
-    /// Starts the operator under the chart's account, for this namespace alone.
+    /// Starts the operator under the chart's account, for the namespaces that the test has by now.
     pub async fn operator(&mut self) -> anyhow::Result<&mut Operator> {
         if self.operator.is_none() {
             self.granted_by(&self.cluster.installed).await?;
@@ -108,13 +120,30 @@ impl World {
         let (namespace, account) = (self.namespace.clone(), format!("{}-account", self.namespace));
         let own = [format!("fullnameOverride={:?}", self.namespace), format!("serviceAccount.name={account:?}")];
         let own = own.iter().map(String::as_str).chain(["crds.install=false", "rbac.aggregateToUserRoles=false"]);
-        let namespaces = format!("watchNamespaces=[{namespace:?}]");
+        let namespaces = format!("watchNamespaces={:?}", self.served());
         let all: Vec<_> = own.chain([namespaces.as_str()]).chain(values.iter().copied()).collect();
         let manifests = self.cluster.chart_in(&namespace, &all)?;
         kubectl(self.cluster, ["apply", "--filename", "-"], &manifests)?;
         self.granted_by(&manifests).await?;
         self.start(&namespace, &account, values).await?;
         self.operator.as_mut().context("the operator was just started")
+    }
+
+    /// Starts the operator under the chart's account for all namespaces, with these values of the chart; only in a
+    /// cluster that is this test's alone.
+    pub async fn operator_everywhere(&mut self, values: &[&str]) -> anyhow::Result<&mut Operator> {
+        anyhow::ensure!(self.alone.is_some(), "it would serve the namespaces of other tests");
+        self.granted_by(&self.cluster.installed).await?;
+        let all: Vec<_> = ["watchNamespaces=[]"].into_iter().chain(values.iter().copied()).collect();
+        self.start(SYSTEM, RELEASE, &all).await?;
+        self.operator.as_mut().context("the operator was just started")
+    }
+
+    /// Puts a wire between the API server and an operator that is started from now on.
+    pub async fn wire(&mut self) -> anyhow::Result<&Wire> {
+        let server = self.cluster.server()?;
+        let address = server.trim_start_matches("https://").parse().context("the API server has no plain address")?;
+        Ok(self.wire.insert(Wire::to(address).await?))
     }
 
     async fn start(&mut self, namespace: &str, account: &str, values: &[&str]) -> anyhow::Result<()> {
@@ -127,7 +156,11 @@ impl World {
             Operator::Pod(Box::new(pod))
         } else {
             let token = self.service_account_token(namespace, account).await?;
-            std::fs::write(self.folder.path().join("kubeconfig"), self.cluster.kubeconfig_for(&token)?)?;
+            let mut kubeconfig = self.cluster.kubeconfig_for(&token)?;
+            if let Some(wire) = &self.wire {
+                kubeconfig = kubeconfig.replace(&self.cluster.server()?, &format!("https://{}", wire.address()));
+            }
+            std::fs::write(self.folder.path().join("kubeconfig"), kubeconfig)?;
             let arguments = &deployment["spec"]["template"]["spec"]["containers"][0]["args"];
             let arguments: Vec<String> = serde_json::from_value(arguments.clone())?;
             Operator::Process(Box::new(Process::start(&self.binary, self.folder.path(), &arguments).await?))
@@ -143,7 +176,7 @@ impl World {
         let mut own = vec![
             format!("nameOverride={name:?}"),
             format!("fullnameOverride={name:?}"),
-            format!("watchNamespaces=[{name:?}]"),
+            format!("watchNamespaces={:?}", self.served()),
             format!("serviceAccount={{\"create\": false, \"name\": {account:?}}}"),
             format!("image={{\"repository\": {repository:?}, \"tag\": {tag:?}}}"),
             format!("apiUrl={:?}", self.stub.api_url().as_str()),
@@ -154,6 +187,10 @@ impl World {
         ];
         own.extend(values.iter().map(|value| (*value).to_owned()));
         self.cluster.deployment_in(namespace, &own.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    fn served(&self) -> Vec<&str> {
+        std::iter::once(&**self).chain(&self.others).map(|space| space.namespace.as_str()).collect()
     }
 
     /// How the folders of the operator's logs begin.
@@ -200,16 +237,27 @@ impl World {
         Ok(None)
     }
 
-    /// Waits until the operator has looked at a Secret `times` more: it had its chance to act, and what it did not
-    /// do it did not want to.
-    pub async fn looked_at(&self, secret: &str, times: usize) -> anyhow::Result<()> {
-        let looks = || {
-            let of_secret = |request: &Request| request.resource == "secrets" && request.name == secret;
-            anyhow::Ok(self.requests()?.map(|all| all.into_iter().filter(of_secret).count()))
-        };
-        let Some(before) = looks()? else { return Ok(()) };
-        let look = async || looks().map(|now| (now >= Some(before + times), now));
-        self.wait_for(crate::DEADLINE * 2, &format!("{times} more looks at Secret {secret}"), look).await?;
+    /// The wire of [`World::wire`].
+    pub fn its_wire(&self) -> anyhow::Result<&Wire> {
+        self.wire.as_ref().context("there is no wire")
+    }
+
+    /// Waits until the operator has looked at every `FileUpload` of the namespace again, and served what came after: it
+    /// had its chance to act, and what it did not do it did not want to.
+    pub async fn had_its_chance(&self) -> anyhow::Result<()> {
+        for turn in ["first", "second"] {
+            let touched = format!("{turn}-{}", self.stub.snapshot().calls.len());
+            for upload in self.list("FileUpload").await? {
+                let name = upload["metadata"]["name"].as_str().unwrap_or_default();
+                let patch = serde_json::json!({"metadata": {"annotations": {"test/touched": touched}}});
+                self.patch("FileUpload", name, patch).await?;
+            }
+            let name = format!("sentinel-{turn}");
+            let file = crate::file("none", "none", "none");
+            self.file_upload(&name, serde_json::json!({"suspend": true, "files": [file]})).await?;
+            self.upload(&name, "seen", |upload| upload["status"]["phase"] == "Suspended").await?;
+            self.delete("FileUpload", &name).await?;
+        }
         Ok(())
     }
 

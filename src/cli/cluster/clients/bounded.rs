@@ -1,7 +1,7 @@
-//! Bounds of one call to the API server: how long it may take in all, and how large its answer may be.
+//! Bounds of one call to the API server: its total time, and the size of its answer.
 //!
-//! Timeouts of a connection do not bound a call: an answer may come byte by byte. So the whole of it is read here, which
-//! suits calls and not watches.
+//! Timeouts of a connection do not bound a call, because an answer may come byte by byte. So the whole answer is read
+//! here. That suits calls, not watches.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -14,7 +14,7 @@ use kube::client::Body;
 use thiserror::Error;
 use tower::{BoxError, Layer, Service};
 
-/// What a call may take.
+/// The bounds of a call.
 #[derive(Clone, Copy)]
 pub(super) struct Bounds {
     pub(super) time: Duration,

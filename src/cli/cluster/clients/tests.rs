@@ -162,7 +162,7 @@ async fn an_overloaded_server_is_asked_once() {
         }
     })
     .await;
-    let clients = Clients::new(&config).unwrap();
+    let clients = super::new(&config).unwrap();
     for client in [clients.calls, clients.watches] {
         asked.store(0, Ordering::Relaxed);
         config_maps(Ok(client)).get("a").await.unwrap_err();

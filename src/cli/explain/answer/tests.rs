@@ -61,7 +61,7 @@ fn one_thing_that_is_missing_is_a_headline_a_cause_and_a_fix() {
             "team-a/portrait: Pending, 0/2 files uploaded, not Available (ConfigMapNotFound)",
             "Cause: File photo: ConfigMap m does not exist in this namespace: create it.",
             "Fix: Create the ConfigMap in this namespace",
-            "Next: It goes on as soon as what is missing is there",
+            "Next: It goes on as soon as the missing thing is there",
         ],
     );
 }
@@ -90,7 +90,7 @@ fn a_backoff_says_when_it_is_tried_next() {
     for (at, expected) in [
         ("2026-11-23T10:00:42Z", "Next: It is tried again at 2026-11-23T10:00:42Z (in 42 s)."),
         ("2026-11-23T10:03:00Z", "Next: It is tried again at 2026-11-23T10:03:00Z (in 3 min)."),
-        ("2026-11-23T09:59:00Z", "Next: It was to be tried again at 2026-11-23T09:59:00Z: if this does not change"),
+        ("2026-11-23T09:59:00Z", "Next: It was due to be tried again at 2026-11-23T09:59:00Z: if this does not change"),
     ] {
         status["nextAttemptAt"] = at.into();
         lines(
@@ -109,13 +109,13 @@ fn a_refresh_that_fails_is_told_although_every_key_lives() {
     let mut upload = upload(&status("Ready", 2, &conditions, &[key, failing]));
     let expected = [
         "team-a/portrait: Ready, 2/2 files uploaded, Available",
-        "Cause: File prompt keeps its key, but could not be uploaded anew: prompt is not there.",
+        "Cause: File prompt keeps its key, but could not be uploaded again: prompt is not there.",
         "Fix: Compare the path",
-        "Next: It is tried again by itself",
+        "Next: It is retried automatically",
     ];
-    let ends = "Keys: That of file prompt is the first to expire, at 2026-11-23T12:30:00Z (in 2 h); ";
+    let ends = "Keys: The key of file prompt is the first to expire, at 2026-11-23T12:30:00Z (in 2 h); ";
     let never = format!(
-        "{ends}no other follows without spec.refreshPolicy: BeforeExpiry or fileupload refresh --namespace team-a portrait."
+        "{ends}it is not renewed without spec.refreshPolicy: BeforeExpiry or fileupload refresh --namespace team-a portrait."
     );
     lines(&upload, &[&expected[..], &[&never]].concat());
     upload.spec.refresh_policy = Some(crate::resource::RefreshPolicy::BeforeExpiry);
@@ -164,10 +164,9 @@ fn what_is_suspended_says_so_even_while_every_key_lives() {
 #[test]
 fn what_no_operator_has_looked_at_says_what_to_check() {
     let mut upload = upload(&json!({"observedGeneration": 1, "phase": "Ready", "filesUploaded": 2, "filesTotal": 2}));
-    let expected =
-        ["Cause: No operator runs, it serves other namespaces", "Fix: See that a Pod of the operator is ready"];
+    let expected = ["Cause: No operator is running, it serves other", "Fix: Check that a Pod of the operator is ready"];
     let stale =
-        "team-a/portrait: Ready, 2/2 files uploaded, not Available, but its present spec no operator has looked at yet";
+        "team-a/portrait: Ready, 2/2 files uploaded, not Available, but no operator has looked at its current spec yet";
     lines(&upload, &[&[stale], &expected[..]].concat());
     upload.status = None;
     lines(&upload, &[&["team-a/portrait: no operator has looked at it yet"], &expected[..]].concat());
@@ -179,7 +178,7 @@ fn a_reason_of_a_newer_operator_keeps_its_message() {
     let upload = upload(&status("Pending", 0, &conditions, &[]));
     lines(
         &upload,
-        &["team-a/portrait: Pending", "Cause: The moon is in the way.", "Fix: Use a fileupload as new as the operator"],
+        &["team-a/portrait: Pending", "Cause: The moon is in the way.", "Fix: Update fileupload to the version"],
     );
 }
 
@@ -192,7 +191,7 @@ fn a_request_that_nobody_took_up_and_what_could_not_be_read_come_last() {
     let unread = [Unread { kind: "Pods", why: "you have no right to list them".to_owned() }];
     let text = Answer { upload: &upload, status: upload.status.as_ref(), unread: &unread, now: now() }.text();
     let last: Vec<_> = text.lines().skip(3).collect();
-    assert!(last[0].starts_with("Also: A fresh upload was asked for"), "{text}");
+    assert!(last[0].starts_with("Also: A fresh upload was requested"), "{text}");
     assert!(
         last[1].starts_with("Not read: Pods of namespace team-a")
             && last[1].ends_with("You have no right to list them."),

@@ -127,6 +127,10 @@ impl Pod {
         http::get(SocketAddr::new(running.address, PORT), path).await
     }
 
+    pub(super) fn process(&self) -> anyhow::Result<Pid> {
+        Ok(self.running.as_ref().context("the operator does not run")?.process)
+    }
+
     pub(super) fn runs(&self) -> bool {
         self.running.is_some()
     }

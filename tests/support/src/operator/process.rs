@@ -77,9 +77,12 @@ impl Process {
 
     /// SIGTERM, without waiting for the end.
     pub fn ask_to_end(&self) -> anyhow::Result<()> {
+        Ok(kill_process(self.process()?, Signal::TERM)?)
+    }
+
+    pub(super) fn process(&self) -> anyhow::Result<Pid> {
         let child = self.child.as_ref().context("the operator does not run")?;
-        let pid = child.id().and_then(|id| Pid::from_raw(id.cast_signed())).context("the operator has ended")?;
-        Ok(kill_process(pid, Signal::TERM)?)
+        child.id().and_then(|id| Pid::from_raw(id.cast_signed())).context("the operator has ended")
     }
 
     /// Waits for the end and tells how it was.

@@ -1,0 +1,375 @@
+//! What the watches know, reduced to what a plan may ask, and found by what it asks with. Nothing here scans.
+//!
+//! | asked | found by |
+//! |---|---|
+//! | a FileUpload | its namespace and name |
+//! | the Jobs and Pods of a FileUpload | its uid |
+//! | the Pods that use a claim, the FileUploads that name it | the claim |
+//! | the FileUploads that name a ConfigMap, and its version | the ConfigMap |
+//!
+//! The operator's own writes enter with their answers, so what this process did is known before the watch tells of it; a
+//! watch that is behind does not undo that. Objects that no FileUpload names are not kept, but for claims and their users.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod};
+use kube::ResourceExt;
+use kube::api::PartialObjectMeta;
+use parking_lot::Mutex;
+
+use self::config_maps::ConfigMaps;
+use self::uploads::Uploads;
+use self::volumes::Volumes;
+use self::work::Work;
+use crate::key_life::Terms;
+use crate::plan::{ClaimFacts, ConfigMapFacts, JobFacts, OutputFacts};
+use crate::resource::FileUpload;
+
+mod config_maps;
+#[cfg(test)]
+mod tests;
+mod uploads;
+mod volumes;
+mod work;
+
+/// A namespace and a name in it.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(super) struct Key(Arc<str>);
+
+/// A list may have begun before what this process wrote. After this it is believed, as when the cluster was restored from a
+/// backup.
+const CATCHES_UP: Duration = Duration::from_mins(1);
+
+/// Which list an object was last seen in: what a new list lacks is gone.
+type Round = u32;
+
+/// Who tells of an object.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Told {
+    /// The answer to a write of this process.
+    Answer,
+    /// A list.
+    List(Round),
+    /// A watch that goes on from that list.
+    Watch(Round),
+}
+
+impl Told {
+    pub(super) fn round(self) -> Option<Round> {
+        match self {
+            Self::Answer => None,
+            Self::List(round) | Self::Watch(round) => Some(round),
+        }
+    }
+}
+
+impl Key {
+    pub(super) fn new(namespace: &str, name: &str) -> Self {
+        Self(format!("{namespace}/{name}").into())
+    }
+
+    pub(super) fn of(object: &impl ResourceExt) -> Self {
+        Self::new(
+            object.meta().namespace.as_deref().unwrap_or_default(),
+            object.meta().name.as_deref().unwrap_or_default(),
+        )
+    }
+
+    pub(super) fn namespace(&self) -> &str {
+        self.0.split_once('/').map_or("", |(namespace, _)| namespace)
+    }
+
+    pub(super) fn name(&self) -> &str {
+        self.0.split_once('/').map_or("", |(_, name)| name)
+    }
+
+    fn beside(&self, name: &str) -> Self {
+        Self::new(self.namespace(), name)
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// The version that an object is known in, and whether this process wrote it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Version {
+    number: u64,
+    written: Option<Instant>,
+}
+
+impl Version {
+    /// resourceVersions compare as numbers (KEP-5504).
+    fn new(version: Option<&str>, told: Told) -> Self {
+        let number = version.and_then(|version| version.parse().ok()).unwrap_or_default();
+        Self { number, written: matches!(told, Told::Answer).then(Instant::now) }
+    }
+
+    /// Whether what is known already is newer than this.
+    fn is_behind(self, known: Self, told: Told) -> bool {
+        let may_be_late = known.written.is_some_and(|at| at.elapsed() < CATCHES_UP);
+        let is_believed = matches!(told, Told::List(_)) && !may_be_late;
+        self.number < known.number && !is_believed
+    }
+}
+
+/// The index; clones are the same.
+#[derive(Clone)]
+pub(super) struct Index(Arc<Mutex<Inner>>);
+
+struct Inner {
+    uploads: Uploads,
+    config_maps: ConfigMaps,
+    volumes: Volumes,
+    work: Work,
+}
+
+/// What a change concerns.
+#[derive(Debug, Default)]
+pub(super) struct Change {
+    /// The FileUploads that are looked at again.
+    pub(super) wakes: Vec<Key>,
+    /// The FileUploads that are gone, with their uids.
+    pub(super) gone: Vec<(Key, Arc<str>)>,
+}
+
+/// A FileUpload as it is known.
+pub(super) struct Known {
+    pub(super) upload: FileUpload,
+    pub(super) uid: Arc<str>,
+}
+
+impl Index {
+    pub(super) fn new(terms: Terms) -> Self {
+        let (config_maps, volumes, work) = Default::default();
+        Self(Arc::new(Mutex::new(Inner { uploads: Uploads::new(terms), config_maps, volumes, work })))
+    }
+
+    /// This process wrote a FileUpload's status. Says whether that changed anything.
+    pub(super) fn wrote_upload(&self, upload: FileUpload) -> bool {
+        !self.apply_upload(upload, Told::Answer).wakes.is_empty()
+    }
+
+    /// Whether there is such a FileUpload.
+    pub(super) fn has(&self, key: &Key) -> bool {
+        self.0.lock().uploads.get(key).is_some()
+    }
+
+    /// Whether it is this very one.
+    pub(super) fn is(&self, key: &Key, uid: &str) -> bool {
+        self.0.lock().uploads.get(key).is_some_and(|(_, known)| &*known == uid)
+    }
+
+    /// A FileUpload appeared or changed.
+    pub(super) fn apply_upload(&self, upload: FileUpload, told: Told) -> Change {
+        let mut inner = self.0.lock();
+        let Inner { uploads, config_maps, volumes, work } = &mut *inner;
+        let key = Key::of(&upload);
+        let Some(update) = uploads.apply(&key, upload, told) else { return Change::default() };
+        if let Some(old) = &update.replaced {
+            work.forget_upload(old);
+        }
+        config_maps.rename(&key, &update.before.config_maps, &update.after.config_maps);
+        volumes.rename(&key, &update.before.claims, &update.after.claims);
+        let gone = update.replaced.map(|uid| (key.clone(), uid)).into_iter().collect();
+        Change { wakes: vec![key], gone }
+    }
+
+    /// A FileUpload is gone.
+    pub(super) fn delete_upload(&self, key: &Key) -> Change {
+        let mut inner = self.0.lock();
+        inner
+            .remove_upload(key)
+            .map_or_else(Change::default, |uid| Change { wakes: Vec::new(), gone: vec![(key.clone(), uid)] })
+    }
+
+    /// A new list of FileUploads of a namespace, or of all, is complete: those that it lacks are gone.
+    pub(super) fn sweep_uploads(&self, namespace: Option<&str>, round: Round) -> Change {
+        let mut inner = self.0.lock();
+        let missing = inner.uploads.not_seen_since(namespace, round);
+        let gone = missing.into_iter().filter_map(|key| Some((key.clone(), inner.remove_upload(&key)?))).collect();
+        Change { wakes: Vec::new(), gone }
+    }
+
+    /// A FileUpload, read for one reconcile.
+    pub(super) fn get(&self, key: &Key) -> Option<Known> {
+        let (json, uid) = self.0.lock().uploads.get(key)?;
+        let upload = serde_json::from_slice(&json).ok()?;
+        Some(Known { upload, uid })
+    }
+
+    /// When the first key of a FileUpload is withdrawn.
+    pub(super) fn withdrawn_at(&self, key: &Key) -> Option<Timestamp> {
+        self.0.lock().uploads.withdrawn_at(key)
+    }
+
+    /// How many FileUploads there are.
+    pub(super) fn len(&self) -> usize {
+        self.0.lock().uploads.len()
+    }
+
+    /// A ConfigMap appeared, changed, or is gone.
+    pub(super) fn apply_config_map(&self, config_map: &PartialObjectMeta<ConfigMap>, told: Told) -> Change {
+        self.0.lock().wake_readers(|config_maps| config_maps.apply(config_map, told))
+    }
+
+    pub(super) fn delete_config_map(&self, config_map: &PartialObjectMeta<ConfigMap>, round: Round) -> Change {
+        self.0.lock().wake_readers(|config_maps| config_maps.delete(config_map, round))
+    }
+
+    /// A new list of ConfigMaps begins.
+    pub(super) fn begin_config_maps(&self, namespace: Option<&str>) -> Change {
+        self.0.lock().config_maps.begin(namespace);
+        Change::default()
+    }
+
+    pub(super) fn sweep_config_maps(&self, namespace: Option<&str>, round: Round) -> Change {
+        self.0.lock().wake_readers(|config_maps| config_maps.sweep(namespace, round))
+    }
+
+    /// This process wrote an output, or found it to hold this.
+    pub(super) fn wrote_output(&self, config_map: &ConfigMap) {
+        self.0.lock().config_maps.wrote(config_map);
+    }
+
+    /// An output turned out to be gone, or to exist although it was not known of: the watch tells the rest.
+    pub(super) fn forget_output(&self, key: &Key) {
+        self.0.lock().config_maps.doubt(key);
+    }
+
+    /// What a request found of a ConfigMap of which the watch has not told; none if it does not exist.
+    pub(super) fn looked_up(&self, key: &Key, version: Option<&str>) {
+        self.0.lock().config_maps.looked_up(key, version);
+    }
+
+    /// What is known of a ConfigMap that files come from.
+    pub(super) fn config_map(&self, upload: &Key, name: &str) -> ConfigMapFacts {
+        self.0.lock().config_maps.source(&upload.beside(name))
+    }
+
+    /// What is known of an output, and its resourceVersion.
+    pub(super) fn output(&self, upload: &FileUpload, name: &str) -> (OutputFacts, Option<String>) {
+        self.0.lock().config_maps.output(&Key::of(upload).beside(name), upload)
+    }
+
+    /// A claim appeared, changed, or is gone.
+    pub(super) fn apply_claim(&self, claim: &PersistentVolumeClaim, round: Round) -> Change {
+        self.0.lock().wake_open(|volumes| volumes.apply_claim(claim, round))
+    }
+
+    pub(super) fn delete_claim(&self, key: &Key) -> Change {
+        self.0.lock().wake_open(|volumes| volumes.delete_claim(key))
+    }
+
+    pub(super) fn sweep_claims(&self, namespace: Option<&str>, round: Round) -> Change {
+        self.0.lock().wake_open(|volumes| volumes.sweep_claims(namespace, round))
+    }
+
+    /// What is known of a claim.
+    pub(super) fn claim(&self, upload: &Key, name: &str) -> ClaimFacts {
+        self.0.lock().volumes.claim(&upload.beside(name))
+    }
+
+    /// A Pod appeared, changed, or is gone.
+    pub(super) fn apply_pod(&self, pod: &Pod, round: Round) -> Change {
+        let mut inner = self.0.lock();
+        let mut change = inner.wake_open(|volumes| volumes.apply_pod(pod, round));
+        let Inner { uploads, work, .. } = &mut *inner;
+        change.wakes.extend(work.apply_pod(uploads, pod, round));
+        change
+    }
+
+    pub(super) fn delete_pod(&self, pod: &Pod) -> Change {
+        let mut inner = self.0.lock();
+        let mut change = inner.wake_open(|volumes| volumes.delete_pod(pod));
+        let Inner { uploads, work, .. } = &mut *inner;
+        change.wakes.extend(work.delete_pod(uploads, pod));
+        change
+    }
+
+    pub(super) fn sweep_pods(&self, namespace: Option<&str>, round: Round) -> Change {
+        let mut inner = self.0.lock();
+        let mut change = inner.wake_open(|volumes| volumes.sweep_pods(namespace, round));
+        change.wakes.extend(inner.work.sweep_pods(namespace, round));
+        change
+    }
+
+    /// A Job of ours appeared, changed, or is gone; without a round this process created it.
+    pub(super) fn apply_job(&self, job: &Job, round: Option<Round>) -> Change {
+        let mut inner = self.0.lock();
+        let Inner { uploads, work, .. } = &mut *inner;
+        Change { wakes: work.apply_job(uploads, job, round).into_iter().collect(), gone: Vec::new() }
+    }
+
+    pub(super) fn delete_job(&self, job: &Job) -> Change {
+        let mut inner = self.0.lock();
+        let Inner { uploads, work, .. } = &mut *inner;
+        Change { wakes: work.delete_job(uploads, job).into_iter().collect(), gone: Vec::new() }
+    }
+
+    pub(super) fn sweep_jobs(&self, namespace: Option<&str>, round: Round) -> Change {
+        Change { wakes: self.0.lock().work.sweep_jobs(namespace, round), gone: Vec::new() }
+    }
+
+    /// The Jobs of a FileUpload that exist, or whose Pods may still tell something.
+    pub(super) fn jobs(&self, uid: &str) -> Vec<JobFacts> {
+        self.0.lock().work.jobs(uid)
+    }
+
+    /// One of them.
+    pub(super) fn job(&self, uid: &str, name: &str) -> Option<JobFacts> {
+        self.0.lock().work.job(uid, name)
+    }
+
+    /// Every Job that exists and has not ended, with the uid of its FileUpload and its namespace; for the start alone.
+    pub(super) fn living_jobs(&self) -> Vec<(Arc<str>, String, JobFacts)> {
+        self.0.lock().work.living()
+    }
+
+    /// Forgets the last words of an attempt whose Pods are gone: the status has them.
+    pub(super) fn forget_attempt(&self, uid: &str, attempt: i64) {
+        self.0.lock().work.forget_attempt(uid, attempt);
+    }
+}
+
+impl Inner {
+    fn remove_upload(&mut self, key: &Key) -> Option<Arc<str>> {
+        let (uid, names) = self.uploads.remove(key)?;
+        self.config_maps.rename(key, &names.config_maps, &[]);
+        self.volumes.rename(key, &names.claims, &[]);
+        self.work.forget_upload(&uid);
+        Some(uid)
+    }
+
+    /// Of those who name a ConfigMap that changed, only those to whom it matters.
+    fn wake_readers<N: IntoIterator<Item = Key>>(&mut self, change: impl FnOnce(&mut ConfigMaps) -> N) -> Change {
+        let news = change(&mut self.config_maps);
+        let of = |key: Key| {
+            let readers = self.config_maps.readers(&key).iter();
+            readers.filter(|reader| self.uploads.heeds(reader, &key)).cloned().collect::<Vec<_>>()
+        };
+        Change { wakes: news.into_iter().flat_map(of).collect(), gone: Vec::new() }
+    }
+
+    /// Of those who name a claim that changed, only those wait for it whose files are not all uploaded.
+    fn wake_open(&mut self, change: impl FnOnce(&mut Volumes) -> HashSet<Key>) -> Change {
+        let named = change(&mut self.volumes);
+        let wakes = named.into_iter().filter(|key| self.uploads.is_open(key)).collect();
+        Change { wakes, gone: Vec::new() }
+    }
+}
+
+/// By key, those who name it.
+type Readers = HashMap<Key, Vec<Key>>;
+
+pub(super) fn is_in(key: &Key, namespace: Option<&str>) -> bool {
+    namespace.is_none_or(|namespace| key.namespace() == namespace)
+}

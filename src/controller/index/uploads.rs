@@ -1,0 +1,178 @@
+//! FileUploads, kept as compact JSON: a tenth of what the objects take, and read again for each reconcile.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::{Key, Round, Told, Version, is_in};
+use crate::key_life::Terms;
+use crate::resource::{ANNOTATION_REQUESTED_AT, FileState, FileUpload, FileUploadStatus};
+
+/// All FileUploads.
+pub(super) struct Uploads {
+    terms: Terms,
+    by_key: HashMap<Key, Record>,
+    by_uid: HashMap<Arc<str>, Key>,
+}
+
+struct Record {
+    uid: Arc<str>,
+    json: Arc<[u8]>,
+    version: Version,
+    withdrawn_at: Option<Timestamp>,
+    /// Whether something may happen to a file without its time having come.
+    open: bool,
+    /// Whether it follows changes of its ConfigMaps.
+    follows: bool,
+    names: Names,
+    round: Round,
+}
+
+/// What a FileUpload names.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Names {
+    /// Outputs first.
+    pub(super) config_maps: Box<[Key]>,
+    outputs: usize,
+    pub(super) claims: Box<[Key]>,
+}
+
+/// What a change did.
+pub(super) struct Update {
+    pub(super) before: Names,
+    pub(super) after: Names,
+    /// The uid of another FileUpload that had this name.
+    pub(super) replaced: Option<Arc<str>>,
+}
+
+impl Uploads {
+    pub(super) fn new(terms: Terms) -> Self {
+        let (by_key, by_uid) = Default::default();
+        Self { terms, by_key, by_uid }
+    }
+
+    /// Takes a FileUpload in, unless what is known is newer.
+    pub(super) fn apply(&mut self, key: &Key, upload: FileUpload, told: Told) -> Option<Update> {
+        let version = Version::new(upload.metadata.resource_version.as_deref(), told);
+        let uid: Arc<str> = upload.metadata.uid.as_deref().unwrap_or_default().into();
+        let known = self.by_key.get_mut(key);
+        let same = known.as_ref().is_some_and(|known| known.uid == uid);
+        let round = told.round().or(known.as_ref().map(|known| known.round)).unwrap_or_default();
+        if !same && matches!(told, Told::Answer) {
+            return None; // it was deleted meanwhile
+        }
+        // What this process wrote is no news.
+        let is_known = |known: &Version| version.number == known.number || version.is_behind(*known, told);
+        if let Some(known) = known.filter(|known| same && is_known(&known.version)) {
+            known.round = round;
+            return None;
+        }
+        let record = self.record(key, upload, Arc::clone(&uid), version, round)?;
+        let after = record.names.clone();
+        self.by_uid.insert(Arc::clone(&uid), key.clone());
+        let old = self.by_key.insert(key.clone(), record);
+        let replaced = old.as_ref().filter(|old| old.uid != uid).map(|old| Arc::clone(&old.uid));
+        if let Some(replaced) = &replaced {
+            self.by_uid.remove(replaced);
+        }
+        Some(Update { before: old.map(|old| old.names).unwrap_or_default(), after, replaced })
+    }
+
+    fn record(
+        &self,
+        key: &Key,
+        mut upload: FileUpload,
+        uid: Arc<str>,
+        version: Version,
+        round: Round,
+    ) -> Option<Record> {
+        let status = upload.status.as_ref();
+        let keys = status.into_iter().flat_map(|status| &status.files).filter(|file| file.file_key.is_some());
+        let uploaded = keys.filter_map(|file| file.uploaded_at.as_ref());
+        let withdrawn_at = uploaded.map(|at| self.terms.withdrawn_at(at.0)).min();
+        // Whatever the status says of another generation, this one is to be looked at.
+        let is_of_now = |status: &FileUploadStatus| upload.metadata.generation == Some(status.observed_generation);
+        let open = status.is_none_or(|status| is_open(status) || !is_of_now(status));
+        let follows = upload.spec.follows_changes();
+        let names = names(key, &upload);
+        strip(&mut upload);
+        let json = serde_json::to_vec(&upload).ok()?.into();
+        Some(Record { uid, json, version, withdrawn_at, open, follows, names, round })
+    }
+
+    pub(super) fn remove(&mut self, key: &Key) -> Option<(Arc<str>, Names)> {
+        let record = self.by_key.remove(key)?;
+        self.by_uid.remove(&record.uid);
+        Some((record.uid, record.names))
+    }
+
+    pub(super) fn not_seen_since(&self, namespace: Option<&str>, round: Round) -> Vec<Key> {
+        let missing = self.by_key.iter().filter(|(key, record)| is_in(key, namespace) && record.round != round);
+        missing.map(|(key, _)| key.clone()).collect()
+    }
+
+    pub(super) fn get(&self, key: &Key) -> Option<(Arc<[u8]>, Arc<str>)> {
+        self.by_key.get(key).map(|record| (Arc::clone(&record.json), Arc::clone(&record.uid)))
+    }
+
+    pub(super) fn withdrawn_at(&self, key: &Key) -> Option<Timestamp> {
+        self.by_key.get(key)?.withdrawn_at
+    }
+
+    pub(super) fn is_open(&self, key: &Key) -> bool {
+        self.by_key.get(key).is_some_and(|record| record.open)
+    }
+
+    /// Whether a change of a ConfigMap that it names matters: of its output always, of a source while files wait for it.
+    pub(super) fn heeds(&self, key: &Key, config_map: &Key) -> bool {
+        let heeds = |record: &Record| {
+            let is_output = record.names.config_maps.iter().take(record.names.outputs).any(|key| key == config_map);
+            is_output || record.open || record.follows
+        };
+        self.by_key.get(key).is_some_and(heeds)
+    }
+
+    pub(super) fn uid_of(&self, uid: &str, namespace: &str) -> Option<(Arc<str>, Key)> {
+        let (uid, key) = self.by_uid.get_key_value(uid)?;
+        // Labels can be written by anybody: what another namespace says of itself is nobody's report here.
+        (key.namespace() == namespace).then(|| (Arc::clone(uid), key.clone()))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.by_key.len()
+    }
+}
+
+fn names(key: &Key, upload: &FileUpload) -> Names {
+    let files = || upload.spec.files.iter();
+    let read = files().filter_map(|file| Some(file.source.config_map_key_ref.as_ref()?.name.as_str()));
+    let written = upload.status.as_ref().and_then(|status| status.output.as_ref()).map(|output| output.name.as_str());
+    let claims = files().filter_map(|file| Some(file.source.persistent_volume_claim.as_ref()?.claim_name.as_str()));
+    let outputs: BTreeSet<_> = upload.spec.output_name().into_iter().chain(written).collect();
+    let sources: BTreeSet<_> = read.filter(|name| !outputs.contains(name)).collect();
+    let claims: BTreeSet<_> = claims.collect();
+    Names {
+        outputs: outputs.len(),
+        config_maps: outputs.into_iter().chain(sources).map(|name| key.beside(name)).collect(),
+        claims: claims.into_iter().map(|name| key.beside(name)).collect(),
+    }
+}
+
+/// What no plan asks for is not kept.
+fn strip(upload: &mut FileUpload) {
+    let metadata = &mut upload.metadata;
+    (metadata.managed_fields, metadata.labels, metadata.owner_references, metadata.finalizers) = Default::default();
+    if let Some(annotations) = &mut metadata.annotations {
+        annotations.retain(|name, _| name == ANNOTATION_REQUESTED_AT);
+    }
+    metadata.annotations = metadata.annotations.take().filter(|annotations| !annotations.is_empty());
+}
+
+fn is_open(status: &FileUploadStatus) -> bool {
+    let open = |file: &crate::resource::FileStatus| match file.file_key {
+        None => file.state != FileState::Expired,
+        Some(_) => file.reason.is_some(),
+    };
+    status.observed_generation < 0 || !status.jobs.is_empty() || status.files.iter().any(open)
+}

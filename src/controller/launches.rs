@@ -1,0 +1,504 @@
+//! Creates the Jobs of workers once there is a place for them, and frees the places of those that are over.
+//!
+//! `create`, never `apply`: a name comes from what the Job is for, so one that exists already is the same Job. What became
+//! of a Launch is a fact of later reconciles, until the Job is in the index or the status has the refusal.
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::FutureExt;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::PostParams;
+use kube::{Api, Client, Error};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+use tracing::{error, info, warn};
+
+use super::clock;
+use super::gate::{Gate, Place};
+use super::index::{Change, Index, Key};
+use super::outputs::is_refusal;
+use super::secrets::Secrets;
+use super::watches::Listener;
+use crate::outcome::Trouble;
+use crate::plan::{self, FileId, Launch, LaunchFacts, LaunchStage, SecretFacts, Volume, WorkerSettings};
+use crate::reason::Reason;
+use crate::resource::{FIELD_MANAGER, File, FileUpload};
+
+/// A worker that does not run after so long gives its place in the process back, and keeps that of its namespace.
+const PATIENCE: Duration = Duration::from_mins(1);
+/// A Job that was created is in the index by then, or was deleted.
+const IS_KNOWN: Duration = Duration::from_secs(30);
+/// The most workers of one Job at the same time.
+const MOST_PLACES: usize = 4;
+
+/// Jobs in the making, and the places of those that exist. Clones are the same.
+#[derive(Clone)]
+pub(super) struct Launches(Arc<State>);
+
+struct State {
+    client: Client,
+    gate: Gate,
+    index: Index,
+    secrets: Secrets,
+    listener: Arc<dyn Listener>,
+    settings: WorkerSettings,
+    /// Whether the operator reads Secrets.
+    reads_secrets: bool,
+    /// Once true, no Job is created.
+    stop: watch::Receiver<bool>,
+    books: Mutex<Books>,
+}
+
+#[derive(Default)]
+struct Books {
+    /// By uid, the Launches whose result the status does not have.
+    making: HashMap<Arc<str>, Vec<Making>>,
+    /// By uid and name of the Job.
+    places: HashMap<(Arc<str>, String), Held>,
+}
+
+struct Making {
+    namespace: String,
+    facts: LaunchFacts,
+    task: Option<AbortHandle>,
+}
+
+struct Held {
+    namespace: String,
+    volume: Volume,
+    /// One for each worker that runs at the same time.
+    places: Vec<Place>,
+    since: Instant,
+}
+
+/// What a Launch is for; small, as many may wait.
+pub(super) struct Order {
+    pub(super) key: Key,
+    pub(super) uid: Arc<str>,
+    /// Of the spec that it was planned for.
+    pub(super) generation: i64,
+    pub(super) launch: Launch,
+}
+
+/// What launches need.
+pub(super) struct Parts {
+    pub(super) client: Client,
+    pub(super) gate: Gate,
+    pub(super) index: Index,
+    pub(super) secrets: Secrets,
+    pub(super) listener: Arc<dyn Listener>,
+    pub(super) settings: WorkerSettings,
+    pub(super) reads_secrets: bool,
+    pub(super) stop: watch::Receiver<bool>,
+}
+
+impl Launches {
+    pub(super) fn new(parts: Parts) -> Self {
+        let Parts { client, gate, index, secrets, listener, settings, reads_secrets, stop } = parts;
+        let books = Mutex::default();
+        Self(Arc::new(State { client, gate, index, secrets, listener, settings, reads_secrets, stop, books }))
+    }
+
+    /// The Jobs that exist in a namespace, or in all, at the start take their places first. What a Job says of itself
+    /// anybody may have written, so a namespace gets no more than its places.
+    pub(super) fn adopt(&self, scope: Option<&str>, per_namespace: usize) {
+        let mut taken: HashMap<String, usize> = HashMap::new();
+        let jobs = self.0.index.living_jobs().into_iter();
+        for (uid, namespace, job) in jobs.filter(|(_, namespace, _)| scope.is_none_or(|scope| scope == namespace)) {
+            let count = taken.entry(namespace.clone()).or_default();
+            let number = job.parallelism.clamp(1, MOST_PLACES).min(per_namespace.saturating_sub(*count));
+            if number > 0 {
+                *count += number;
+                let places = (0..number).map(|_| self.0.gate.take(&namespace)).collect();
+                let held = Held { namespace, volume: job.volume, places, since: Instant::now() };
+                self.0.books.lock().places.insert((uid, job.name), held);
+            }
+        }
+    }
+
+    /// Begins a Launch; one of the same attempt that is known goes on. False if it is not the time for it.
+    pub(super) fn begin(&self, order: Order) -> bool {
+        let Order { key, uid, launch, .. } = &order;
+        let mut books = self.0.books.lock();
+        if !self.0.index.is(key, uid) {
+            return false; // nobody would forget it
+        }
+        // Two workers of one claim that is nowhere yet would part. A plan knows of the other, unless both were made at once.
+        if !launch.placement.shared && !self.0.unplaced(&books, key, uid, &launch.volume).is_empty() {
+            return false;
+        }
+        let making = books.making.entry(Arc::clone(uid)).or_default();
+        if making.iter().any(|making| making.facts.attempt == launch.attempt) {
+            return true;
+        }
+        let files = launch.files.iter().map(FileId::of).collect();
+        let (volume, attempt, stage) = (launch.volume.clone(), launch.attempt, LaunchStage::Waiting(clock::now()));
+        let facts = LaunchFacts { name: launch.name.clone(), volume, attempt, files, stage, credentials_version: None };
+        making.push(Making { namespace: key.namespace().to_owned(), facts, task: None });
+        let task = tokio::spawn(Arc::clone(&self.0).supervised(order)).abort_handle();
+        if let Some(making) = making.last_mut() {
+            making.task = Some(task);
+        }
+        true
+    }
+
+    /// The Jobs of other FileUploads that read this claim and have no node yet, whether they exist or are to be created.
+    pub(super) fn unplaced(&self, key: &Key, uid: &str, volume: &Volume) -> Vec<String> {
+        self.0.unplaced(&self.0.books.lock(), key, uid, volume)
+    }
+
+    /// What is known of the Launches of a FileUpload.
+    pub(super) fn facts(&self, uid: &str) -> Vec<LaunchFacts> {
+        let books = self.0.books.lock();
+        books.making.get(uid).into_iter().flatten().map(|making| making.facts.clone()).collect()
+    }
+
+    /// The status has what came of this attempt.
+    pub(super) fn forget(&self, uid: &str, attempt: i64) {
+        self.0.forget(uid, attempt);
+    }
+
+    /// A FileUpload that is gone waits for nothing.
+    pub(super) fn forget_upload(&self, uid: &str) {
+        let mut books = self.0.books.lock();
+        for making in books.making.remove(uid).unwrap_or_default() {
+            if let Some(task) = making.task {
+                task.abort();
+            }
+        }
+        books.places.retain(|(of, _), _| &**of != uid);
+    }
+
+    /// The place of a Job that is over is free, whatever the index has of it.
+    pub(super) fn ended(&self, uid: &Arc<str>, job: &str) {
+        self.0.books.lock().places.remove(&(Arc::clone(uid), job.to_owned()));
+    }
+
+    /// A worker met a 429, or ended without one.
+    pub(super) fn pace(&self, namespace: &str, limited: bool) {
+        if limited { self.0.gate.slow_down(namespace) } else { self.0.gate.speed_up(namespace) }
+    }
+
+    /// Frees the places of Jobs that are over, and the process places of workers that do not run.
+    pub(super) fn review(&self) {
+        let places: Vec<_> = {
+            let books = self.0.books.lock();
+            books.places.iter().map(|(at, held)| (at.clone(), held.since.elapsed())).collect()
+        };
+        for (at, age) in places {
+            let job = self.0.index.job(&at.0, &at.1);
+            let is_over = job.as_ref().map_or(age > IS_KNOWN, plan::JobFacts::is_over);
+            let runs = job.is_some_and(|job| job.pods.iter().any(plan::PodFacts::is_running));
+            let mut books = self.0.books.lock();
+            if is_over {
+                books.places.remove(&at);
+            } else if let Some(held) = books.places.get_mut(&at)
+                && age > PATIENCE
+                && !runs
+            {
+                held.places.iter_mut().for_each(Place::release_process);
+            }
+        }
+    }
+
+    /// How many workers have a place, and how many wait for one.
+    pub(super) fn count(&self) -> (usize, usize) {
+        (self.0.gate.taken(), self.0.gate.waiting())
+    }
+}
+
+impl State {
+    fn unplaced(&self, books: &Books, key: &Key, uid: &str, volume: &Volume) -> Vec<String> {
+        if !matches!(volume, Volume::Claim(_)) {
+            return Vec::new();
+        }
+        let is_here =
+            |of: &str, namespace: &str, used: &Volume| used == volume && namespace == key.namespace() && of != uid;
+        let is_making = |of: &str, making: &Making| {
+            is_here(of, &making.namespace, &making.facts.volume)
+                && !matches!(making.facts.stage, LaunchStage::Refused(_))
+        };
+        let has_no_node = |of: &str, name: &str| {
+            self.index.job(of, name).is_some_and(|job| job.pods.iter().all(|pod| pod.node.is_none()))
+        };
+        let making = books.making.iter().flat_map(|(of, all)| all.iter().filter(|making| is_making(of, making)));
+        let held = books.places.iter().filter(|((of, name), held)| {
+            is_here(of, &held.namespace, &held.volume) && held.since.elapsed() < PATIENCE && has_no_node(of, name)
+        });
+        making.map(|making| making.facts.name.clone()).chain(held.map(|((_, name), _)| name.clone())).collect()
+    }
+
+    /// A fault of ours is the matter of this one resource: it is tried again later.
+    async fn supervised(self: Arc<Self>, order: Order) {
+        if AssertUnwindSafe(self.make(&order)).catch_unwind().await.is_err() {
+            error!(namespace = order.key.namespace(), fileupload = order.key.name(), "a Launch panicked");
+            let trouble = Trouble::new(Reason::WorkerPending, "the operator failed: see its log");
+            self.set(&order.uid, order.launch.attempt, LaunchStage::Refused(trouble), None);
+            self.wake(&order);
+        }
+    }
+
+    /// Waits for a place, then creates the Job.
+    async fn make(&self, order: &Order) {
+        let Order { key, uid, launch, .. } = order;
+        let mut stop = self.stop.clone();
+        let first = tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => return,
+            place = self.gate.enter(key.namespace()) => place,
+        };
+        let mut places = vec![first];
+        while places.len() < launch.parallelism
+            && let Some(further) = self.gate.try_enter(key.namespace())
+        {
+            places.push(further);
+        }
+        // Another spec may have come while it waited: then the plan is made again.
+        let known = self.index.get(key).filter(|known| known.uid == *uid);
+        let upload = known.map(|known| known.upload);
+        let Some(upload) = upload.filter(|upload| upload.metadata.generation == Some(order.generation)) else {
+            self.forget(uid, launch.attempt);
+            return self.wake(order);
+        };
+        self.set(uid, launch.attempt, LaunchStage::Creating, None);
+        // In a box, so that what waits for its place is small.
+        match Box::pin(self.create(order, &upload, places.len())).await {
+            Ok(job) => {
+                let (namespace, fileupload, files) = (key.namespace(), key.name(), launch.files.len());
+                info!(namespace, fileupload, job = launch.name, files, "launched a worker");
+                self.exists(order, &job, places);
+            }
+            Err((trouble, version)) => self.set(uid, launch.attempt, LaunchStage::Refused(trouble), version),
+        }
+        self.wake(order);
+    }
+
+    fn wake(&self, order: &Order) {
+        self.listener.hear(Change { wakes: vec![order.key.clone()], gone: Vec::new() });
+    }
+
+    fn forget(&self, uid: &str, attempt: i64) {
+        let mut books = self.books.lock();
+        if let Some(making) = books.making.get_mut(uid) {
+            making.retain(|making| making.facts.attempt != attempt);
+            if making.is_empty() {
+                books.making.remove(uid);
+            }
+        }
+    }
+
+    /// Reads the Secret and creates the Job.
+    async fn create(
+        &self,
+        order: &Order,
+        upload: &FileUpload,
+        parallelism: usize,
+    ) -> Result<Job, (Trouble, Option<String>)> {
+        if let Some(trouble) = self.missing_config_map(order, upload).await {
+            return Err((trouble, None));
+        }
+        let version = self.credentials(order, upload).await?;
+        let launch = Launch { parallelism, ..order.launch.clone() };
+        self.create_job(order, upload, &launch, &version).await.map_err(|trouble| (trouble, Some(version)))
+    }
+
+    /// The Job is in the index before the Launch is forgotten.
+    fn exists(&self, order: &Order, job: &Job, places: Vec<Place>) {
+        let Order { key, uid, launch, .. } = order;
+        self.index.apply_job(job, None);
+        let mut books = self.books.lock();
+        if let Some(making) = books.making.get_mut(uid) {
+            making.retain(|making| making.facts.attempt != launch.attempt);
+            if making.is_empty() {
+                books.making.remove(uid);
+            }
+            let (namespace, volume) = (key.namespace().to_owned(), launch.volume.clone());
+            let held = Held { namespace, volume, places, since: Instant::now() };
+            books.places.insert((Arc::clone(uid), launch.name.clone()), held);
+        }
+    }
+
+    fn set(&self, uid: &str, attempt: i64, stage: LaunchStage, version: Option<String>) {
+        let mut books = self.books.lock();
+        let making = books.making.get_mut(uid).into_iter().flatten().find(|making| making.facts.attempt == attempt);
+        if let Some(making) = making {
+            (making.facts.stage, making.facts.credentials_version) = (stage, version);
+        }
+    }
+
+    /// Why the ConfigMap that a worker is to read cannot be mounted: the watch need not have told of it.
+    async fn missing_config_map(&self, order: &Order, upload: &FileUpload) -> Option<Trouble> {
+        let Volume::ConfigMap(name) = &order.launch.volume else { return None };
+        let api = Api::<ConfigMap>::namespaced(self.client.clone(), order.key.namespace());
+        // If nobody can tell, the kubelet will.
+        let found = api.get_metadata_opt(name).await.ok()?;
+        let version = found.as_ref().and_then(|found| found.metadata.resource_version.as_deref());
+        self.index.looked_up(&Key::new(order.key.namespace(), name), version);
+        let reads = |file: &&File| Volume::of(file, true).as_ref() == Some(&order.launch.volume);
+        let file = upload.spec.files.iter().find(reads)?;
+        found.is_none().then(|| plan::config_map_missing(file))
+    }
+
+    /// What stands for the content of the Secret; or why it cannot be used.
+    async fn credentials(&self, order: &Order, upload: &FileUpload) -> Result<String, (Trouble, Option<String>)> {
+        if !self.reads_secrets {
+            return Ok(String::new());
+        }
+        let secret = Key::new(order.key.namespace(), upload.spec.secret_name());
+        let fetched = self.secrets.read(&secret).await.map_err(|error| {
+            warn!(secret = %secret, error = %crate::redact::cause(&*error), "cannot read the credentials");
+            (Trouble::new(Reason::WorkerPending, "the worker's Job is being created"), None)
+        })?;
+        match fetched.facts(&order.uid) {
+            SecretFacts::Usable { version } => Ok(version),
+            SecretFacts::Invalid { version, problem } => Err((plan::secret_invalid(&problem), Some(version))),
+            SecretFacts::Forbidden => Err((plan::secret_forbidden(upload), None)),
+            SecretFacts::Missing | SecretFacts::Unknown => Err((plan::secret_missing(upload), None)),
+        }
+    }
+
+    async fn create_job(
+        &self,
+        order: &Order,
+        upload: &FileUpload,
+        launch: &Launch,
+        version: &str,
+    ) -> Result<Job, Trouble> {
+        let pending = || Trouble::new(Reason::WorkerPending, "the worker's Job is being created");
+        let job = plan::job(upload, launch, version, &self.settings).map_err(|error| {
+            Trouble::new(Reason::WorkerPending, format!("the worker's Job cannot be written: {error}"))
+        })?;
+        let api = Api::<Job>::namespaced(self.client.clone(), order.key.namespace());
+        let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
+        let error = match api.create(&params, &job).await {
+            Ok(created) => return Ok(created),
+            Err(error) => error,
+        };
+        match &error {
+            Error::Api(refusal) if is_refusal(refusal) => {
+                warn!(job = launch.name, cause = refusal.message, "the API server refused a worker");
+                return Err(plan::refused("the worker's Job", &refusal.message, &launch.name));
+            }
+            error => {
+                let error = crate::redact::cause(error);
+                warn!(job = launch.name, error, "it is not known whether a worker was created");
+            }
+        }
+        // It may exist by now, from this request or from one before a restart.
+        let is_ours = |found: &Job| {
+            let uid = found.metadata.labels.as_ref().and_then(plan::read::upload_uid);
+            uid.is_some_and(|uid| **uid == *order.uid)
+        };
+        match api.get_opt(&launch.name).await {
+            Ok(Some(found)) if is_ours(&found) => Ok(found),
+            _ => Err(pending()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use http::{Request, Response};
+    use kube::client::Body;
+
+    use super::*;
+    use crate::key_life::Terms;
+
+    struct Deaf;
+
+    impl Listener for Deaf {
+        fn hear(&self, _: Change) {}
+    }
+
+    fn upload(name: &str) -> FileUpload {
+        let upload = serde_json::json!({
+            "apiVersion": "cyberun.cloud/v1alpha1",
+            "kind": "FileUpload",
+            "metadata": { "name": name, "namespace": "team-a", "uid": name, "resourceVersion": "7", "generation": 1 },
+            "spec": { "files": [] },
+        });
+        serde_json::from_value(upload).unwrap()
+    }
+
+    /// Launches in a cluster that never answers, for the FileUploads a and b, with 2 places each namespace.
+    fn launches() -> (Launches, watch::Sender<bool>) {
+        let silent = |_: Request<Body>| std::future::pending::<Result<Response<Body>, Infallible>>();
+        let client = Client::new(tower::service_fn(silent), "team-a");
+        let (index, listener, (stopper, stop)) = (Index::new(Terms::default()), Arc::new(Deaf), watch::channel(false));
+        for name in ["a", "b"] {
+            index.apply_upload(upload(name), crate::controller::index::Told::List(1));
+        }
+        let parts = Parts {
+            client: client.clone(),
+            gate: Gate::new(2, 8),
+            index: index.clone(),
+            secrets: Secrets::new(client, index, Arc::clone(&listener) as _),
+            listener,
+            settings: WorkerSettings::default(),
+            reads_secrets: true,
+            stop,
+        };
+        (Launches::new(parts), stopper)
+    }
+
+    #[expect(clippy::default_trait_access, reason = "the type of a placement is private to the plan")]
+    fn launch(name: &str, claim: &str) -> Launch {
+        Launch {
+            name: format!("{name}-1"),
+            volume: Volume::Claim(claim.to_owned()),
+            attempt: 1,
+            files: Vec::new(),
+            shards: 1,
+            parallelism: 1,
+            placement: Default::default(),
+            settings_hash: String::new(),
+        }
+    }
+
+    fn order(name: &str, claim: &str) -> Order {
+        Order { key: Key::new("team-a", name), uid: name.into(), generation: 1, launch: launch(name, claim) }
+    }
+
+    #[tokio::test]
+    async fn a_worker_in_the_making_is_known_to_the_others_of_its_claim_and_keeps_theirs_from_being_begun() {
+        let (launches, _stopper) = launches();
+        assert!(launches.begin(order("a", "disk")));
+        let unplaced = |of: &str, namespace: &str, claim: &str| {
+            launches.unplaced(&Key::new(namespace, of), of, &Volume::Claim(claim.to_owned()))
+        };
+        assert_eq!(unplaced("b", "team-a", "disk"), ["a-1"]);
+        for (of, namespace, claim) in [("a", "team-a", "disk"), ("b", "team-b", "disk"), ("b", "team-a", "other")] {
+            assert!(unplaced(of, namespace, claim).is_empty(), "{of} {namespace} {claim}");
+        }
+        assert!(!launches.begin(order("b", "disk")));
+        assert!(launches.begin(order("b", "other")));
+        launches.forget("a", 1);
+        assert!(unplaced("b", "team-a", "disk").is_empty());
+    }
+
+    #[tokio::test]
+    async fn nothing_is_begun_for_a_fileupload_that_is_gone() {
+        let (launches, _stopper) = launches();
+        assert!(!launches.begin(order("gone", "disk")));
+        assert!(launches.facts("gone").is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_job_that_says_it_has_a_hundred_workers_takes_no_more_than_the_places_of_its_namespace() {
+        let (launches, _stopper) = launches();
+        let forged = Launch { parallelism: 100, ..launch("a", "disk") };
+        let job = plan::job(&upload("a"), &forged, "v", &WorkerSettings::default()).unwrap();
+        launches.0.index.apply_job(&job, Some(1));
+        launches.adopt(Some("team-b"), 2);
+        assert_eq!(launches.count(), (0, 0));
+        launches.adopt(Some("team-a"), 2);
+        assert_eq!(launches.count(), (2, 0));
+    }
+}

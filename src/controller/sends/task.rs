@@ -1,0 +1,280 @@
+//! One Send, from its place to its results.
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::FutureExt;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{Api, Error};
+use tracing::{error, info, warn};
+
+use super::{Begun, Order, State};
+use crate::clock;
+use crate::controller::index::Key;
+use crate::controller::secrets::Fetched;
+use crate::delivery::{Batch, Delivery, Parcel, Progress, Source};
+use crate::outcome::Trouble;
+use crate::plan::{self, Content, Item, SecretFacts, SendResult, SendStage, read};
+use crate::reason::Reason;
+use crate::redact::quote;
+use crate::resource::{File, FileUpload};
+
+/// How long a Send may take in all, once it has its place.
+const LONGEST: Duration = Duration::from_mins(1);
+/// It shows in the status after it has had its place for so long.
+const SHOWS: Duration = Duration::from_secs(1);
+/// The wait before a Secret or ConfigMap that could not be read is read again.
+const READ_AGAIN: Duration = Duration::from_secs(2);
+
+/// A Send that has its place, and its resource.
+struct Work<'a> {
+    order: &'a Order,
+    upload: FileUpload,
+}
+
+/// A Send that cannot go on.
+enum Halt {
+    /// For all files the same.
+    Trouble(Trouble),
+    /// The ConfigMap does not exist.
+    NoConfigMap,
+}
+
+impl State {
+    /// A fault of ours is the matter of this one resource: it is tried again later.
+    pub(super) async fn supervised(self: Arc<Self>, order: Order) {
+        if AssertUnwindSafe(Arc::clone(&self).run(&order)).catch_unwind().await.is_err() {
+            error!(namespace = order.key.namespace(), fileupload = order.key.name(), "a Send panicked");
+            let trouble = Trouble::new(Reason::ApiUnavailable, "the operator failed: see its log");
+            self.change(&order, |send| (send.facts.stage, send.facts.trouble) = (SendStage::Ended, Some(trouble)));
+            self.wake(&order);
+        }
+    }
+
+    async fn run(self: Arc<Self>, order: &Order) {
+        let mut stop = self.parts.stop.clone();
+        let mut place = tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => return,
+            place = self.parts.gate.enter(order.key.namespace()) => place,
+        };
+        // Another spec may have come while it waited.
+        let known = self.parts.index.get(&order.key).filter(|known| known.uid == order.uid);
+        if let Some(upload) =
+            known.map(|known| known.upload).filter(|upload| upload.metadata.generation == Some(order.generation))
+        {
+            self.change(order, |send| send.facts.stage = SendStage::Running(clock::now()));
+            // In a box, so that what waits for its place is small.
+            let mut work = Box::pin(tokio::time::timeout(LONGEST, self.send(Work { order, upload })));
+            let shown = async {
+                // The moment from which the status shows it.
+                tokio::time::sleep(SHOWS).await;
+                self.wake(order);
+                std::future::pending::<()>().await;
+            };
+            let ended = tokio::select! { ended = &mut work => ended, () = shown => Ok(()) };
+            if ended.is_err() {
+                self.cut_off(order);
+            }
+        }
+        place.release_process();
+        self.change(order, |send| {
+            let has_news = !send.facts.results.is_empty() || send.facts.trouble.is_some();
+            (send.facts.stage, send.place) = (SendStage::Ended, Some(place).filter(|_| has_news));
+        });
+        self.wake(order);
+    }
+
+    /// What the end cuts off is not known to be stored; what did not begin has no result.
+    fn cut_off(&self, order: &Order) {
+        let seconds = LONGEST.as_secs();
+        self.change(order, |send| {
+            for (index, begun) in &send.begun {
+                let message = format!("the upload did not end within {seconds} s");
+                let trouble = Trouble::new(Reason::StorageUnavailable, message);
+                let (source_version, content) = (Some(begun.source_version.clone()), Some(begun.content.clone()));
+                let failed = SendResult::Failed { trouble, source_version, content };
+                send.facts.results.entry(*index).or_insert(failed);
+            }
+        });
+        warn!(namespace = order.key.namespace(), fileupload = order.key.name(), seconds, "a Send was cut off");
+    }
+
+    async fn send(&self, work: Work<'_>) {
+        let Work { order, .. } = work;
+        let fetched = match self.credential(&work).await {
+            Ok(fetched) => fetched,
+            Err(trouble) => return self.change(order, |send| send.facts.trouble = Some(trouble)),
+        };
+        let (version, contents) = match self.contents(order).await {
+            Ok(read) => read,
+            Err(Halt::Trouble(trouble)) => return self.change(order, |send| send.facts.trouble = Some(trouble)),
+            Err(Halt::NoConfigMap) => return self.nothing_there(&work),
+        };
+        let (Some(credential), mut items, mut parcels) = (fetched.credential(), Vec::new(), Vec::new()) else { return };
+        for (index, item) in order.dispatch.files.iter().enumerate() {
+            match parcel(&work, item, &version, contents.get(&item.key)) {
+                Ok((content, parcel)) => {
+                    items.push((index, content));
+                    parcels.push(parcel);
+                }
+                Err(result) => self.change(order, |send| drop(send.facts.results.insert(index, *result))),
+            }
+        }
+        drop(contents);
+        let batch = Batch::new(&self.parts.courier, self.parts.stop.clone());
+        let progress = |at: usize, progress: Progress| {
+            if let Some((index, content)) = items.get(at) {
+                self.note(order, *index, content, &version, progress);
+            }
+        };
+        batch.attempt_each(credential, &parcels, progress).await;
+    }
+
+    /// The Secret's credential, or what is wrong with it.
+    async fn credential(&self, work: &Work<'_>) -> Result<Fetched, Trouble> {
+        let Work { order, upload } = work;
+        let secret = Key::new(order.key.namespace(), upload.spec.secret_name());
+        let fetched = loop {
+            match self.parts.secrets.read(&secret).await {
+                Ok(fetched) => break fetched,
+                Err(error) => {
+                    warn!(secret = %secret, error = %crate::redact::cause(&*error), "cannot read the credentials");
+                }
+            }
+            // Its own deadline ends this.
+            tokio::time::sleep(READ_AGAIN).await;
+        };
+        let facts = fetched.facts(&order.uid);
+        let version = facts.version().map(str::to_owned);
+        self.change(order, |send| send.facts.credentials_version = version);
+        match facts {
+            SecretFacts::Usable { .. } => Ok(fetched),
+            SecretFacts::Invalid { problem, .. } => Err(plan::secret_invalid(&problem)),
+            SecretFacts::Forbidden => Err(plan::secret_forbidden(upload)),
+            SecretFacts::Missing | SecretFacts::Unknown => Err(plan::secret_missing(upload)),
+        }
+    }
+
+    /// The ConfigMap's version, and what its keys hold that are to be sent; each once, however many files name it.
+    async fn contents(&self, order: &Order) -> Result<(String, HashMap<String, (Content, Bytes)>), Halt> {
+        let config_map = self.config_map(order).await?;
+        let version = config_map.metadata.resource_version.clone().unwrap_or_default();
+        let place = Key::new(order.key.namespace(), &order.dispatch.config_map);
+        self.parts.index.looked_up(&place, Some(&version));
+        if let Some(sending) = self.sends.lock().get_mut(&order.uid) {
+            sending.last_read = Some(clock::now());
+        }
+        let (mut data, mut binary) = (config_map.data.unwrap_or_default(), config_map.binary_data.unwrap_or_default());
+        let mut contents = HashMap::new();
+        for item in &order.dispatch.files {
+            let bytes = data.remove(&item.key).map(Bytes::from);
+            if let Some(bytes) = bytes.or_else(|| binary.remove(&item.key).map(|bytes| Bytes::from(bytes.0))) {
+                contents.insert(item.key.clone(), (read::content(&bytes), bytes));
+            }
+        }
+        Ok((version, contents))
+    }
+
+    async fn config_map(&self, order: &Order) -> Result<ConfigMap, Halt> {
+        let name = &order.dispatch.config_map;
+        let api = Api::<ConfigMap>::namespaced(self.parts.client.clone(), order.key.namespace());
+        loop {
+            match api.get_opt(name).await {
+                Ok(Some(found)) => return Ok(found),
+                Ok(None) => return Err(Halt::NoConfigMap),
+                Err(Error::Api(refusal)) if refusal.is_forbidden() => {
+                    let what = format!("the operator may not read ConfigMap {name}");
+                    let trouble = Trouble::new(Reason::AdmissionDenied, what).quoting(quote(&refusal.message));
+                    return Err(Halt::Trouble(trouble));
+                }
+                Err(error) => {
+                    warn!(config_map = name, error = %crate::redact::cause(&error), "cannot read a ConfigMap");
+                }
+            }
+            // Its own deadline ends this.
+            tokio::time::sleep(READ_AGAIN).await;
+        }
+    }
+
+    fn nothing_there(&self, work: &Work<'_>) {
+        let order = work.order;
+        self.parts.index.looked_up(&Key::new(order.key.namespace(), &order.dispatch.config_map), None);
+        for (index, item) in order.dispatch.files.iter().enumerate() {
+            let Some(file) = work.file(item) else { continue };
+            let trouble = plan::config_map_missing(file);
+            let failed = SendResult::Failed { trouble, source_version: None, content: None };
+            self.change(order, |send| drop(send.facts.results.insert(index, failed)));
+        }
+    }
+
+    fn note(&self, order: &Order, index: usize, content: &Content, version: &str, progress: Progress) {
+        let delivery = match progress {
+            Progress::Begun => {
+                let (content, source_version) = (content.clone(), version.to_owned());
+                let begun = Begun { at: Instant::now(), content, source_version };
+                return self.change(order, |send| drop(send.begun.insert(index, begun)));
+            }
+            Progress::Ended(delivery) => delivery,
+        };
+        let (namespace, fileupload) = (order.key.namespace(), order.key.name());
+        let file = order.dispatch.files.get(index).map_or("", |item| item.id.name.as_str());
+        let (gate, metrics, source_version) = (&self.parts.gate, &self.parts.metrics, version.to_owned());
+        self.change(order, |send| {
+            let took = send.begun.remove(&index).map(|begun| begun.at.elapsed()).unwrap_or_default();
+            let result = match delivery {
+                Delivery::Stored(upload) => {
+                    info!(namespace, fileupload, file, size = upload.size, "uploaded");
+                    metrics.attempt(Reason::Uploaded.as_str(), upload.size, took);
+                    gate.speed_up(namespace);
+                    SendResult::Stored { upload, source_version }
+                }
+                Delivery::Failed(trouble) => {
+                    warn!(namespace, fileupload, file, reason = %trouble.reason, cause = trouble.message(), "not uploaded");
+                    metrics.attempt(trouble.reason.as_str(), 0, took);
+                    if trouble.reason == Reason::RateLimited {
+                        gate.slow_down(namespace);
+                    }
+                    let content = Some(content.clone());
+                    SendResult::Failed { trouble, source_version: Some(source_version), content }
+                }
+                Delivery::NotSent(_) => return,
+            };
+            send.facts.results.insert(index, result);
+        });
+    }
+}
+
+impl Work<'_> {
+    fn file(&self, item: &Item) -> Option<&File> {
+        self.upload.spec.files.iter().find(|file| file.name == item.id.name)
+    }
+}
+
+/// What is sent of a file; or its result, where nothing is.
+fn parcel(
+    work: &Work<'_>,
+    item: &Item,
+    version: &str,
+    found: Option<&(Content, Bytes)>,
+) -> Result<(Content, Parcel), Box<SendResult>> {
+    let source_version = version.to_owned();
+    let Some((content, bytes)) = found else {
+        let trouble = work.file(item).map(plan::key_missing);
+        let trouble = trouble.unwrap_or_else(|| Trouble::new(Reason::ConfigMapKeyNotFound, "the key is not there"));
+        return Err(Box::new(SendResult::Failed { trouble, source_version: Some(source_version), content: None }));
+    };
+    if item.unless.as_ref() == Some(&content.sha256) {
+        return Err(Box::new(SendResult::Unchanged { source_version }));
+    }
+    let parcel = Parcel {
+        source: Source::bytes(bytes.clone()),
+        file_name: item.file_name.clone(),
+        content_type: item.content_type.clone(),
+        sent: Arc::default(),
+    };
+    Ok((content.clone(), parcel))
+}

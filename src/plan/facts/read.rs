@@ -1,0 +1,193 @@
+//! Objects of the cluster as the facts that a plan is made from: pure, the same for watches and for manifests.
+//!
+//! Nothing is judged here, and what a plan does not ask for is left out. What a worker's Job looks like is the matter of
+//! `work::manifest`.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ConfigMap, ContainerStatus, PersistentVolumeClaim, Pod, PodCondition, PodStatus};
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::{Resource, ResourceExt};
+use sha2::{Digest, Sha256};
+
+use super::{ClaimFacts, ClaimUser, Container, Content, JobFacts, OutputFacts, PodFacts, Presence, Said, Terminated};
+use crate::resource::{FIELD_MANAGER, FileUpload, LABEL_FILE_UPLOAD, LABEL_MANAGED_BY, LABEL_UID};
+
+/// The label by which the Job controller names a Pod's Job, and the annotation for its share.
+pub const LABEL_JOB: &str = "batch.kubernetes.io/job-name";
+const ANNOTATION_INDEX: &str = "batch.kubernetes.io/job-completion-index";
+
+/// A claim, without the Pods that name it.
+pub fn claim(claim: &PersistentVolumeClaim) -> ClaimFacts {
+    let (spec, status) = (claim.spec.as_ref(), claim.status.as_ref());
+    let access_modes = status
+        .and_then(|status| status.access_modes.clone())
+        .or_else(|| spec.and_then(|spec| spec.access_modes.clone()));
+    ClaimFacts {
+        phase: status.and_then(|status| status.phase.clone()).unwrap_or_else(|| "Pending".to_owned()),
+        deleting: claim.metadata.deletion_timestamp.is_some(),
+        block: spec.and_then(|spec| spec.volume_mode.as_deref()) == Some("Block"),
+        access_modes: access_modes.unwrap_or_default(),
+        users: Vec::new(),
+    }
+}
+
+/// The claims that a Pod names.
+pub fn claims_of(pod: &Pod) -> impl Iterator<Item = &str> {
+    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    volumes.filter_map(|volume| Some(volume.persistent_volume_claim.as_ref()?.claim_name.as_str()))
+}
+
+/// Whether a Pod's phase says that it has ended.
+pub fn has_ended(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+/// A Pod as a user of the claims that it names.
+pub fn claim_user(pod: &Pod) -> ClaimUser {
+    let spec = pod.spec.as_ref();
+    let status = pod.status.as_ref();
+    let containers = |of: fn(&PodStatus) -> &Option<Vec<ContainerStatus>>| {
+        status.into_iter().flat_map(move |s| of(s).iter().flatten())
+    };
+    let has_started = |status: &ContainerStatus| {
+        status.state.as_ref().is_some_and(|state| state.running.is_some() || state.terminated.is_some())
+    };
+    let mut statuses =
+        containers(|status| &status.init_container_statuses).chain(containers(|status| &status.container_statuses));
+    let is_worker = pod.labels().get(LABEL_MANAGED_BY).is_some_and(|manager| manager == FIELD_MANAGER);
+    ClaimUser {
+        node: spec.and_then(|spec| spec.node_name.clone()),
+        started: statuses.any(has_started),
+        tolerations: spec.and_then(|spec| spec.tolerations.clone()).unwrap_or_default(),
+        worker_of: pod.labels().get(LABEL_JOB).filter(|_| is_worker).cloned(),
+        created: created(&pod.metadata),
+    }
+}
+
+/// A Pod of a worker; `gone` if it no longer exists.
+pub fn pod(pod: &Pod, gone: bool) -> PodFacts {
+    let status = pod.status.as_ref();
+    let condition = |kind: &str, truth: &str| {
+        let conditions = status.and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+        let is_it = |condition: &&PodCondition| condition.type_ == kind && condition.status == truth;
+        conditions.iter().find(is_it).map(|condition| said(condition.reason.as_ref(), condition.message.as_ref()))
+    };
+    let statuses = status.and_then(|status| status.container_statuses.as_deref()).unwrap_or_default();
+    let state = statuses.iter().find(|status| status.name == "worker").and_then(|status| status.state.clone());
+    let state = state.unwrap_or_default();
+    let container = match (state.running, state.terminated) {
+        (_, Some(ended)) => Container::Ended(Terminated {
+            reason: ended.reason.unwrap_or_default(),
+            exit_code: ended.exit_code,
+            message: ended.message.unwrap_or_default(),
+        }),
+        (Some(_), None) => Container::Running { ready: condition("Ready", "False").is_none() },
+        (None, None) => Container::Waiting(
+            state.waiting.as_ref().map(|waiting| said(waiting.reason.as_ref(), waiting.message.as_ref())),
+        ),
+    };
+    let is_deleting = pod.metadata.deletion_timestamp.is_some();
+    let of_pod = status.filter(|status| status.reason.is_some());
+    PodFacts {
+        name: pod.name_any(),
+        uid: pod.uid().unwrap_or_default(),
+        index: pod.annotations().get(ANNOTATION_INDEX).and_then(|index| index.parse().ok()).unwrap_or_default(),
+        node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
+        created: created(&pod.metadata),
+        presence: if gone {
+            Presence::Gone
+        } else if is_deleting {
+            Presence::Deleting
+        } else {
+            Presence::There
+        },
+        has_ended: has_ended(pod),
+        said: of_pod.map(|status| said(status.reason.as_ref(), status.message.as_ref())),
+        unschedulable: condition("PodScheduled", "False").filter(|said| said.reason == "Unschedulable"),
+        disrupted: condition("DisruptionTarget", "True"),
+        container,
+        events: Vec::new(),
+    }
+}
+
+/// Adds what events say of a Job and its Pods.
+pub fn add_events(job: &mut JobFacts, events: &[Event]) {
+    job.events = said_of(events, &job.uid);
+    for pod in &mut job.pods {
+        pod.events = said_of(events, &pod.uid);
+    }
+}
+
+/// What events say of one object, latest last.
+fn said_of(events: &[Event], uid: &str) -> Vec<Said> {
+    let is_about = |event: &&Event| {
+        event.regarding.as_ref().and_then(|regarding| regarding.uid.as_deref()).unwrap_or_default() == uid
+    };
+    let mut about: Vec<_> = events.iter().filter(is_about).collect();
+    about.sort_by_key(|event| time_of(event));
+    about.into_iter().map(|event| said(event.reason.as_ref(), event.note.as_ref())).collect()
+}
+
+fn time_of(event: &Event) -> Option<Timestamp> {
+    let series = event.series.as_ref().map(|series| series.last_observed_time.0);
+    series
+        .or(event.deprecated_last_timestamp.as_ref().map(|time| time.0))
+        .or(event.event_time.as_ref().map(|time| time.0))
+        .or_else(|| created(&event.metadata))
+}
+
+fn created(metadata: &ObjectMeta) -> Option<Timestamp> {
+    metadata.creation_timestamp.as_ref().map(|time| time.0)
+}
+
+fn said(reason: Option<&String>, message: Option<&String>) -> Said {
+    Said { reason: reason.cloned().unwrap_or_default(), message: message.cloned().unwrap_or_default() }
+}
+
+/// Whose worker a Job or Pod is, by its labels: the `FileUpload`'s uid.
+pub fn upload_uid(labels: &BTreeMap<String, String>) -> Option<&String> {
+    labels.get(LABEL_MANAGED_BY).filter(|manager| *manager == FIELD_MANAGER)?;
+    labels.get(LABEL_UID)
+}
+
+/// What `key` of a ConfigMap holds.
+pub fn content_of(config_map: &ConfigMap, key: &str) -> Option<Content> {
+    bytes_of(config_map, key).map(content)
+}
+
+/// The bytes under a key, in `data` or `binaryData`.
+pub fn bytes_of<'a>(config_map: &'a ConfigMap, key: &str) -> Option<&'a [u8]> {
+    let text = config_map.data.as_ref().and_then(|data| data.get(key)).map(String::as_bytes);
+    text.or_else(|| config_map.binary_data.as_ref()?.get(key).map(|bytes| bytes.0.as_slice()))
+}
+
+/// What identifies these bytes.
+pub fn content(bytes: &[u8]) -> Content {
+    Content { size: bytes.len() as u64, sha256: super::super::revision::hex(&Sha256::digest(bytes)) }
+}
+
+/// What a ConfigMap of the output's name is to `upload`, by its metadata: only what carries our label and belongs to
+/// this very resource is ours to write. Two FileUploads of one name cannot exist: an owner of this name with another uid
+/// is gone.
+pub fn output(metadata: &ObjectMeta, upload: &FileUpload) -> OutputFacts {
+    let label = |label: &str| metadata.labels.as_ref().and_then(|labels| labels.get(label)).map(String::as_str);
+    let owners = metadata.owner_references.as_deref().unwrap_or_default();
+    let name = upload.metadata.name.as_deref().unwrap_or_default();
+    let is_gone = |owner: &OwnerReference| {
+        owner.api_version == FileUpload::api_version(&()) && owner.kind == FileUpload::kind(&()) && owner.name == name
+    };
+    match () {
+        () if label(LABEL_MANAGED_BY) != Some(FIELD_MANAGER) => OutputFacts::Foreign,
+        () if owners.iter().any(|owner| Some(&owner.uid) == upload.metadata.uid.as_ref()) => {
+            OutputFacts::Ours { hash: None }
+        }
+        () if label(LABEL_FILE_UPLOAD) == Some(name) && !owners.is_empty() && owners.iter().all(is_gone) => {
+            OutputFacts::Orphaned
+        }
+        () => OutputFacts::Foreign,
+    }
+}

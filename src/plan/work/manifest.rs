@@ -1,0 +1,446 @@
+//! The Job of a worker, written and read side by side: the manifest of a launch, and what an existing Job or Pod says.
+//!
+//! What is written here is read here, so that both agree; a test makes the round trip.
+//! Its Pods meet Pod Security *restricted*, hold no API token and no right, mount the volume for reading only, and
+//! carry only our own labels and those that the settings name. No credential stands in it: the Pod mounts the Secret.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::batch::v1::{Job, JobCondition};
+use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::ResourceExt;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::super::acts::Launch;
+use super::super::facts::volume::{MAX_PARALLELISM, Placement, access};
+use super::super::facts::{ClaimFacts, ClaimUser, JobFacts, Said, Standing, Volume, read};
+use super::super::revision::hex;
+use crate::report::Assignment;
+use crate::resource::{
+    ANNOTATION_ATTEMPT, ANNOTATION_CREDENTIALS_VERSION, ANNOTATION_GENERATION, ANNOTATION_SETTINGS, FIELD_MANAGER,
+    FileUpload, LABEL_FILE_UPLOAD, LABEL_MANAGED_BY, LABEL_UID, SECRET_API_KEY, SECRET_TEAM_ID, Worker,
+};
+
+/// The user that workers run as unless `spec.worker` names another: nobody's.
+const USER: i64 = 65532;
+/// Where the volume is mounted.
+pub const SOURCE: &str = "/source";
+const CREDENTIALS: &str = "/credentials";
+/// The container's name, and the command that it runs.
+const WORKER: &str = "worker";
+/// The name of the volume that is read.
+const VOLUME: &str = "source";
+/// The flag that says into how many shares the files are cut.
+const SHARDS: &str = "--shards";
+/// The most files and shares that are read from a Job: anybody may write one with our labels.
+const MAX_FILES: usize = 100;
+/// The longest strings that are read from a Job, in characters: as long as a FileUpload's may be.
+const MAX_NAME: usize = 63;
+const MAX_HASH: usize = 64;
+const MAX_PATH: usize = 4096;
+const MAX_CONTENT_TYPE: usize = 127;
+const MAX_IMAGE: usize = 512;
+const DEFAULT_RESOURCES: [(&str, &str); 2] = [("cpu", "250m"), ("memory", "64Mi")];
+/// Meshes would add a container that never ends, and need rights that a worker does not have.
+const MESH_LABELS: [(&str, &str); 2] =
+    [("sidecar.istio.io/inject", "false"), ("kuma.io/sidecar-injection", "disabled")];
+const MESH_ANNOTATIONS: [(&str, &str); 4] = [
+    ("sidecar.istio.io/inject", "false"),
+    ("linkerd.io/inject", "disabled"),
+    ("consul.hashicorp.com/connect-inject", "false"),
+    ("kuma.io/sidecar-injection", "disabled"),
+];
+
+/// What the operator was told of its workers.
+#[derive(Clone, Debug, Default)]
+pub struct WorkerSettings {
+    /// The API they call.
+    pub api_url: String,
+    /// Whether `http:` is accepted.
+    pub allow_http: bool,
+    /// Their image.
+    pub image: String,
+    /// How long a Job may take, in seconds.
+    pub deadline: i64,
+    /// Secrets to pull the image with; they must exist in each namespace.
+    pub pull_secrets: Vec<String>,
+    /// Further labels of Jobs and Pods.
+    pub labels: BTreeMap<String, String>,
+    /// Certificates to trust besides the system's, as PEM.
+    pub ca_pem: Option<String>,
+    /// `HTTPS_PROXY` and its kin, by name.
+    pub proxies: BTreeMap<String, String>,
+}
+
+/// A hash of what a worker of `upload` would be made with: where it differs, a Job that has not started is made again.
+pub fn settings_hash(upload: &FileUpload, settings: &WorkerSettings) -> String {
+    let text = json!([upload.spec.worker, format!("{settings:?}")]).to_string();
+    hex(&Sha256::digest(text)[..8])
+}
+
+/// The Job of a launch, with the version of the credentials that were read for it.
+///
+/// # Errors
+/// None that can happen: the manifest is made here.
+pub fn job(
+    upload: &FileUpload,
+    launch: &Launch,
+    credentials_version: &str,
+    settings: &WorkerSettings,
+) -> serde_json::Result<Job> {
+    let mut labels = settings.labels.clone();
+    labels.extend([
+        (LABEL_MANAGED_BY.to_owned(), FIELD_MANAGER.to_owned()),
+        (LABEL_FILE_UPLOAD.to_owned(), upload.metadata.name.clone().unwrap_or_default()),
+        (LABEL_UID.to_owned(), upload.metadata.uid.clone().unwrap_or_default()),
+    ]);
+    let mut pod_labels = labels.clone();
+    pod_labels.extend(MESH_LABELS.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    let annotations = BTreeMap::from([
+        (ANNOTATION_ATTEMPT, launch.attempt.to_string()),
+        (ANNOTATION_GENERATION, upload.metadata.generation.unwrap_or_default().to_string()),
+        (ANNOTATION_CREDENTIALS_VERSION, credentials_version.to_owned()),
+        (ANNOTATION_SETTINGS, launch.settings_hash.clone()),
+    ]);
+    // On the Pods too: they may be all that is left of a Job.
+    let mut pod_annotations = annotations.clone();
+    pod_annotations.extend(MESH_ANNOTATIONS.map(|(name, value)| (name, value.to_owned())));
+    let mut spec = json!({
+        "activeDeadlineSeconds": settings.deadline,
+        "parallelism": launch.parallelism,
+        "completions": launch.shards,
+        "template": {
+            "metadata": { "labels": pod_labels, "annotations": pod_annotations },
+            "spec": pod(upload, launch, settings),
+        },
+    });
+    if launch.shards > 1 {
+        // With a limit on all, one share that fails would take its siblings down.
+        spec["completionMode"] = "Indexed".into();
+        spec["backoffLimitPerIndex"] = 0.into();
+    } else {
+        spec["backoffLimit"] = 0.into();
+    }
+    serde_json::from_value(json!({
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": launch.name,
+            "namespace": upload.metadata.namespace,
+            "labels": labels,
+            "annotations": annotations,
+            "ownerReferences": [{
+                "apiVersion": "cyberun.cloud/v1alpha1", "kind": "FileUpload", "controller": true,
+                "name": upload.metadata.name, "uid": upload.metadata.uid.as_deref().unwrap_or_default(),
+            }],
+        },
+        "spec": spec,
+    }))
+}
+
+fn pod(upload: &FileUpload, launch: &Launch, settings: &WorkerSettings) -> Value {
+    let worker = upload.spec.worker.clone().unwrap_or_default();
+    let mut node_selector = BTreeMap::from([("kubernetes.io/os".to_owned(), "linux".to_owned())]);
+    node_selector.extend(worker.node_selector.clone().unwrap_or_default());
+    let mut tolerations = worker.tolerations.clone().unwrap_or_default();
+    for toleration in &launch.placement.tolerations {
+        if !tolerations.contains(toleration) {
+            tolerations.push(toleration.clone());
+        }
+    }
+    let pull_secrets: Vec<_> = settings.pull_secrets.iter().map(|name| json!({ "name": name })).collect();
+    json!({
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": false,
+        "enableServiceLinks": false,
+        "securityContext": security(&worker),
+        "nodeSelector": node_selector,
+        "tolerations": tolerations,
+        "affinity": launch.placement.node.as_ref().map(|node| json!({ "nodeAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": { "nodeSelectorTerms": [{
+                "matchFields": [{ "key": "metadata.name", "operator": "In", "values": [node] }],
+            }]},
+        }})),
+        "imagePullSecrets": pull_secrets,
+        "containers": [container(&worker, launch, settings)],
+        "volumes": [volume(launch), credentials(upload.spec.secret_name())],
+    })
+}
+
+/// No fsGroup: it would give the user's files to another group.
+fn security(worker: &Worker) -> Value {
+    let user = worker.run_as_user.unwrap_or(USER);
+    json!({
+        "runAsNonRoot": (user != 0).then_some(true),
+        "runAsUser": user,
+        "runAsGroup": worker.run_as_group.unwrap_or(user),
+        "supplementalGroups": worker.supplemental_groups,
+        "seccompProfile": { "type": "RuntimeDefault" },
+    })
+}
+
+fn container(worker: &Worker, launch: &Launch, settings: &WorkerSettings) -> Value {
+    let environment: Vec<_> =
+        settings.proxies.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect();
+    json!({
+        "name": WORKER,
+        "image": settings.image,
+        "args": arguments(launch, settings),
+        "env": environment,
+        "resources": resources(worker),
+        "terminationMessagePolicy": "File",
+        "securityContext": {
+            "allowPrivilegeEscalation": false,
+            "readOnlyRootFilesystem": true,
+            "capabilities": { "drop": ["ALL"] },
+        },
+        "volumeMounts": [
+            { "name": VOLUME, "mountPath": SOURCE, "readOnly": true },
+            { "name": "credentials", "mountPath": CREDENTIALS, "readOnly": true },
+        ],
+    })
+}
+
+fn arguments(launch: &Launch, settings: &WorkerSettings) -> Vec<String> {
+    let mut arguments: Vec<String> =
+        [WORKER, "--api-url", &settings.api_url, "--source", SOURCE, "--credentials", CREDENTIALS]
+            .map(str::to_owned)
+            .into();
+    if settings.allow_http {
+        arguments.push("--allow-http".into());
+    }
+    if let Some(pem) = &settings.ca_pem {
+        arguments.extend(["--ca-pem".into(), pem.clone()]);
+    }
+    if launch.shards > 1 {
+        arguments.extend([SHARDS.into(), launch.shards.to_string()]);
+    }
+    if matches!(launch.volume, Volume::ConfigMap(_)) {
+        arguments.push("--settled".into()); // the kubelet writes a ConfigMap as a whole
+    }
+    // The kubelet would expand `$(NAME)`, which may well stand in a path.
+    arguments.extend(launch.files.iter().map(|file| json!(file).to_string().replace('$', r"\u0024")));
+    arguments
+}
+
+/// The same small amounts are asked for and allowed; what the spec names takes their place.
+fn resources(worker: &Worker) -> Value {
+    let given = worker.resources.clone().unwrap_or_default();
+    let mut limits = json!(BTreeMap::from(DEFAULT_RESOURCES));
+    let mut requests = json!({});
+    for (name, quantity) in given.limits.iter().flatten() {
+        limits[name] = json!(quantity);
+    }
+    for (name, quantity) in given.requests.iter().flatten() {
+        requests[name] = json!(quantity);
+        if given.limits.as_ref().is_none_or(|limits| !limits.contains_key(name)) {
+            limits[name] = json!(quantity);
+        }
+    }
+    for (name, quantity) in limits.as_object().cloned().unwrap_or_default() {
+        if requests.get(&name).is_none() {
+            requests[&name] = quantity;
+        }
+    }
+    json!({ "limits": limits, "requests": requests })
+}
+
+fn volume(launch: &Launch) -> Value {
+    match &launch.volume {
+        Volume::Claim(name) => {
+            let read_only = launch.placement.read_only.then_some(true);
+            json!({ "name": VOLUME, "persistentVolumeClaim": { "claimName": name, "readOnly": read_only } })
+        }
+        Volume::ConfigMap(name) => json!({ "name": VOLUME, "configMap": { "name": name, "defaultMode": 0o444 } }),
+    }
+}
+
+/// A source for each key, as a Secret may lack the team's id but not the token. The mode lets any user read it.
+fn credentials(secret: &str) -> Value {
+    let source = |key: &str, optional: Option<bool>| json!({ "secret": { "name": secret, "optional": optional, "items": [{ "key": key, "path": key }] } });
+    json!({ "name": "credentials", "projected": {
+        "defaultMode": 0o444,
+        "sources": [source(SECRET_API_KEY, None), source(SECRET_TEAM_ID, Some(true))],
+    }})
+}
+
+/// What a Job of ours says, its Pods and events aside; `None` if it does not tell what it reads.
+pub fn read_job(job: &Job) -> Option<JobFacts> {
+    let template = &job.spec.as_ref()?.template;
+    let facts = read_template(template.metadata.as_ref()?, template.spec.as_ref()?)?;
+    Some(JobFacts {
+        name: job.metadata.name.clone().unwrap_or_default(),
+        uid: job.metadata.uid.clone().unwrap_or_default(),
+        standing: ended(job).map_or(Standing::Alive, Standing::Ended),
+        parallelism: job
+            .spec
+            .as_ref()?
+            .parallelism
+            .and_then(|workers| usize::try_from(workers).ok())
+            .unwrap_or(1)
+            .min(MAX_PARALLELISM),
+        deleting: job.metadata.deletion_timestamp.is_some(),
+        suspended: job.spec.as_ref()?.suspend == Some(true),
+        created: job.metadata.creation_timestamp.as_ref().map(|time| time.0),
+        ..facts
+    })
+}
+
+/// A Job with its Pods and what events say of them, from objects as the API server has them; `None` if there is neither.
+pub fn of_objects(name: &str, job: Option<&Job>, pods: &[&Pod], events: &[Event]) -> Option<JobFacts> {
+    let is_of_job = |pod: &&&Pod| pod.labels().get(read::LABEL_JOB).is_some_and(|job| job == name);
+    let pods: Vec<_> = pods.iter().filter(is_of_job).collect();
+    let from_pod = || pods.first().and_then(|pod| read_pod(name, pod));
+    let facts = job.and_then(read_job).or_else(from_pod)?;
+    let pods = pods.iter().map(|pod| read::pod(pod, false)).collect();
+    let mut facts = JobFacts { pods, ..facts };
+    read::add_events(&mut facts, events);
+    Some(facts)
+}
+
+/// The Launch that a Job was made of, as far as it shows; where it runs is told by its claim.
+pub fn launch_of(job: &JobFacts, claim: Option<&ClaimFacts>) -> Launch {
+    // Its own Pods decided nothing.
+    let others = |user: &ClaimUser| user.worker_of.as_ref() != Some(&job.name);
+    let without_own = claim.map(|claim| ClaimFacts {
+        users: claim.users.iter().filter(|user| others(user)).cloned().collect(),
+        ..claim.clone()
+    });
+    let shared = Placement { shared: true, ..Placement::default() };
+    let placement = match (&job.volume, without_own) {
+        (Volume::Claim(name), Some(claim)) => access(name, &claim).unwrap_or_default(),
+        (Volume::Claim(_), None) => Placement::default(),
+        (Volume::ConfigMap(_), _) => shared,
+    };
+    Launch {
+        name: job.name.clone(),
+        volume: job.volume.clone(),
+        attempt: job.attempt,
+        files: job.files.clone(),
+        shards: job.shards,
+        parallelism: placement.parallelism(job.shards),
+        placement,
+        settings_hash: job.settings_hash.clone(),
+    }
+}
+
+/// What a Pod says of its Job, where it is all that is left of it.
+pub fn read_pod(job: &str, pod: &Pod) -> Option<JobFacts> {
+    let facts = read_template(&pod.metadata, pod.spec.as_ref()?)?;
+    Some(JobFacts { name: job.to_owned(), standing: Standing::Gone, ..facts })
+}
+
+fn read_template(metadata: &ObjectMeta, spec: &PodSpec) -> Option<JobFacts> {
+    let annotation = |name: &str| metadata.annotations.as_ref()?.get(name).filter(|text| fits(text, MAX_HASH)).cloned();
+    // A mesh may put its own container first.
+    let container = spec.containers.iter().find(|container| container.name == WORKER)?;
+    let arguments = container.args.as_deref().unwrap_or_default();
+    let at = arguments.iter().position(|argument| argument == SHARDS);
+    let shards = at.and_then(|at| arguments.get(at + 1)?.parse().ok()).unwrap_or(1);
+    let files =
+        arguments.iter().filter_map(|argument| serde_json::from_str::<Assignment>(argument).ok()).filter(is_possible);
+    Some(JobFacts {
+        volume: volume_of(spec)?,
+        attempt: annotation(ANNOTATION_ATTEMPT).and_then(|attempt| attempt.parse().ok()).unwrap_or_default(),
+        generation: annotation(ANNOTATION_GENERATION).and_then(|generation| generation.parse().ok()),
+        credentials_version: annotation(ANNOTATION_CREDENTIALS_VERSION).unwrap_or_default(),
+        settings_hash: annotation(ANNOTATION_SETTINGS).unwrap_or_default(),
+        image: container.image.clone().filter(|image| fits(image, MAX_IMAGE)).unwrap_or_default(),
+        files: files.take(MAX_FILES).collect(),
+        shards: std::cmp::Ord::clamp(shards, 1, MAX_FILES),
+        ..JobFacts::default()
+    })
+}
+
+fn fits(text: &str, most: usize) -> bool {
+    text.chars().nth(most).is_none()
+}
+
+/// Whether a FileUpload can have such a file. Without a name of its own it is stored under a part of its path.
+fn is_possible(file: &Assignment) -> bool {
+    fits(&file.name, MAX_NAME)
+        && fits(&file.revision, MAX_HASH)
+        && fits(&file.path, MAX_PATH)
+        && fits(&file.file_name, MAX_PATH)
+        && file.content_type.as_ref().is_none_or(|kind| fits(kind, MAX_CONTENT_TYPE))
+}
+
+/// What a worker's Pod mounts as its source.
+fn volume_of(spec: &PodSpec) -> Option<Volume> {
+    let volume = spec.volumes.iter().flatten().find(|volume| volume.name == VOLUME)?;
+    let claim = volume.persistent_volume_claim.as_ref().map(|claim| Volume::Claim(claim.claim_name.clone()));
+    claim.or_else(|| Some(Volume::ConfigMap(volume.config_map.as_ref()?.name.clone())))
+}
+
+/// The condition that a Job ended with.
+fn ended(job: &Job) -> Option<Said> {
+    let conditions = job.status.as_ref()?.conditions.as_ref()?;
+    let ended = |condition: &&JobCondition| {
+        matches!(condition.type_.as_str(), "Complete" | "Failed") && condition.status == "True"
+    };
+    conditions.iter().find(ended).map(|condition| Said {
+        reason: condition.reason.clone().unwrap_or_default(),
+        message: condition.message.clone().unwrap_or_default(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_into_a_job_is_read_from_it_again() {
+        let upload: FileUpload = serde_json::from_value(json!({
+            "apiVersion": "cyberun.cloud/v1alpha1", "kind": "FileUpload",
+            "metadata": {"name": "x", "namespace": "team", "uid": "u", "generation": 3}, "spec": {"files": []},
+        }))
+        .unwrap();
+        let file = |name: &str| Assignment {
+            name: name.to_owned(),
+            revision: format!("r-{name}"),
+            path: format!("a $(NAME) {name}"),
+            file_name: name.to_owned(),
+            content_type: Some("a/b".to_owned()),
+        };
+        for volume in [Volume::Claim("datasets".to_owned()), Volume::ConfigMap("inputs".to_owned())] {
+            let launch = Launch {
+                name: "x-1".to_owned(),
+                volume,
+                attempt: 7,
+                files: vec![file("one"), file("two")],
+                shards: 2,
+                parallelism: 1,
+                placement: super::super::super::facts::volume::Placement::default(),
+                settings_hash: "s".to_owned(),
+            };
+            let read = read_job(&job(&upload, &launch, "v", &WorkerSettings::default()).unwrap()).unwrap();
+            assert_eq!((&read.name, &read.volume, read.attempt), (&launch.name, &launch.volume, launch.attempt));
+            assert_eq!((&read.files, read.shards), (&launch.files, launch.shards));
+            assert_eq!((read.generation, read.credentials_version.as_str()), (Some(3), "v"));
+            assert_eq!((read.settings_hash, read.standing), (launch.settings_hash, Standing::Alive));
+        }
+    }
+
+    #[test]
+    fn what_no_fileupload_can_have_is_not_read_from_a_job() {
+        let file = |name: usize, path: usize| {
+            json!({"name": "n".repeat(name), "revision": "r", "path": "p".repeat(path), "fileName": "f"}).to_string()
+        };
+        let container = json!({"name": WORKER, "args": [file(63, 4096), file(64, 1), file(1, 4097)]});
+        let volume = json!({"name": VOLUME, "configMap": {"name": "inputs"}});
+        let job = json!({
+            "metadata": {"name": "x"},
+            "spec": {"parallelism": 9, "template": {
+                "metadata": {"annotations": {ANNOTATION_SETTINGS: "s".repeat(65), ANNOTATION_CREDENTIALS_VERSION: "v"}},
+                "spec": {"containers": [container], "volumes": [volume]},
+            }},
+        });
+        let read = read_job(&serde_json::from_value(job).unwrap()).unwrap();
+        let names: Vec<_> = read.files.iter().map(|file| file.name.len()).collect();
+        assert_eq!((names, read.parallelism), (vec![63], MAX_PARALLELISM));
+        assert_eq!((read.settings_hash.as_str(), read.credentials_version.as_str()), ("", "v"));
+    }
+}

@@ -1,0 +1,132 @@
+//! A cluster that one test has for itself: what it does to the API server, or to every namespace, hits nobody else.
+//!
+//! It has no nodes. The operator is a process of this host, under the account of the chart, and serves all namespaces.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::Api;
+use kube::api::ListParams;
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::time::{Instant, sleep};
+
+use crate::DEADLINE;
+use crate::cluster::{Cluster, output};
+use crate::world::World;
+
+/// A running cluster; it goes with its handle.
+pub(crate) struct Alone {
+    guard: Guard,
+    pub(crate) cluster: &'static Cluster,
+}
+
+struct Guard {
+    script: PathBuf,
+    folder: PathBuf,
+}
+
+impl Alone {
+    /// Starts it in a folder that is not there yet, by the cluster script.
+    pub(crate) fn start(script: &Path, folder: &Path) -> anyhow::Result<Self> {
+        let owner = std::process::id().to_string();
+        let said = output(command(script, folder).args(["up", "--nodes", "0", "--owner", &owner]), "")?;
+        // Before the chart is installed, so that the cluster goes if that fails. A few paths live as long as the process.
+        let guard = Guard { script: script.to_owned(), folder: folder.to_owned() };
+        let cluster = Cluster::at(said.trim().into(), folder.join("log/audit.jsonl"))?;
+        Ok(Self { guard, cluster: Box::leak(Box::new(cluster)) })
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        // Its keeper would do the same at the end of this process.
+        let _ = command(&self.script, &self.folder).arg("down").stdout(Stdio::null()).status();
+    }
+}
+
+/// Not as a member of the cluster around, with which its keeper would be killed.
+fn command(script: &Path, folder: &Path) -> Command {
+    let mut command = Command::new(script);
+    command.env("CLUSTER_DIR", folder).env_remove("CLUSTER_MEMBER");
+    command
+}
+
+/// The API server of a cluster of the test's own.
+pub struct ApiServer {
+    process: Pid,
+    folder: PathBuf,
+    client: kube::Client,
+}
+
+impl World {
+    /// The API server, to be stopped and restarted; only of a cluster of the test's own.
+    pub fn api_server(&self) -> anyhow::Result<ApiServer> {
+        let folder = self.alone.as_ref().context("the cluster is not this test's alone")?.guard.folder.clone();
+        Ok(ApiServer { process: find(&folder)?, folder, client: self.client.clone() })
+    }
+}
+
+impl ApiServer {
+    /// SIGSTOP: its sockets stay, and nothing is answered.
+    pub fn stop(&self) -> anyhow::Result<()> {
+        kill_process(self.process, Signal::STOP).context("cannot stop the API server")
+    }
+
+    /// It goes on where it stood.
+    pub fn go_on(&self) -> anyhow::Result<()> {
+        kill_process(self.process, Signal::CONT).context("the API server cannot go on")
+    }
+
+    /// Kills it and starts it again as it was; returns once it is ready.
+    pub async fn restart(&mut self) -> anyhow::Result<()> {
+        let place = PathBuf::from(format!("/proc/{}", self.process.as_raw_nonzero()));
+        let (arguments, environment) = (words(&place.join("cmdline"))?, words(&place.join("environ"))?);
+        let folder = fs::read_link(place.join("cwd"))?;
+        kill_process(self.process, Signal::KILL)?;
+        let dead = || fs::read(place.join("environ")).unwrap_or_default().is_empty();
+        self.until("the API server to die", async || dead()).await?;
+        let log = fs::File::options().append(true).open(self.folder.join("log/kube-apiserver.log"))?;
+        let (program, arguments) = arguments.split_first().context("no program")?;
+        let mut again = Command::new(program);
+        again.args(arguments).current_dir(folder).env_clear();
+        again.envs(environment.iter().filter_map(|variable| variable.split_once('=')));
+        again.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
+        let accounts = Api::<ServiceAccount>::all(self.client.clone());
+        let answers = async || accounts.list_metadata(&ListParams::default().limit(1)).await.is_ok();
+        self.until("the API server to be back", answers).await?;
+        self.process = find(&self.folder)?;
+        Ok(())
+    }
+
+    async fn until(&self, what: &str, holds: impl AsyncFn() -> bool) -> anyhow::Result<()> {
+        let deadline = Instant::now() + DEADLINE;
+        while !holds().await {
+            anyhow::ensure!(Instant::now() < deadline, "waited {DEADLINE:?} for {what}");
+            sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
+    }
+}
+
+/// The process whose environment names the cluster and whose program is the API server.
+fn find(folder: &Path) -> anyhow::Result<Pid> {
+    let member = format!("CLUSTER_MEMBER={}", folder.display());
+    for entry in fs::read_dir("/proc")?.flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let of = |what: &str| words(&entry.path().join(what)).unwrap_or_default();
+        if of("environ").contains(&member) && of("cmdline").first().is_some_and(|it| it.ends_with("/kube-apiserver")) {
+            return Pid::from_raw(pid).context("a process without a number");
+        }
+    }
+    anyhow::bail!("no API server of {} runs", folder.display())
+}
+
+/// What a file of `/proc` has, between its NULs.
+fn words(file: &Path) -> anyhow::Result<Vec<String>> {
+    let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    Ok(text.split_terminator('\0').map(str::to_owned).collect())
+}
