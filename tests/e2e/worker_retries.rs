@@ -16,9 +16,9 @@ fn times(jobs: &History, pods: &History) -> Vec<(Timestamp, Option<Timestamp>)> 
     let of_job = |name: String| {
         let job = jobs_seen.iter().find(|job| job["metadata"]["name"] == name);
         let ended = pods_seen.iter().filter(|pod| pod["metadata"]["labels"]["batch.kubernetes.io/job-name"] == name);
-        let ended =
+        let mut ended =
             ended.filter_map(|pod| time(&pod["status"]["containerStatuses"][0]["state"]["terminated"]["finishedAt"]));
-        (job.and_then(|job| time(&job["metadata"]["creationTimestamp"])).unwrap_or_default(), ended.last())
+        (job.and_then(|job| time(&job["metadata"]["creationTimestamp"])).unwrap_or_default(), ended.next_back())
     };
     jobs.names().into_iter().map(of_job).collect()
 }
