@@ -127,6 +127,7 @@ async fn visit(handle: Arc<Handle>, context: Arc<Context>, bell: Arc<Bell>) -> R
 /// Waits until a key of the resource is to be withdrawn, which has places of its own.
 async fn withdrawal(context: &Context, key: &Key) -> Place {
     let Some(at) = context.index.withdrawn_at(key) else { return std::future::pending().await };
+    // The moment at which the key is withdrawn.
     tokio::time::sleep(Duration::try_from(at.duration_since(clock::exact())).unwrap_or_default()).await;
     context.withdrawals.enter(key.namespace()).await
 }

@@ -1,7 +1,7 @@
 //! Credentials, read one Secret at a time: the operator may get a Secret, never list or watch them.
 //!
 //! A Secret is read when a Send or a Launch has its place; reads at the same time are one. One that is waited for is read
-//! every 10 s by one task, and whoever waits is woken when its content changed. No token is kept.
+//! every 10 s by one task, which wakes the FileUploads that wait for it when its content changes. No token is kept.
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;

@@ -1,4 +1,4 @@
-//! The watches: each runs by itself, fills the index, and wakes those whom a change concerns.
+//! The watches. Each is a task of its own, fills the index, and wakes the FileUploads that a change concerns.
 //!
 //! FileUploads are listed first, so that of everything else only what they name is kept. A watch that fails is logged once
 //! per cause, is named in `/readyz`, and slows no other. Each asks for 30 s and begins again from where it was.

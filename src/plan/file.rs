@@ -29,7 +29,7 @@ pub struct Entry {
     pub since: Option<Timestamp>,
     /// The resourceVersion of the ConfigMap when it was last read.
     pub source_version: Option<String>,
-    /// What was read last where there is no key.
+    /// The content that was read last; none once the file has a key.
     pub content: Option<Content>,
     /// What key there is.
     pub key: Key,
@@ -345,7 +345,7 @@ fn continues(reason: Reason) -> bool {
     reason.class() == Class::Backoff || is_wait(reason)
 }
 
-/// Whether a reason only says that work waits for its turn: that is no failure.
+/// Whether a reason says that work waits for its turn, which is no failure.
 pub(super) fn is_wait(reason: Reason) -> bool {
     matches!(reason, Reason::Queued | Reason::WorkerPending | Reason::ClaimInUse | Reason::ReportFull)
 }

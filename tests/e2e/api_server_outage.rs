@@ -71,7 +71,7 @@ fn lost_connections_to_the_api_server_are_given_up_and_lose_no_key() -> anyhow::
         let wire = world.its_wire()?;
         wire.cut();
         outage(&hold).await;
-        wire.mend();
+        wire.reconnect();
         heals(world).await
     })
 }
@@ -83,7 +83,7 @@ fn connections_that_are_lost_for_good_while_others_get_through_lose_no_key() -> 
         let hold = under_way(world).await?;
         let wire = world.its_wire()?;
         wire.cut();
-        wire.mend();
+        wire.reconnect();
         hold.release();
         heals(world).await
     })

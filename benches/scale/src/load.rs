@@ -98,6 +98,7 @@ async fn settle(bench: &mut Bench<'_>) -> anyhow::Result<Mark> {
     let until = Instant::now() + SETTLING;
     let mut mark = bench.mark()?;
     loop {
+        // The interval at which the counts are compared: they rest once two are the same.
         sleep(LOOK * 2).await;
         let next = bench.mark()?;
         let is_calm = next.requests.total() == mark.requests.total();

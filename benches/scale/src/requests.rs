@@ -1,7 +1,7 @@
 //! What one account asked the API server for, counted from the audit log as it grows.
 //!
-//! The log is written before an answer is sent, so what was answered is counted. It is read on from where the last
-//! reading ended, also over a rotation. A watch is counted by itself: it lasts, and costs the server nothing more.
+//! The log is written before an answer is sent, so what was answered is counted. Each reading
+//! starts where the last one ended, and follows a rotated log. Watches have a count of their own, as they stay open.
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -99,6 +99,7 @@ async fn account(client: &Client, namespace: &str) -> anyhow::Result<()> {
     let api = hands::api(client, "ServiceAccount", namespace);
     let there = async {
         while api.get_opt("default").await?.is_none() {
+            // The interval at which it is looked for; the timeout below ends it.
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         anyhow::Ok(())

@@ -53,10 +53,12 @@ where
         tokio::spawn(async move {
             let _place = place.await;
             served.lock().push(team);
+            // The clock is virtual: this is how long the work takes.
             sleep(WORK).await;
         })
     };
     (0..TEAMS * QUEUE).for_each(|work| drop(serve(format!("team-{}", work / QUEUE))));
+    // In the middle of the third round, on the virtual clock.
     sleep(WORK * 5 / 2).await;
     let (begun, before) = (Instant::now(), served.lock().len());
     serve(NEWCOMER.to_owned()).await.unwrap();

@@ -59,7 +59,7 @@ pub(in crate::plan) fn access(name: &str, claim: &ClaimFacts) -> Result<Placemen
     let say = |reason, text: &str| Err(Trouble::new(reason, format!("PersistentVolumeClaim {name} {text}")));
     match claim.phase.as_str() {
         "" => say(Reason::ClaimNotFound, "does not exist in this namespace: create it, or correct claimName"),
-        _ if claim.deleting => say(Reason::ClaimNotFound, "is being deleted: name another, or create it anew"),
+        _ if claim.deleting => say(Reason::ClaimNotFound, "is being deleted: name another, or create it again"),
         "Lost" => {
             say(Reason::ClaimNotBound, "has lost its volume: restore the PersistentVolume, or name another claim")
         }

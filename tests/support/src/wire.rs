@@ -49,7 +49,7 @@ impl Wire {
     }
 
     /// Lets new connections through.
-    pub fn mend(&self) {
+    pub fn reconnect(&self) {
         self.state.send_modify(|state| state.is_cut = false);
     }
 }

@@ -1,0 +1,54 @@
+use super::*;
+
+#[test]
+fn what_is_written_into_a_job_is_read_from_it_again() {
+    let upload: FileUpload = serde_json::from_value(json!({
+        "apiVersion": "cyberun.cloud/v1alpha1", "kind": "FileUpload",
+        "metadata": {"name": "x", "namespace": "team", "uid": "u", "generation": 3}, "spec": {"files": []},
+    }))
+    .unwrap();
+    let file = |name: &str| Assignment {
+        name: name.to_owned(),
+        revision: format!("r-{name}"),
+        path: format!("a $(NAME) {name}"),
+        file_name: name.to_owned(),
+        content_type: Some("a/b".to_owned()),
+    };
+    for volume in [Volume::Claim("datasets".to_owned()), Volume::ConfigMap("inputs".to_owned())] {
+        let launch = Launch {
+            name: "x-1".to_owned(),
+            volume,
+            attempt: 7,
+            files: vec![file("one"), file("two")],
+            shards: 2,
+            parallelism: 1,
+            placement: super::super::super::facts::volume::Placement::default(),
+            settings_hash: "s".to_owned(),
+        };
+        let read = read_job(&job(&upload, &launch, "v", &WorkerSettings::default()).unwrap()).unwrap();
+        assert_eq!((&read.name, &read.volume, read.attempt), (&launch.name, &launch.volume, launch.attempt));
+        assert_eq!((&read.files, read.shards), (&launch.files, launch.shards));
+        assert_eq!((read.generation, read.credentials_version.as_str()), (Some(3), "v"));
+        assert_eq!((read.settings_hash, read.standing), (launch.settings_hash, Standing::Alive));
+    }
+}
+
+#[test]
+fn what_no_fileupload_can_have_is_not_read_from_a_job() {
+    let file = |name: usize, path: usize| {
+        json!({"name": "n".repeat(name), "revision": "r", "path": "p".repeat(path), "fileName": "f"}).to_string()
+    };
+    let container = json!({"name": WORKER, "args": [file(63, 4096), file(64, 1), file(1, 4097)]});
+    let volume = json!({"name": VOLUME, "configMap": {"name": "inputs"}});
+    let job = json!({
+        "metadata": {"name": "x"},
+        "spec": {"parallelism": 9, "template": {
+            "metadata": {"annotations": {ANNOTATION_SETTINGS: "s".repeat(65), ANNOTATION_CREDENTIALS_VERSION: "v"}},
+            "spec": {"containers": [container], "volumes": [volume]},
+        }},
+    });
+    let read = read_job(&serde_json::from_value(job).unwrap()).unwrap();
+    let names: Vec<_> = read.files.iter().map(|file| file.name.len()).collect();
+    assert_eq!((names, read.parallelism), (vec![63], MAX_PARALLELISM));
+    assert_eq!((read.settings_hash.as_str(), read.credentials_version.as_str()), ("", "v"));
+}
