@@ -24,7 +24,7 @@ use self::launches::Launches;
 use self::observe::EventsOf;
 use self::outputs::Output;
 use self::publish::{Published, publish};
-use self::queue::Bell;
+use self::queue::{Bell, Rung};
 use self::secrets::Secrets;
 use self::sends::Sends;
 use self::watches::{Listener, OTHERS, Watches};
@@ -178,7 +178,7 @@ impl Operator {
     /// # Errors
     /// A part of it ended: then the whole must not go on.
     pub async fn run(self, namespaces: BTreeSet<String>) -> Result<(), Ended> {
-        let (bell, queue, buried) = Bell::new();
+        let (bell, Rung { wakes, gone }) = Bell::new();
         let context = Arc::new(self.context(&bell));
         let skipped = Arc::default();
         let scopes: Vec<_> =
@@ -202,8 +202,8 @@ impl Operator {
         };
         tokio::select! {
             _ = futures::future::select_all(watching) => Err(Ended("a watch")),
-            () = queue::run(Arc::clone(&context), Arc::clone(&bell), queue) => Err(Ended("the queue")),
-            () = bury(&context, buried) => Err(Ended("the channel of what is gone")),
+            () = queue::run(Arc::clone(&context), wakes) => Err(Ended("the queue")),
+            () = bury(&context, gone) => Err(Ended("the channel of what is gone")),
             () = review(&context) => Err(Ended("the review of places")),
             () = opened => Err(Ended("the first lists")),
             () = farewell(&context) => Ok(()),
@@ -303,8 +303,8 @@ fn count(context: &Context, key: &Key, plan: &plan::Plan<'_>, published: Publish
 }
 
 /// Forgets what is gone.
-async fn bury(context: &Context, mut buried: mpsc::UnboundedReceiver<Arc<str>>) {
-    while let Some(uid) = buried.recv().await {
+async fn bury(context: &Context, mut gone: mpsc::UnboundedReceiver<Arc<str>>) {
+    while let Some(uid) = gone.recv().await {
         forget(context, &uid);
     }
 }

@@ -137,8 +137,8 @@ struct Inner {
 pub(super) struct Change {
     /// The FileUploads that are looked at again.
     pub(super) wakes: Vec<Key>,
-    /// The FileUploads that are gone, with their uids.
-    pub(super) gone: Vec<(Key, Arc<str>)>,
+    /// The uids of the FileUploads that are gone.
+    pub(super) gone: Vec<Arc<str>>,
 }
 
 /// A FileUpload as it is known.
@@ -158,11 +158,6 @@ impl Index {
         !self.apply_upload(upload, Told::Answer).wakes.is_empty()
     }
 
-    /// Whether there is such a FileUpload.
-    pub(super) fn has(&self, key: &Key) -> bool {
-        self.0.lock().uploads.get(key).is_some()
-    }
-
     /// Whether it is this very one.
     pub(super) fn is(&self, key: &Key, uid: &str) -> bool {
         self.0.lock().uploads.get(key).is_some_and(|(_, known)| &*known == uid)
@@ -177,25 +172,22 @@ impl Index {
         if let Some(old) = &update.replaced {
             work.forget_upload(old);
         }
-        config_maps.rename(&key, &update.before.config_maps, &update.after.config_maps);
-        volumes.rename(&key, &update.before.claims, &update.after.claims);
-        let gone = update.replaced.map(|uid| (key.clone(), uid)).into_iter().collect();
-        Change { wakes: vec![key], gone }
+        config_maps.rename(&update.key, &update.before.config_maps, &update.after.config_maps);
+        volumes.rename(&update.key, &update.before.claims, &update.after.claims);
+        Change { wakes: vec![update.key], gone: update.replaced.into_iter().collect() }
     }
 
     /// A FileUpload is gone.
     pub(super) fn delete_upload(&self, key: &Key) -> Change {
-        let mut inner = self.0.lock();
-        inner
-            .remove_upload(key)
-            .map_or_else(Change::default, |uid| Change { wakes: Vec::new(), gone: vec![(key.clone(), uid)] })
+        let gone = self.0.lock().remove_upload(key);
+        Change { wakes: Vec::new(), gone: gone.into_iter().collect() }
     }
 
     /// A new list of FileUploads of a namespace, or of all, is complete: those that it lacks are gone.
     pub(super) fn sweep_uploads(&self, namespace: Option<&str>, round: Round) -> Change {
         let mut inner = self.0.lock();
         let missing = inner.uploads.not_seen_since(namespace, round);
-        let gone = missing.into_iter().filter_map(|key| Some((key.clone(), inner.remove_upload(&key)?))).collect();
+        let gone = missing.into_iter().filter_map(|key| inner.remove_upload(&key)).collect();
         Change { wakes: Vec::new(), gone }
     }
 

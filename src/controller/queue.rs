@@ -1,127 +1,79 @@
-//! The queue of resources to look at, and the bell that fills it.
+//! The queue of FileUploads to look at, and the bell that fills it.
 //!
-//! It is kube-runtime's: one resource is looked at once at a time, and again when it was woken meanwhile. Order and bounds
-//! are the matter of the Gates. What waits is small: only which resource it is.
+//! Each is looked at by one task at a time, and once more if it was woken meanwhile. Order and bounds are the matter of
+//! the Gates. It is not kube-runtime's, which polls all that waits whenever anything ends: of 10,000 that wait for their
+//! place, each would be polled 10,000 times.
 
-use std::convert::Infallible;
+use std::collections::{BTreeSet, HashMap};
+use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{FutureExt, Stream, StreamExt};
-use kube::api::PartialObjectMeta;
-use kube::core::ObjectMeta;
-use kube::runtime::controller::{Action, Config, ReconcileReason, ReconcileRequest, applier};
-use kube::runtime::reflector::store::Writer;
-use kube::runtime::reflector::{ObjectRef, Store};
-use kube::runtime::watcher::Event;
-use parking_lot::Mutex;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
-use tracing::{debug, error};
+use tokio::time::Instant;
+use tracing::error;
 
 use super::gate::Place;
 use super::index::{Change, Key};
 use super::watches::Listener;
 use super::{Context, reconcile};
 use crate::clock;
-use crate::resource::FileUpload;
 
 /// Before a reconcile that panicked is tried again.
 const AFTER_PANIC: Duration = Duration::from_secs(30);
 
-/// What a reconcile is handed: which resource.
-type Handle = PartialObjectMeta<FileUpload>;
-
 /// Tells the queue whom a change concerns, and the rest what is gone.
 pub(super) struct Bell {
     wakes: mpsc::UnboundedSender<Key>,
-    handles: Mutex<Writer<Handle>>,
     gone: mpsc::UnboundedSender<Arc<str>>,
+}
+
+/// The other end of a bell.
+pub(super) struct Rung {
+    /// Who is to be looked at.
+    pub(super) wakes: mpsc::UnboundedReceiver<Key>,
+    /// The uids of those that are gone.
+    pub(super) gone: mpsc::UnboundedReceiver<Arc<str>>,
+}
+
+impl Bell {
+    pub(super) fn new() -> (Arc<Self>, Rung) {
+        let (wakes, woken) = mpsc::unbounded_channel();
+        let (gone, buried) = mpsc::unbounded_channel();
+        (Arc::new(Self { wakes, gone }), Rung { wakes: woken, gone: buried })
+    }
 }
 
 impl Listener for Bell {
     fn hear(&self, change: Change) {
-        for (key, uid) in change.gone {
-            self.handles.lock().apply_watcher_event(&Event::Delete(handle(&key)));
+        // The receivers live as long as the operator.
+        for uid in change.gone {
             let _ = self.gone.send(uid);
         }
         for key in change.wakes {
-            // The receiver lives as long as the operator.
             let _ = self.wakes.send(key);
         }
     }
 }
 
-impl Bell {
-    /// A bell, the store that it keeps, whom it wakes, and what is gone.
-    pub(super) fn new() -> (Arc<Self>, Queue, mpsc::UnboundedReceiver<Arc<str>>) {
-        let (wakes, woken) = mpsc::unbounded_channel();
-        let (gone, buried) = mpsc::unbounded_channel();
-        let mut writer = Writer::<Handle>::new(());
-        let store = writer.as_reader();
-        // The index says what there is; the store only repeats it, and so is complete from the start.
-        writer.apply_watcher_event(&Event::Init);
-        writer.apply_watcher_event(&Event::InitDone);
-        (Arc::new(Self { wakes, handles: Mutex::new(writer), gone }), Queue { store, woken }, buried)
-    }
-
-    fn appears(&self, key: &Key) {
-        self.handles.lock().apply_watcher_event(&Event::Apply(handle(key)));
-    }
-}
-
-/// What waits to be looked at.
-pub(super) struct Queue {
-    store: Store<Handle>,
-    woken: mpsc::UnboundedReceiver<Key>,
-}
-
 /// Looks at whatever is woken, for ever.
-pub(super) async fn run(context: Arc<Context>, bell: Arc<Bell>, queue: Queue) {
-    let Queue { store, woken } = queue;
-    let appears = Arc::clone(&bell);
-    let requests = requests(woken).inspect(move |key| appears.appears(key)).map(|key| {
-        let obj_ref = ObjectRef::new(key.name()).within(key.namespace());
-        Ok::<_, Infallible>(ReconcileRequest { obj_ref, reason: ReconcileReason::Unknown })
-    });
-    let reconcile = move |handle, context| visit(handle, context, Arc::clone(&bell)).boxed();
-    let after_error = |_: Arc<Handle>, _: &Infallible, _: Arc<Context>| Action::requeue(AFTER_PANIC);
-    applier(reconcile, after_error, context, store, requests, Config::default())
-        .for_each(|result| async {
-            if let Err(error) = result {
-                debug!(%error, "a FileUpload was not looked at");
-            }
-        })
-        .await;
+pub(super) async fn run(context: Arc<Context>, wakes: mpsc::UnboundedReceiver<Key>) {
+    let enter = |key| enter(Arc::clone(&context), key);
+    let look = |key, place| look(Arc::clone(&context), key, place);
+    serve(wakes, enter, look).await;
 }
 
-fn requests(woken: mpsc::UnboundedReceiver<Key>) -> impl Stream<Item = Key> {
-    futures::stream::unfold(woken, |mut woken| async move { Some((woken.recv().await?, woken)) })
-}
-
-/// Waits for the right to call the API server, then looks at the resource in a task of its own. What waits is small.
-async fn visit(handle: Arc<Handle>, context: Arc<Context>, bell: Arc<Bell>) -> Result<Action, Infallible> {
-    let key = Key::of(&*handle);
-    let _place = tokio::select! {
+/// Waits for the right to call the API server.
+async fn enter(context: Arc<Context>, key: Key) -> (Key, Place) {
+    let place = tokio::select! {
         biased;
         place = withdrawal(&context, &key) => place,
         place = context.calls.enter(key.namespace()) => place,
     };
-    let _reconciling = context.health.reconcile_begins(key.to_string());
-    let task = tokio::spawn(AssertUnwindSafe(reconcile(Arc::clone(&context), key.clone())).catch_unwind());
-    match task.await {
-        Ok(Ok(Some(look))) => Ok(Action::requeue(look)),
-        Ok(Ok(None)) => {
-            if !context.index.has(&key) {
-                bell.disappears(&key);
-            }
-            Ok(Action::await_change())
-        }
-        Ok(Err(_)) | Err(_) => {
-            error!(fileupload = %key, "a reconcile panicked: it is tried again later");
-            Ok(Action::requeue(AFTER_PANIC))
-        }
-    }
+    (key, place)
 }
 
 /// Waits until a key of the resource is to be withdrawn, which has places of its own.
@@ -132,17 +84,260 @@ async fn withdrawal(context: &Context, key: &Key) -> Place {
     context.withdrawals.enter(key.namespace()).await
 }
 
-impl Bell {
-    fn disappears(&self, key: &Key) {
-        self.handles.lock().apply_watcher_event(&Event::Delete(handle(key)));
+/// Looks at a resource in a task of its own; says when to look again.
+async fn look(context: Arc<Context>, key: Key, _place: Place) -> (Key, Option<Duration>) {
+    let _reconciling = context.health.reconcile_begins(key.to_string());
+    let task = tokio::spawn(AssertUnwindSafe(reconcile(Arc::clone(&context), key.clone())).catch_unwind());
+    let Ok(Ok(next)) = task.await else {
+        error!(fileupload = %key, "a reconcile panicked: it is tried again later");
+        return (key, Some(AFTER_PANIC));
+    };
+    (key, next)
+}
+
+/// Serves keys as they are woken or their time comes: `enter` waits for a place, `look` says after how long to look again.
+/// Ends with the channel.
+async fn serve<P, E, L>(
+    mut wakes: mpsc::UnboundedReceiver<Key>,
+    enter: impl Fn(Key) -> E,
+    look: impl Fn(Key, P) -> L,
+) where
+    E: Future<Output = (Key, P)>,
+    L: Future<Output = (Key, Option<Duration>)>,
+{
+    let (mut book, mut entering, mut looking) = (Book::default(), FuturesUnordered::new(), FuturesUnordered::new());
+    loop {
+        let due = tokio::select! {
+            woken = wakes.recv() => match woken {
+                Some(key) => book.wake(key),
+                None => return,
+            },
+            Some((key, place)) = entering.next() => {
+                book.begins(&key);
+                looking.push(look(key, place));
+                None
+            }
+            Some((key, next)) = looking.next() => book.ended(key, next.map(|next| Instant::now() + next)),
+            () = until(book.first()) => book.due(),
+        };
+        if let Some(key) = due {
+            entering.push(enter(key));
+        }
     }
 }
 
-fn handle(key: &Key) -> Handle {
-    let metadata = ObjectMeta {
-        name: Some(key.name().to_owned()),
-        namespace: Some(key.namespace().to_owned()),
-        ..ObjectMeta::default()
-    };
-    Handle { types: None, metadata, _phantom: std::marker::PhantomData }
+/// The moment for which the first timer is set.
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What becomes of each key. What is not in it waits for being woken.
+#[derive(Default)]
+struct Book {
+    stages: HashMap<Key, Stage>,
+    timers: BTreeSet<(Instant, Key)>,
+}
+
+enum Stage {
+    /// It is looked at then.
+    Timed(Instant),
+    /// It waits for a place: what happens meanwhile will be seen.
+    Entering,
+    /// It is looked at.
+    Looking { woken: bool },
+}
+
+impl Book {
+    /// It is to be looked at now. Returns it if it is to enter.
+    fn wake(&mut self, key: Key) -> Option<Key> {
+        match self.stages.get_mut(&key) {
+            Some(Stage::Entering) => return None,
+            Some(Stage::Looking { woken }) => {
+                *woken = true;
+                return None;
+            }
+            Some(Stage::Timed(at)) => {
+                let timer = (*at, key.clone());
+                self.timers.remove(&timer);
+            }
+            None => {}
+        }
+        self.stages.insert(key.clone(), Stage::Entering);
+        Some(key)
+    }
+
+    fn begins(&mut self, key: &Key) {
+        if let Some(stage) = self.stages.get_mut(key) {
+            *stage = Stage::Looking { woken: false };
+        }
+    }
+
+    /// A look has ended. Returns the key if it is to enter again.
+    fn ended(&mut self, key: Key, next: Option<Instant>) -> Option<Key> {
+        let was_woken = matches!(self.stages.remove(&key), Some(Stage::Looking { woken: true }));
+        match next {
+            _ if was_woken => self.wake(key),
+            Some(at) if at <= Instant::now() => self.wake(key),
+            Some(at) => {
+                self.stages.insert(key.clone(), Stage::Timed(at));
+                self.timers.insert((at, key));
+                None
+            }
+            None => None,
+        }
+    }
+
+    fn first(&self) -> Option<Instant> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// The time of the first timer has come.
+    fn due(&mut self) -> Option<Key> {
+        let (_, key) = self.timers.pop_first()?;
+        self.stages.remove(&key);
+        self.wake(key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::channel::oneshot;
+    use parking_lot::Mutex;
+
+    use super::*;
+
+    /// Enters and looks that wait until the test lets them go on.
+    #[derive(Default)]
+    struct Doors {
+        entering: Mutex<Vec<(Key, oneshot::Sender<()>)>>,
+        looking: Mutex<Vec<(Key, oneshot::Sender<Option<Duration>>)>>,
+    }
+
+    struct Served {
+        doors: Arc<Doors>,
+        wakes: mpsc::UnboundedSender<Key>,
+    }
+
+    impl Served {
+        fn new() -> Self {
+            let (doors, (wakes, woken)) = (Arc::<Doors>::default(), mpsc::unbounded_channel());
+            let (enters, looks) = (Arc::clone(&doors), Arc::clone(&doors));
+            let enter = move |key: Key| {
+                let (open, opened) = oneshot::channel();
+                enters.entering.lock().push((key.clone(), open));
+                opened.map(|_| (key, ()))
+            };
+            let look = move |key: Key, ()| {
+                let (end, ended) = oneshot::channel();
+                looks.looking.lock().push((key.clone(), end));
+                ended.map(|next| (key, next.unwrap()))
+            };
+            tokio::spawn(serve(woken, enter, look));
+            Self { doors, wakes }
+        }
+
+        fn wake(&self, name: &str) {
+            self.wakes.send(Key::new("team", name)).unwrap();
+        }
+
+        /// The names that wait for their place, and those that are looked at.
+        async fn now(&self) -> (Vec<String>, Vec<String>) {
+            // Time stands until all tasks wait for it.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            let entering = self.doors.entering.lock().iter().map(|(key, _)| key.name().to_owned()).collect();
+            (entering, self.doors.looking.lock().iter().map(|(key, _)| key.name().to_owned()).collect())
+        }
+
+        /// The only one that waits for its place gets it.
+        async fn admit(&self) {
+            self.now().await;
+            let (_, open) = self.doors.entering.lock().pop().unwrap();
+            open.send(()).unwrap();
+            self.now().await;
+        }
+
+        async fn end(&self, next: Option<u64>) {
+            let (_, end) = self.doors.looking.lock().pop().unwrap();
+            end.send(next.map(Duration::from_secs)).unwrap();
+            self.now().await;
+        }
+
+        async fn is_still(&self) {
+            assert_eq!(self.now().await, (Vec::new(), Vec::new()));
+        }
+    }
+
+    fn only(name: &str) -> Vec<String> {
+        vec![name.to_owned()]
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_wakes_before_a_look_begins_are_one_look() {
+        let queue = Served::new();
+        for _ in 0..3 {
+            queue.wake("a");
+        }
+        assert_eq!(queue.now().await, (only("a"), Vec::new()));
+        queue.admit().await;
+        queue.end(None).await;
+        queue.is_still().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn wakes_during_a_look_are_one_more_look_and_never_a_second_one_beside_it() {
+        let queue = Served::new();
+        queue.wake("a");
+        queue.admit().await;
+        for _ in 0..3 {
+            queue.wake("a");
+        }
+        assert_eq!(queue.now().await, (Vec::new(), only("a")));
+        queue.end(Some(60)).await;
+        assert_eq!(queue.now().await, (only("a"), Vec::new()));
+        queue.admit().await;
+        queue.end(None).await;
+        tokio::time::sleep(Duration::from_secs(120)).await;
+        queue.is_still().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_looked_at_again_when_its_time_has_come_and_not_before() {
+        let queue = Served::new();
+        queue.wake("a");
+        queue.admit().await;
+        queue.end(Some(60)).await;
+        tokio::time::sleep(Duration::from_secs(59)).await;
+        queue.is_still().await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        queue.admit().await;
+        queue.end(Some(0)).await;
+        assert_eq!(queue.now().await, (only("a"), Vec::new()), "at once");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wake_takes_the_place_of_a_timer() {
+        let queue = Served::new();
+        queue.wake("a");
+        queue.admit().await;
+        queue.end(Some(60)).await;
+        queue.wake("a");
+        queue.admit().await;
+        queue.end(Some(300)).await;
+        tokio::time::sleep(Duration::from_secs(200)).await;
+        queue.is_still().await;
+        tokio::time::sleep(Duration::from_secs(100)).await;
+        assert_eq!(queue.now().await, (only("a"), Vec::new()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_waits_holds_no_other() {
+        let queue = Served::new();
+        queue.wake("a");
+        queue.admit().await;
+        queue.wake("b");
+        assert_eq!(queue.now().await, (only("b"), only("a")));
+    }
 }

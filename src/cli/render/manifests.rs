@@ -143,12 +143,8 @@ impl Manifests {
 
 /// An output that the manifests hold.
 fn output_of(found: &ConfigMap, upload: &FileUpload) -> OutputFacts {
-    match read::output(&found.metadata, upload) {
-        OutputFacts::Ours { .. } => {
-            OutputFacts::Ours { hash: Some(plan::hash_of_data(&found.data.clone().unwrap_or_default())) }
-        }
-        other => other,
-    }
+    let hash = plan::hash_of_data(&found.data.clone().unwrap_or_default());
+    read::Ownership::of(&found.metadata).output(upload, Some(hash))
 }
 
 /// The object of that name in the namespace of `upload`. An object without a namespace is in any namespace.

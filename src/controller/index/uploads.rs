@@ -30,7 +30,7 @@ struct Record {
 }
 
 /// What a FileUpload names.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Names {
     /// Outputs first.
     pub(super) config_maps: Box<[Key]>,
@@ -40,6 +40,7 @@ pub(super) struct Names {
 
 /// What a change did.
 pub(super) struct Update {
+    pub(super) key: Key,
     pub(super) before: Names,
     pub(super) after: Names,
     /// The uid of another FileUpload that had this name.
@@ -68,15 +69,25 @@ impl Uploads {
             known.round = round;
             return None;
         }
-        let record = self.record(key, upload, Arc::clone(&uid), version, round)?;
-        let after = record.names.clone();
-        self.by_uid.insert(Arc::clone(&uid), key.clone());
-        let old = self.by_key.insert(key.clone(), record);
-        let replaced = old.as_ref().filter(|old| old.uid != uid).map(|old| Arc::clone(&old.uid));
+        let mut record = self.record(key, upload, uid, version, round)?;
+        // Whatever is the same as before is the same in memory.
+        let key = self.by_key.get_key_value(key).map_or(key, |(key, _)| key).clone();
+        let old = self.by_key.remove(&key);
+        if let Some(old) = old.as_ref().filter(|old| old.uid == record.uid) {
+            record.uid = Arc::clone(&old.uid);
+        }
+        let before = old.as_ref().map(|old| old.names.clone()).unwrap_or_default();
+        if before == record.names {
+            record.names = before.clone();
+        }
+        let replaced = old.map(|old| old.uid).filter(|old| *old != record.uid);
         if let Some(replaced) = &replaced {
             self.by_uid.remove(replaced);
         }
-        Some(Update { before: old.map(|old| old.names).unwrap_or_default(), after, replaced })
+        let after = record.names.clone();
+        self.by_uid.insert(Arc::clone(&record.uid), key.clone());
+        self.by_key.insert(key.clone(), record);
+        Some(Update { key, before, after, replaced })
     }
 
     fn record(

@@ -170,24 +170,43 @@ pub fn content(bytes: &[u8]) -> Content {
     Content { size: bytes.len() as u64, sha256: super::super::revision::hex(&Sha256::digest(bytes)) }
 }
 
-/// What a ConfigMap of the output's name is to `upload`, by its metadata: only what carries our label and belongs to
-/// this very resource is ours to write. Two FileUploads of one name cannot exist: an owner of this name with another uid
-/// is gone.
-pub fn output(metadata: &ObjectMeta, upload: &FileUpload) -> OutputFacts {
-    let label = |label: &str| metadata.labels.as_ref().and_then(|labels| labels.get(label)).map(String::as_str);
-    let owners = metadata.owner_references.as_deref().unwrap_or_default();
-    let name = upload.metadata.name.as_deref().unwrap_or_default();
-    let is_gone = |owner: &OwnerReference| {
-        owner.api_version == FileUpload::api_version(&()) && owner.kind == FileUpload::kind(&()) && owner.name == name
-    };
-    match () {
-        () if label(LABEL_MANAGED_BY) != Some(FIELD_MANAGER) => OutputFacts::Foreign,
-        () if owners.iter().any(|owner| Some(&owner.uid) == upload.metadata.uid.as_ref()) => {
-            OutputFacts::Ours { hash: None }
+/// Whose output a ConfigMap is, by its metadata. It is kept for each output, and so is small.
+#[derive(Debug, Default)]
+pub struct Ownership {
+    /// The uids of its owners, where it carries our label.
+    owners: Box<[Box<str>]>,
+    /// The FileUpload that its label names, where every owner is one of that name.
+    made_for: Option<Box<str>>,
+}
+
+impl Ownership {
+    /// What the metadata says.
+    pub fn of(metadata: &ObjectMeta) -> Self {
+        let label = |label: &str| metadata.labels.as_ref().and_then(|labels| labels.get(label)).map(String::as_str);
+        if label(LABEL_MANAGED_BY) != Some(FIELD_MANAGER) {
+            return Self::default();
         }
-        () if label(LABEL_FILE_UPLOAD) == Some(name) && !owners.is_empty() && owners.iter().all(is_gone) => {
-            OutputFacts::Orphaned
+        let owners = metadata.owner_references.as_deref().unwrap_or_default();
+        let is_of = |name: &str, owner: &OwnerReference| {
+            owner.api_version == FileUpload::api_version(&())
+                && owner.kind == FileUpload::kind(&())
+                && owner.name == name
+        };
+        let made_for = label(LABEL_FILE_UPLOAD).filter(|name| owners.iter().all(|owner| is_of(name, owner)));
+        Self {
+            owners: owners.iter().map(|owner| owner.uid.as_str().into()).collect(),
+            made_for: made_for.map(Into::into),
         }
-        () => OutputFacts::Foreign,
+    }
+
+    /// What it is to `upload`; `hash` is that of its data, if known. Only what carries our label and belongs to this very
+    /// resource is ours to write. Two FileUploads of one name cannot exist: an owner of this name with another uid is gone.
+    pub fn output(&self, upload: &FileUpload, hash: Option<String>) -> OutputFacts {
+        let (name, uid) = (upload.metadata.name.as_deref(), upload.metadata.uid.as_deref());
+        match () {
+            () if self.owners.iter().any(|owner| Some(&**owner) == uid) => OutputFacts::Ours { hash },
+            () if !self.owners.is_empty() && self.made_for.as_deref() == name => OutputFacts::Orphaned,
+            () => OutputFacts::Foreign,
+        }
     }
 }
