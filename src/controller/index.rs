@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
-use kube::api::PartialObjectMeta;
 use parking_lot::Mutex;
 
 use self::config_maps::ConfigMaps;
@@ -74,10 +74,11 @@ impl Key {
     }
 
     pub(super) fn of(object: &impl ResourceExt) -> Self {
-        Self::new(
-            object.meta().namespace.as_deref().unwrap_or_default(),
-            object.meta().name.as_deref().unwrap_or_default(),
-        )
+        Self::in_metadata(object.meta())
+    }
+
+    pub(super) fn in_metadata(metadata: &ObjectMeta) -> Self {
+        Self::new(metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default())
     }
 
     pub(super) fn namespace(&self) -> &str {
@@ -209,11 +210,11 @@ impl Index {
     }
 
     /// A ConfigMap appeared, changed, or is gone.
-    pub(super) fn apply_config_map(&self, config_map: &PartialObjectMeta<ConfigMap>, told: Told) -> Change {
+    pub(super) fn apply_config_map(&self, config_map: &ObjectMeta, told: Told) -> Change {
         self.0.lock().wake_readers(|config_maps| config_maps.apply(config_map, told))
     }
 
-    pub(super) fn delete_config_map(&self, config_map: &PartialObjectMeta<ConfigMap>, round: Round) -> Change {
+    pub(super) fn delete_config_map(&self, config_map: &ObjectMeta, round: Round) -> Change {
         self.0.lock().wake_readers(|config_maps| config_maps.delete(config_map, round))
     }
 

@@ -116,11 +116,10 @@ impl<'a> Output<'a> {
     }
 
     async fn delete_if(&self, name: &str, is_meant: impl FnOnce(&ConfigMap) -> bool) -> kube::Result<()> {
-        let is_ours =
-            |found: &ConfigMap| {
-                let facts = read::Ownership::of(&found.metadata).output(self.upload, None);
-                matches!(facts, OutputFacts::Ours { .. })
-            };
+        let is_ours = |found: &ConfigMap| {
+            let facts = read::Ownership::of(&found.metadata).output(self.upload, None);
+            matches!(facts, OutputFacts::Ours { .. })
+        };
         let found = self.api.get_opt(name).await?;
         let Some(found) = found.filter(|found| is_ours(found) && is_meant(found)) else { return Ok(()) };
         let preconditions = Preconditions { uid: found.uid(), resource_version: found.resource_version() };

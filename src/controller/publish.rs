@@ -10,6 +10,7 @@ use tracing::{debug, warn};
 
 use super::events::{Announcement, Tone};
 use super::index::Key;
+use super::watches::Received;
 use super::{Context, events};
 use crate::plan;
 use crate::reason::{Class, Reason};
@@ -30,7 +31,8 @@ pub(super) enum Published {
 pub(super) async fn publish(context: &Context, key: &Key, upload: &FileUpload, status: &FileUploadStatus) -> Published {
     match write(context, key, upload, status).await {
         Ok(written) => {
-            let changed = context.index.wrote_upload(written);
+            // What cannot be understood is named by the watch.
+            let changed = written.understood().is_some_and(|written| context.index.wrote_upload(written));
             announce(context, upload, status).await;
             if changed { Published::Yes } else { Published::NoNeed }
         }
@@ -46,12 +48,7 @@ pub(super) async fn publish(context: &Context, key: &Key, upload: &FileUpload, s
     }
 }
 
-async fn write(
-    context: &Context,
-    key: &Key,
-    upload: &FileUpload,
-    status: &FileUploadStatus,
-) -> kube::Result<FileUpload> {
+async fn write(context: &Context, key: &Key, upload: &FileUpload, status: &FileUploadStatus) -> kube::Result<Received> {
     // A JSON patch replaces the status as a whole, and the resourceVersion makes a stale write a conflict.
     let patch = json!([
         { "op": "replace", "path": "/metadata/resourceVersion", "value": upload.metadata.resource_version },
@@ -59,8 +56,8 @@ async fn write(
     ]);
     let patch = serde_json::from_value(patch).map_err(Error::SerdeError)?;
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-    let api = Api::<FileUpload>::namespaced(context.client.clone(), key.namespace());
-    api.patch_status(key.name(), &params, &Patch::<FileUpload>::Json(patch)).await
+    let api = Api::<Received>::namespaced(context.client.clone(), key.namespace());
+    api.patch_status(key.name(), &params, &Patch::<()>::Json(patch)).await
 }
 
 /// An event when Ready's reason is another than before, unless it only says that work goes on, and one when keys that live

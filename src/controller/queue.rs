@@ -97,11 +97,8 @@ async fn look(context: Arc<Context>, key: Key, _place: Place) -> (Key, Option<Du
 
 /// Serves keys as they are woken or their time comes: `enter` waits for a place, `look` says after how long to look again.
 /// Ends with the channel.
-async fn serve<P, E, L>(
-    mut wakes: mpsc::UnboundedReceiver<Key>,
-    enter: impl Fn(Key) -> E,
-    look: impl Fn(Key, P) -> L,
-) where
+async fn serve<P, E, L>(mut wakes: mpsc::UnboundedReceiver<Key>, enter: impl Fn(Key) -> E, look: impl Fn(Key, P) -> L)
+where
     E: Future<Output = (Key, P)>,
     L: Future<Output = (Key, Option<Duration>)>,
 {
@@ -299,7 +296,7 @@ mod tests {
         assert_eq!(queue.now().await, (only("a"), Vec::new()));
         queue.admit().await;
         queue.end(None).await;
-        tokio::time::sleep(Duration::from_secs(120)).await;
+        tokio::time::sleep(Duration::from_mins(2)).await;
         queue.is_still().await;
     }
 

@@ -91,7 +91,8 @@ impl Sends {
         if !self.0.parts.index.is(key, uid) {
             return; // nobody would forget it
         }
-        let new = || Sending { key: key.clone(), sends: Vec::new(), last_read: None };
+        // Mostly one: a Vec that grows would have room for four.
+        let new = || Sending { key: key.clone(), sends: Vec::with_capacity(1), last_read: None };
         let sending = all.entry(Arc::clone(uid)).or_insert_with(new);
         let is_known = |send: &Send| send.facts.attempt == dispatch.attempt || send.facts.stage != SendStage::Ended;
         if sending.sends.iter().any(is_known) {

@@ -11,8 +11,7 @@ use std::time::Duration;
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod};
-use kube::api::PartialObjectMeta;
-use kube::core::{DeserializeGuard, NamespaceResourceScope};
+use kube::core::NamespaceResourceScope;
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch_of};
 use kube::{Api, Client, Resource, ResourceExt};
@@ -22,9 +21,14 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::warn;
 
+use self::received::Metadata;
 use super::index::{Change, Index, Key, Told, is_in};
-use crate::resource::{FIELD_MANAGER, FileUpload, LABEL_MANAGED_BY};
+use crate::resource::{FIELD_MANAGER, LABEL_MANAGED_BY};
 use crate::telemetry::{Health, Metrics};
+
+pub(super) use self::received::Received;
+
+mod received;
 
 /// For how long a watch is asked for, in seconds.
 const WATCH: u32 = 30;
@@ -86,33 +90,32 @@ impl Watches {
                 self.index.sweep_uploads(self.namespace.as_deref(), round)
             }
         };
-        self.watch::<DeserializeGuard<FileUpload>>("fileuploads", watcher::Config::default(), act).await;
+        self.watch::<Received>("fileuploads", watcher::Config::default(), act).await;
     }
 
-    fn apply_upload(&self, upload: DeserializeGuard<FileUpload>, told: Told) -> Change {
-        match upload.0 {
+    fn apply_upload(&self, received: Received, told: Told) -> Change {
+        match received.0 {
             Ok(upload) => {
-                self.skipped.lock().understands(&upload, &self.metrics);
-                self.index.apply_upload(upload, told)
+                self.skipped.lock().understands(&*upload, &self.metrics);
+                self.index.apply_upload(*upload, told)
             }
-            Err(bad) => {
-                let (namespace, name) = (bad.metadata.namespace.as_deref(), bad.metadata.name.as_deref());
-                let key = Key::new(namespace.unwrap_or_default(), name.unwrap_or_default());
-                self.skipped.lock().skips(&key, told.round().unwrap_or_default(), &bad.error, &self.metrics);
+            Err(odd) => {
+                let key = Key::in_metadata(&odd.metadata);
+                self.skipped.lock().skips(&key, told.round().unwrap_or_default(), &odd.why, &self.metrics);
                 self.index.delete_upload(&key)
             }
         }
     }
 
     async fn config_maps(&self) {
-        let act = |event, round| match event {
-            Event::Apply(meta) => self.index.apply_config_map(&meta, Told::Watch(round)),
-            Event::InitApply(meta) => self.index.apply_config_map(&meta, Told::List(round)),
-            Event::Delete(gone) => self.index.delete_config_map(&gone, round),
+        let act = |event: Event<Metadata<ConfigMap>>, round| match event {
+            Event::Apply(meta) => self.index.apply_config_map(meta.meta(), Told::Watch(round)),
+            Event::InitApply(meta) => self.index.apply_config_map(meta.meta(), Told::List(round)),
+            Event::Delete(gone) => self.index.delete_config_map(gone.meta(), round),
             Event::Init => self.index.begin_config_maps(self.namespace.as_deref()),
             Event::InitDone => self.index.sweep_config_maps(self.namespace.as_deref(), round),
         };
-        self.watch::<PartialObjectMeta<ConfigMap>>("configmaps", watcher::Config::default(), act).await;
+        self.watch("configmaps", watcher::Config::default(), act).await;
     }
 
     async fn claims(&self) {

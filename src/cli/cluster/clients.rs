@@ -52,7 +52,7 @@ const PATIENCE: Patience = Patience {
     idle: Duration::from_secs(10),
 };
 /// Unused connections that are kept.
-const IDLE_CONNECTIONS: usize = 16;
+const IDLE_CONNECTIONS: usize = 64;
 /// How long the other end may leave sent bytes unacknowledged.
 #[cfg(target_os = "linux")]
 const UNACKNOWLEDGED: Duration = Duration::from_secs(20);

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::PartialObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::{Key, Round, Told, Version, is_in};
 use crate::plan::read::Ownership;
@@ -71,10 +71,10 @@ impl ConfigMaps {
     }
 
     /// Returns the key if there is news.
-    pub(super) fn apply(&mut self, config_map: &PartialObjectMeta<ConfigMap>, told: Told) -> Option<Key> {
-        let key = Key::of(config_map);
+    pub(super) fn apply(&mut self, config_map: &ObjectMeta, told: Told) -> Option<Key> {
+        let key = Key::in_metadata(config_map);
         let named = self.named.get_mut(&key)?;
-        let version = Version::new(config_map.metadata.resource_version.as_deref(), told);
+        let version = Version::new(config_map.resource_version.as_deref(), told);
         let round = told.round().unwrap_or_default();
         if let Some(known) = &mut named.record
             && (version.is_behind(known.version, told) || known.exists && version.number == known.version.number)
@@ -82,16 +82,16 @@ impl ConfigMaps {
             known.round = round;
             return None; // what this process wrote is no news
         }
-        let ownership = Ownership::of(&config_map.metadata);
+        let ownership = Ownership::of(config_map);
         named.record = Some(Record { version, exists: true, ownership, hash: None, round });
         Some(key)
     }
 
     /// Returns the key if there is news.
-    pub(super) fn delete(&mut self, config_map: &PartialObjectMeta<ConfigMap>, round: Round) -> Option<Key> {
-        let (key, told) = (Key::of(config_map), Told::Watch(round));
+    pub(super) fn delete(&mut self, config_map: &ObjectMeta, round: Round) -> Option<Key> {
+        let (key, told) = (Key::in_metadata(config_map), Told::Watch(round));
         let named = self.named.get_mut(&key)?;
-        let version = Version::new(config_map.metadata.resource_version.as_deref(), told);
+        let version = Version::new(config_map.resource_version.as_deref(), told);
         if named.record.as_ref().is_some_and(|known| version.is_behind(known.version, told)) {
             return None;
         }

@@ -1,6 +1,5 @@
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod};
-use kube::api::PartialObjectMeta;
 use serde_json::{Value, from_value, json};
 
 use super::*;
@@ -34,8 +33,8 @@ fn done(version: &str) -> FileUpload {
     FileUpload { status: Some(status), ..of_config_map(version) }
 }
 
-fn meta(name: &str, version: &str) -> PartialObjectMeta<ConfigMap> {
-    from_value(json!({"metadata": {"name": name, "namespace": "team", "resourceVersion": version}})).unwrap()
+fn meta(name: &str, version: &str) -> ObjectMeta {
+    from_value(json!({"name": name, "namespace": "team", "resourceVersion": version})).unwrap()
 }
 
 fn output(version: &str) -> ConfigMap {
