@@ -17,25 +17,25 @@ const LONGEST: Duration = Duration::from_mins(5);
 const LONGEST_ASKED: Duration = Duration::from_hours(1);
 
 /// The delay after `failures` failures in a row (at least one), spread by ± 20 % with `seed`.
-pub fn delay(failures: u32, seed: u64) -> Duration {
+pub(crate) fn delay(failures: u32, seed: u64) -> Duration {
     let doublings = failures.saturating_sub(1).min(16);
     let base = FIRST.saturating_mul(1 << doublings).min(LONGEST);
     base.mul_f64(0.8 + 0.4 * fraction(seed))
 }
 
 /// The delay after a failure for which the other side may have asked for a longer one.
-pub fn delay_asked(failures: u32, seed: u64, asked: Option<Duration>) -> Duration {
+pub(crate) fn delay_asked(failures: u32, seed: u64, asked: Option<Duration>) -> Duration {
     delay(failures, seed).max(asked.unwrap_or_default().min(LONGEST_ASKED))
 }
 
 /// The delay after a trouble that has lasted for so long, spread by ± 20 % with `seed`: as long again.
-pub fn as_long_again(lasted: Duration, seed: u64, asked: Option<Duration>) -> Duration {
+pub(crate) fn as_long_again(lasted: Duration, seed: u64, asked: Option<Duration>) -> Duration {
     let delay = lasted.clamp(FIRST, LONGEST).mul_f64(0.8 + 0.4 * fraction(seed));
     delay.max(asked.unwrap_or_default().min(LONGEST_ASKED))
 }
 
 /// Maps a seed onto `0.0..1.0`, well mixed (the finalizer of `SplitMix64`).
-pub fn fraction(seed: u64) -> f64 {
+pub(crate) fn fraction(seed: u64) -> f64 {
     let mut mixed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -47,7 +47,7 @@ pub fn fraction(seed: u64) -> f64 {
 ///
 /// `None` if it is missing or unreadable, or if it is a date and the answer bears none of its own: the
 /// two clocks need not agree.
-pub fn retry_after(headers: &http::HeaderMap) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &http::HeaderMap) -> Option<Duration> {
     let text = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok()).map(str::trim);
     let value = text(http::header::RETRY_AFTER)?;
     if let Ok(seconds) = value.parse() {

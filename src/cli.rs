@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::cyberun::Credential;
@@ -149,16 +149,15 @@ fn install_tls_provider() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// Becomes true at SIGTERM or SIGINT: running work is finished, and nothing new starts.
-fn stop_on_signal() -> std::io::Result<watch::Receiver<bool>> {
+/// Is cancelled at SIGTERM or SIGINT: running work is finished, and nothing new starts.
+fn stop_on_signal() -> std::io::Result<CancellationToken> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let (stop, stopped) = watch::channel(false);
+    let stop = CancellationToken::new();
+    let stopped = stop.clone();
     tokio::spawn(async move {
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
         info!("stopping after what is under way");
-        let _ = stop.send(true);
-        // Receivers live until the command has ended.
-        stop.closed().await;
+        stop.cancel();
     });
     Ok(stopped)
 }

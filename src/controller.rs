@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use kube::Client;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use self::gate::Gate;
@@ -60,7 +61,7 @@ const REVIEW: Duration = Duration::from_secs(5);
 
 /// How many workers and Sends there may be.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Workers in all.
     pub workers: usize,
     /// Workers of one namespace.
@@ -71,7 +72,7 @@ pub struct Limits {
 
 /// How the operator was told to work.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// Whether it sends files of ConfigMaps itself, rather than by workers.
     pub direct: bool,
     /// How workers are made.
@@ -84,14 +85,14 @@ pub struct Settings {
 
 impl Settings {
     /// Who sends the files of ConfigMaps.
-    pub fn senders(&self) -> Senders {
+    pub(crate) fn senders(&self) -> Senders {
         if self.direct { Senders::Operator } else { Senders::Workers }
     }
 }
 
 /// The clients of the API server.
 #[derive(Clone)]
-pub struct Clients {
+pub(crate) struct Clients {
     /// For watches and their lists. A watch that says nothing for 35 s ends.
     pub watches: Client,
     /// For all else. Each call ends within 30 s, and an answer of more than 8 MiB is an error.
@@ -99,7 +100,7 @@ pub struct Clients {
 }
 
 /// What the operator needs from outside.
-pub struct Operator {
+pub(crate) struct Operator {
     /// The cluster.
     pub clients: Clients,
     /// Carries the files.
@@ -110,8 +111,8 @@ pub struct Operator {
     pub metrics: Metrics,
     /// Where it says how it is.
     pub health: Health,
-    /// Stops it, once true.
-    pub stop: watch::Receiver<bool>,
+    /// Stops it.
+    pub stop: CancellationToken,
 }
 
 /// Everything a reconcile needs.
@@ -127,13 +128,13 @@ struct Context {
     events_of: EventsOf,
     calls: Gate,
     withdrawals: Gate,
-    stop: watch::Receiver<bool>,
+    stop: CancellationToken,
 }
 
 /// Why the operator ended although nobody asked it to.
 #[derive(Debug, thiserror::Error)]
 #[error("{0} has ended, which it never should")]
-pub struct Ended(&'static str);
+pub(crate) struct Ended(&'static str);
 
 /// A namespace, or all: what its watches wake waits until all its lists are complete.
 struct Scope {
@@ -177,7 +178,7 @@ impl Operator {
     ///
     /// # Errors
     /// A part of it ended: then the whole must not go on.
-    pub async fn run(self, namespaces: BTreeSet<String>) -> Result<(), Ended> {
+    pub(crate) async fn run(self, namespaces: BTreeSet<String>) -> Result<(), Ended> {
         let (bell, Rung { wakes, gone }) = Bell::new();
         let context = Arc::new(self.context(&bell));
         let skipped = Arc::default();
@@ -200,9 +201,10 @@ impl Operator {
             info!(fileuploads = context.index.len(), "the first lists are complete");
             std::future::pending::<()>().await;
         };
+        let queue = tokio::spawn(queue::run(Arc::clone(&context), wakes));
         tokio::select! {
             _ = futures::future::select_all(watching) => Err(Ended("a watch")),
-            () = queue::run(Arc::clone(&context), wakes) => Err(Ended("the queue")),
+            _ = queue => Err(Ended("the queue")),
             () = bury(&context, gone) => Err(Ended("the channel of what is gone")),
             () = review(&context) => Err(Ended("the review of places")),
             () = opened => Err(Ended("the first lists")),
@@ -260,7 +262,7 @@ async fn reconcile(context: Arc<Context>, key: Key) -> Option<Duration> {
         forget(&context, &known.uid);
         return None;
     }
-    if *context.stop.borrow() && !context.sends.owes(&known.uid) {
+    if context.stop.is_cancelled() && !context.sends.owes(&known.uid) {
         return None; // a status would count what is not begun
     }
     let settings = &context.settings;
@@ -331,11 +333,7 @@ async fn review(context: &Context) {
 
 /// Waits until the operator is asked to end, and for what is on its way, for a while. Nothing new begins meanwhile.
 async fn farewell(context: &Context) {
-    let mut stop = context.stop.clone();
-    if stop.wait_for(|stop| *stop).await.is_err() {
-        // Nobody is left who could ask for it.
-        std::future::pending::<()>().await;
-    }
+    context.stop.cancelled().await;
     let idle = async {
         let mut ticks = tokio::time::interval(Duration::from_millis(20));
         while !context.sends.is_idle() {

@@ -19,7 +19,7 @@ const COMPANY_AGE: f64 = 0.6;
 
 /// How long a deployment keeps an upload, and how much of that a key must have left.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Terms {
+pub(crate) struct Terms {
     /// How long the deployment keeps an upload.
     pub retention: Duration,
     /// How long before its expiry a key is withdrawn: the time that a consumer has to use it.
@@ -34,33 +34,33 @@ impl Default for Terms {
 
 impl Terms {
     /// When the deployment deletes what was uploaded at `uploaded_at`.
-    pub fn expires_at(&self, uploaded_at: Timestamp) -> Timestamp {
+    pub(crate) fn expires_at(&self, uploaded_at: Timestamp) -> Timestamp {
         after(uploaded_at, self.retention)
     }
 
     /// When the key of what was uploaded at `uploaded_at` is withdrawn.
-    pub fn withdrawn_at(&self, uploaded_at: Timestamp) -> Timestamp {
+    pub(crate) fn withdrawn_at(&self, uploaded_at: Timestamp) -> Timestamp {
         after(uploaded_at, self.live())
     }
 
     /// When the key of what was uploaded at `uploaded_at` is renewed.
-    pub fn renewed_at(&self, uploaded_at: Timestamp, seed: u64) -> Timestamp {
+    pub(crate) fn renewed_at(&self, uploaded_at: Timestamp, seed: u64) -> Timestamp {
         after(uploaded_at, self.renewal_age(seed))
     }
 
     /// How long a key lives: until it is withdrawn.
-    pub fn live(&self) -> Duration {
+    pub(crate) fn live(&self) -> Duration {
         self.retention.saturating_sub(self.minimum_life)
     }
 
     /// The age at which a key is renewed: two thirds of its life, and up to a twelfth more by `seed`, so that not all
     /// keys are renewed at the same moment.
-    pub fn renewal_age(&self, seed: u64) -> Duration {
+    pub(crate) fn renewal_age(&self, seed: u64) -> Duration {
         self.live().mul_f64(RENEWAL_AGE + RENEWAL_JITTER * backoff::fraction(seed))
     }
 
     /// The age from which a key is renewed together with one that is due, so that one worker does for both.
-    pub fn company_age(&self) -> Duration {
+    pub(crate) fn company_age(&self) -> Duration {
         self.live().mul_f64(COMPANY_AGE)
     }
 }

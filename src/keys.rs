@@ -15,17 +15,17 @@ use crate::key_life::Terms;
 use crate::outcome::Upload;
 
 /// The file that lists all keys; no key can be named so.
-pub const ALL: &str = "keys.json";
+pub(crate) const ALL: &str = "keys.json";
 /// The sidecar's memory over restarts. No name of a key has a `~`.
 const RECORD: &str = ".record~";
 
 /// Keys by name.
-pub type Keys = BTreeMap<String, Entry>;
+pub(crate) type Keys = BTreeMap<String, Entry>;
 
 /// A key and its details, in the same format as `keys.json` of an output ConfigMap.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Entry {
+pub(crate) struct Entry {
     /// The opaque reference for workflows.
     pub file_key: String,
     /// The name it is stored under.
@@ -44,7 +44,7 @@ pub struct Entry {
 
 /// What a sidecar writes down.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Record {
+pub(crate) struct Record {
     /// Stands for the API and the team that the keys are of.
     pub owner: String,
     /// What was uploaded.
@@ -54,24 +54,24 @@ pub struct Record {
 /// The folder cannot be kept as it should be.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {act} {}", path.display())]
-pub struct Error {
+pub(crate) struct Error {
     act: &'static str,
     path: PathBuf,
     source: io::Error,
 }
 
 /// The files that a folder may hold for keys of these names.
-pub fn paths<'a>(folder: &Path, names: impl Iterator<Item = &'a str>) -> impl Iterator<Item = PathBuf> {
+pub(crate) fn paths<'a>(folder: &Path, names: impl Iterator<Item = &'a str>) -> impl Iterator<Item = PathBuf> {
     names.chain([ALL, RECORD]).map(|name| folder.join(name))
 }
 
 /// A folder that exists.
 #[derive(Debug)]
-pub struct Folder(PathBuf);
+pub(crate) struct Folder(PathBuf);
 
 impl Entry {
     /// The entry of an upload that is stored under `file_name` and kept on these terms.
-    pub fn new(file_name: String, upload: Upload, terms: &Terms) -> Self {
+    pub(crate) fn new(file_name: String, upload: Upload, terms: &Terms) -> Self {
         let Upload { file_key, content_type, size, sha256, at } = upload;
         Self { file_key, file_name, content_type, size, sha256, uploaded_at: at, expires_at: terms.expires_at(at) }
     }
@@ -79,13 +79,13 @@ impl Entry {
 
 impl Folder {
     /// Makes the folder unless it is there.
-    pub fn open(path: &Path) -> Result<Self, Error> {
+    pub(crate) fn open(path: &Path) -> Result<Self, Error> {
         fs::create_dir_all(path).map_err(failed("make the keys folder", path))?;
         Ok(Self(path.to_owned()))
     }
 
     /// Makes the folder hold these keys, out of all names that it may hold, and leaves other files alone.
-    pub fn show<'a>(&self, keys: &Keys, all: impl Iterator<Item = &'a str> + Clone) -> Result<(), Error> {
+    pub(crate) fn show<'a>(&self, keys: &Keys, all: impl Iterator<Item = &'a str> + Clone) -> Result<(), Error> {
         self.hide(keys, all.clone())?;
         let mut complete = true;
         for name in all {
@@ -98,7 +98,7 @@ impl Folder {
     }
 
     /// Removes every other key, out of all names that the folder may hold. It works on a full disk too.
-    pub fn hide<'a>(&self, keys: &Keys, all: impl Iterator<Item = &'a str>) -> Result<(), Error> {
+    pub(crate) fn hide<'a>(&self, keys: &Keys, all: impl Iterator<Item = &'a str>) -> Result<(), Error> {
         let mut gone: Vec<&str> = all.filter(|name| !keys.contains_key(*name)).collect();
         if !gone.is_empty() {
             gone.insert(0, ALL);
@@ -107,7 +107,7 @@ impl Folder {
     }
 
     /// Removes the keys of an earlier run that are no longer wanted, if their files still hold them.
-    pub fn forget(&self, keys: &Keys) -> Result<(), Error> {
+    pub(crate) fn forget(&self, keys: &Keys) -> Result<(), Error> {
         let holds = |(name, entry): &(&String, &Entry)| {
             let is_ours = Path::new(name).file_name().is_some_and(|last| last == name.as_str());
             is_ours && fs::read(self.0.join(name)).is_ok_and(|found| found == entry.file_key.as_bytes())
@@ -116,12 +116,12 @@ impl Folder {
     }
 
     /// Records the uploads, for a later run with the same files.
-    pub fn record(&self, record: &Record) -> Result<(), Error> {
+    pub(crate) fn record(&self, record: &Record) -> Result<(), Error> {
         self.write(RECORD, &json(record))
     }
 
     /// The recorded uploads; empty if they cannot be read.
-    pub fn recorded(&self) -> Record {
+    pub(crate) fn recorded(&self) -> Record {
         let text = fs::read(self.0.join(RECORD)).unwrap_or_default();
         serde_json::from_slice(&text).unwrap_or_default()
     }

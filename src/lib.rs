@@ -13,21 +13,21 @@
 //! To read on: `resource/file_upload` → `plan` → `controller` → [`delivery`] → [`transfer`] → `worker`. A test keeps the
 //! modules to the layers that CONTRIBUTING.md names.
 
-pub mod backoff;
+mod backoff;
 pub mod cli;
-pub mod clock;
-pub mod controller;
+mod clock;
+mod controller;
 pub mod cyberun;
 pub mod delivery;
-pub mod key_life;
-pub mod keys;
+mod key_life;
+mod keys;
 pub mod outcome;
-pub mod plan;
+mod plan;
 pub mod reason;
 pub mod redact;
 pub mod report;
 pub mod resource;
-pub mod sidecar;
-pub mod telemetry;
+mod sidecar;
+mod telemetry;
 pub mod transfer;
-pub mod worker;
+mod worker;

@@ -15,22 +15,19 @@
 //!
 //! The road goes on in `crate::controller`, which performs the plan.
 
-pub use self::acts::{Acts, Concluded, Dispatch, Item, Launch, News, Plan, Removal, Stand};
-pub use self::case::{Case, Deployment, Senders};
-pub use self::facts::{
+pub(crate) use self::acts::{Dispatch, Item, Launch, News, Plan, Stand};
+pub(crate) use self::case::{Case, Deployment, Senders};
+pub(crate) use self::facts::{
     ClaimFacts, ClaimUser, ConfigMapFacts, Container, Content, Facts, FileId, JobFacts, LaunchFacts, LaunchStage,
-    OutputFacts, PodFacts, Presence, Said, SecretFacts, SendFacts, SendResult, SendStage, Standing, Terminated, Volume,
-    WorkFacts, read,
+    OutputFacts, PodFacts, Presence, SecretFacts, SendFacts, SendResult, SendStage, Standing, Volume, WorkFacts, read,
 };
-pub use self::file::{Entry, Key, Work};
-pub use self::messages::{
-    config_map_missing, key_missing, of_credentials, secret_forbidden, secret_invalid, secret_missing,
-};
-pub use self::output::{OutputAct, Written, hash_of_data};
-pub use self::status::{Done, Settled, refresh_failure};
-pub use self::work::manifest::{self, WorkerSettings, job, settings_hash};
-pub use self::work::trouble::refused;
-pub use self::work::{is_doubtful, needs_events};
+pub(crate) use self::file::Entry;
+pub(crate) use self::messages::{config_map_missing, key_missing, secret_forbidden, secret_invalid, secret_missing};
+pub(crate) use self::output::{OutputAct, Written, hash_of_data};
+pub(crate) use self::status::{Done, Settled, refresh_failure};
+pub(crate) use self::work::manifest::{self, WorkerSettings, job, settings_hash};
+pub(crate) use self::work::trouble::refused;
+pub(crate) use self::work::{is_doubtful, needs_events};
 
 use self::file::Note;
 use self::retry::Timing;
@@ -51,7 +48,7 @@ mod work;
 mod tests;
 
 /// Plans the next step: the pure heart of the operator.
-pub fn plan<'a>(case: &Case<'a>, facts: &Facts) -> Plan<'a> {
+pub(crate) fn plan<'a>(case: &Case<'a>, facts: &Facts) -> Plan<'a> {
     let mut files = file::entries(case);
     let news = work::news(case, &files, facts);
     let failed = hear(&news, case, facts, &mut files);
@@ -92,7 +89,7 @@ pub fn plan<'a>(case: &Case<'a>, facts: &Facts) -> Plan<'a> {
 }
 
 /// Makes the status of a plan and what was done: what the output is to hold, and what is written once that is known.
-pub fn settle<'a>(plan: &'a Plan<'_>, done: Done) -> Settled<'a> {
+pub(crate) fn settle<'a>(plan: &'a Plan<'_>, done: Done) -> Settled<'a> {
     Settled::new(plan, done)
 }
 

@@ -13,10 +13,11 @@ use futures::future::{join, join_all};
 use jiff::Timestamp;
 use tokio::net::TcpSocket;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-pub use self::input::Input;
-pub use self::life::{Life, RefreshPolicy};
+pub(crate) use self::input::Input;
+pub(crate) use self::life::{Life, RefreshPolicy};
 use crate::backoff;
 use crate::clock;
 use crate::delivery::{Batch, Candidate, Courier, Credential, Delivery, USUAL_LIMIT};
@@ -34,7 +35,7 @@ const LOOK: Duration = Duration::from_secs(1);
 const NAP: Duration = Duration::from_secs(30);
 
 /// What a sidecar is to do.
-pub struct Sidecar {
+pub(crate) struct Sidecar {
     /// Carries the files.
     pub courier: Courier,
     /// Whose files they are.
@@ -53,7 +54,7 @@ pub struct Sidecar {
 
 /// Why a sidecar ended by itself.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// A file that only a person can help.
     #[error("{name}: {}: {trouble}", trouble.reason)]
     Stalled {
@@ -71,7 +72,7 @@ pub enum Error {
 }
 
 /// Uploads, and keeps the keys until `stop` is true.
-pub async fn run(sidecar: Sidecar, stop: watch::Receiver<bool>) -> Result<(), Error> {
+pub(crate) async fn run(sidecar: Sidecar, stop: CancellationToken) -> Result<(), Error> {
     let Sidecar { courier, credential, owner, inputs, folder, life, socket } = sidecar;
     let batch = Batch::new(&courier, stop);
     let (keys, ended) = (watch::Sender::default(), RefCell::default());

@@ -6,9 +6,9 @@ use std::io::{self, IsTerminal};
 
 use tracing_subscriber::EnvFilter;
 
-pub use self::health::{Health, Reconciling};
-pub use self::metrics::Metrics;
-pub use self::server::serve;
+pub(crate) use self::health::Health;
+pub(crate) use self::metrics::Metrics;
+pub(crate) use self::server::serve;
 
 mod health;
 mod metrics;
@@ -16,7 +16,7 @@ mod server;
 
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum LogFormat {
+pub(crate) enum LogFormat {
     /// One JSON object a line.
     Json,
     /// For people.
@@ -24,7 +24,7 @@ pub enum LogFormat {
 }
 
 /// Sends logs to stderr from now on. `filter` is a level or a list of directives such as `info,kube=debug`.
-pub fn log(format: LogFormat, filter: &str) -> Result<(), tracing_subscriber::filter::ParseError> {
+pub(crate) fn log(format: LogFormat, filter: &str) -> Result<(), tracing_subscriber::filter::ParseError> {
     let builder = tracing_subscriber::fmt().with_env_filter(quieted(filter)?).with_writer(io::stderr);
     match format {
         LogFormat::Json => builder.json().flatten_event(true).with_current_span(true).with_span_list(false).init(),

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::delivery::{Batch, Candidate, Courier, Credential, Delivery, Hooks, Limits, Parcel, Source, USUAL_LIMIT};
@@ -23,17 +23,17 @@ use crate::redact::Secret;
 use crate::report::{Assignment, Entry, NoRoom, Writer};
 
 /// Where the kubelet looks for what a container has to say; it makes the file.
-pub const TERMINATION_LOG: &str = "/dev/termination-log";
+pub(crate) const TERMINATION_LOG: &str = "/dev/termination-log";
 /// The file in the credentials folder that holds the credential.
-pub const API_KEY: &str = "CYBERUN_API_KEY";
+pub(crate) const API_KEY: &str = "CYBERUN_API_KEY";
 /// The file there that holds the team's id, for user JWTs.
-pub const TEAM_ID: &str = "CYBERUN_TEAM_ID";
+pub(crate) const TEAM_ID: &str = "CYBERUN_TEAM_ID";
 
 /// What takes longer is left to the next Job: a worker that waits holds its volume.
 const LIMITS: Limits = Limits { attempts: 5, longest_wait: Duration::from_mins(1) };
 
 /// What a worker is to do.
-pub struct Work {
+pub(crate) struct Work {
     /// Carries the files.
     pub courier: Courier,
     /// The folder of the credential, which may be rotated meanwhile.
@@ -49,7 +49,7 @@ pub struct Work {
 }
 
 /// Opens the report at `path` for lines to be added.
-pub fn open_report(path: &Path) -> io::Result<File> {
+pub(crate) fn open_report(path: &Path) -> io::Result<File> {
     let ours = path != Path::new(TERMINATION_LOG);
     let file = OpenOptions::new().append(true).create(ours).open(path)?;
     // The kubelet keeps only so much of the end: lines of another run would push ours out.
@@ -57,7 +57,7 @@ pub fn open_report(path: &Path) -> io::Result<File> {
 }
 
 /// Does the work, or as much of it as can be done until `stop` is true; says whether nothing failed.
-pub async fn run(work: Work, report: File, stop: watch::Receiver<bool>) -> io::Result<bool> {
+pub(crate) async fn run(work: Work, report: File, stop: CancellationToken) -> io::Result<bool> {
     let report = RefCell::new(Writer::begin(report, work.files.clone(), work.share.clone())?);
     let worker = Worker { work: &work, report, batch: Batch::new(&work.courier, stop), failed: Cell::new(false) };
     // All settle at the same time, and those that have settled go in that order.

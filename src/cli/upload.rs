@@ -6,7 +6,6 @@
 use std::fs;
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,7 +16,7 @@ use clap::{Parser, ValueEnum};
 use futures::stream::{FuturesUnordered, StreamExt};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde::Serialize;
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::named::{self, Named};
 use super::{Api, Key, Usage, duration, install_tls_provider, on_terminal, print, stop_on_signal};
@@ -135,7 +134,7 @@ async fn upload(
     credential: &cyberun::Credential,
     files: Vec<Named>,
     terms: Terms,
-    mut stop: watch::Receiver<bool>,
+    stop: CancellationToken,
 ) -> Results {
     let (batch, bars) = (&Batch::new(courier, stop.clone()), &Bars::new());
     let one = |(position, file): (usize, Named)| async move {
@@ -149,9 +148,8 @@ async fn upload(
         let delivery = bar.follow(place.deliver(credential, &parcel, LIMITS, hooks)).await;
         (position, file, delivery)
     };
-    let stopped = async { stop.wait_for(|stop| *stop).await.is_ok() };
     let deliveries: FuturesUnordered<_> = files.into_iter().enumerate().map(one).collect();
-    let mut ended: Vec<_> = deliveries.take_until(pin!(stopped)).collect().await;
+    let mut ended: Vec<_> = deliveries.take_until(stop.cancelled()).collect().await;
     ended.sort_by_key(|(position, ..)| *position);
     results(ended.into_iter().map(|(_, file, delivery)| (file, delivery)).collect(), &terms)
 }

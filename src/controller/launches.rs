@@ -10,24 +10,24 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::PostParams;
-use kube::{Api, Client, Error};
+use kube::Client;
 use parking_lot::Mutex;
-use tokio::sync::watch;
 use tokio::task::AbortHandle;
-use tracing::{error, info, warn};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
 
 use super::clock;
 use super::gate::{Gate, Place};
 use super::index::{Change, Index, Key};
-use super::outputs::is_refusal;
 use super::secrets::Secrets;
 use super::watches::Listener;
 use crate::outcome::Trouble;
-use crate::plan::{self, FileId, Launch, LaunchFacts, LaunchStage, SecretFacts, Volume, WorkerSettings};
+use crate::plan::{self, FileId, Launch, LaunchFacts, LaunchStage, Volume, WorkerSettings};
 use crate::reason::Reason;
-use crate::resource::{FIELD_MANAGER, File, FileUpload};
+
+mod create;
+#[cfg(test)]
+mod tests;
 
 /// A worker that does not run after so long gives its place in the process back, and keeps that of its namespace.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -50,7 +50,7 @@ struct State {
     /// Whether the operator reads Secrets.
     reads_secrets: bool,
     /// Once true, no Job is created.
-    stop: watch::Receiver<bool>,
+    stop: CancellationToken,
     books: Mutex<Books>,
 }
 
@@ -94,7 +94,7 @@ pub(super) struct Parts {
     pub(super) listener: Arc<dyn Listener>,
     pub(super) settings: WorkerSettings,
     pub(super) reads_secrets: bool,
-    pub(super) stop: watch::Receiver<bool>,
+    pub(super) stop: CancellationToken,
 }
 
 impl Launches {
@@ -258,10 +258,9 @@ impl State {
     /// Waits for a place, then creates the Job.
     async fn make(&self, order: &Order) {
         let Order { key, uid, launch, .. } = order;
-        let mut stop = self.stop.clone();
         let first = tokio::select! {
             biased;
-            _ = stop.wait_for(|stop| *stop) => return,
+            () = self.stop.cancelled() => return,
             place = self.gate.enter(key.namespace()) => place,
         };
         let mut places = vec![first];
@@ -298,21 +297,6 @@ impl State {
         self.books.lock().forget(uid, attempt);
     }
 
-    /// Reads the Secret and creates the Job.
-    async fn create(
-        &self,
-        order: &Order,
-        upload: &FileUpload,
-        parallelism: usize,
-    ) -> Result<Job, (Trouble, Option<String>)> {
-        if let Some(trouble) = self.missing_config_map(order, upload).await {
-            return Err((trouble, None));
-        }
-        let version = self.credentials(order, upload).await?;
-        let launch = Launch { parallelism, ..order.launch.clone() };
-        self.create_job(order, upload, &launch, &version).await.map_err(|trouble| (trouble, Some(version)))
-    }
-
     /// The Job is in the index before the Launch is forgotten.
     fn exists(&self, order: &Order, job: &Job, places: Vec<Place>) {
         let Order { key, uid, launch, .. } = order;
@@ -332,76 +316,4 @@ impl State {
             (making.facts.stage, making.facts.credentials_version) = (stage, version);
         }
     }
-
-    /// Why the ConfigMap that a worker is to read cannot be mounted: the watch need not have told of it.
-    async fn missing_config_map(&self, order: &Order, upload: &FileUpload) -> Option<Trouble> {
-        let Volume::ConfigMap(name) = &order.launch.volume else { return None };
-        let api = Api::<ConfigMap>::namespaced(self.client.clone(), order.key.namespace());
-        // If nobody can tell, the kubelet will.
-        let found = api.get_metadata_opt(name).await.ok()?;
-        let version = found.as_ref().and_then(|found| found.metadata.resource_version.as_deref());
-        self.index.looked_up(&Key::new(order.key.namespace(), name), version);
-        let reads = |file: &&File| Volume::of(file, true).as_ref() == Some(&order.launch.volume);
-        let file = upload.spec.files.iter().find(reads)?;
-        found.is_none().then(|| plan::config_map_missing(file))
-    }
-
-    /// What stands for the content of the Secret; or why it cannot be used.
-    async fn credentials(&self, order: &Order, upload: &FileUpload) -> Result<String, (Trouble, Option<String>)> {
-        if !self.reads_secrets {
-            return Ok(String::new());
-        }
-        let secret = Key::new(order.key.namespace(), upload.spec.secret_name());
-        let fetched = self.secrets.read(&secret).await.map_err(|error| {
-            warn!(secret = %secret, error = %crate::redact::cause(&*error), "cannot read the credentials");
-            (Trouble::new(Reason::WorkerPending, "the worker's Job is being created"), None)
-        })?;
-        match fetched.facts(&order.uid) {
-            SecretFacts::Usable { version } => Ok(version),
-            SecretFacts::Invalid { version, problem } => Err((plan::secret_invalid(&problem), Some(version))),
-            SecretFacts::Forbidden => Err((plan::secret_forbidden(upload), None)),
-            SecretFacts::Missing | SecretFacts::Unknown => Err((plan::secret_missing(upload), None)),
-        }
-    }
-
-    async fn create_job(
-        &self,
-        order: &Order,
-        upload: &FileUpload,
-        launch: &Launch,
-        version: &str,
-    ) -> Result<Job, Trouble> {
-        let pending = || Trouble::new(Reason::WorkerPending, "the worker's Job is being created");
-        let job = plan::job(upload, launch, version, &self.settings).map_err(|error| {
-            Trouble::new(Reason::WorkerPending, format!("the worker's Job cannot be written: {error}"))
-        })?;
-        let api = Api::<Job>::namespaced(self.client.clone(), order.key.namespace());
-        let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
-        let error = match api.create(&params, &job).await {
-            Ok(created) => return Ok(created),
-            Err(error) => error,
-        };
-        match &error {
-            Error::Api(refusal) if is_refusal(refusal) => {
-                warn!(job = launch.name, cause = refusal.message, "the API server refused a worker");
-                return Err(plan::refused("the worker's Job", &refusal.message, &launch.name));
-            }
-            error => {
-                let error = crate::redact::cause(error);
-                warn!(job = launch.name, error, "it is not known whether a worker was created");
-            }
-        }
-        // It may exist by now, from this request or from one before a restart.
-        let is_ours = |found: &Job| {
-            let uid = found.metadata.labels.as_ref().and_then(plan::read::upload_uid);
-            uid.is_some_and(|uid| **uid == *order.uid)
-        };
-        match api.get_opt(&launch.name).await {
-            Ok(Some(found)) if is_ours(&found) => Ok(found),
-            _ => Err(pending()),
-        }
-    }
 }
-
-#[cfg(test)]
-mod tests;

@@ -55,7 +55,7 @@ fn forget(context: &Context, known: &Known, plan: &Plan<'_>) {
 /// Begins what is to be begun; says whether all is.
 fn begin(context: &Context, key: &Key, known: &Known, plan: &Plan<'_>) -> bool {
     let mut all = true;
-    if *context.stop.borrow() {
+    if context.stop.is_cancelled() {
         return all; // nothing new is begun
     }
     if let Some(dispatch) = plan.acts.send.clone() {

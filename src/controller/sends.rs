@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use kube::Client;
 use parking_lot::Mutex;
-use tokio::sync::watch;
 use tokio::task::AbortHandle;
+use tokio_util::sync::CancellationToken;
 
 use super::clock;
 use super::gate::{Gate, Place};
@@ -37,8 +37,8 @@ pub(super) struct Parts {
     pub(super) secrets: Secrets,
     pub(super) listener: Arc<dyn Listener>,
     pub(super) metrics: Metrics,
-    /// Once true, nothing new is begun.
-    pub(super) stop: watch::Receiver<bool>,
+    /// Once cancelled, nothing new is begun.
+    pub(super) stop: CancellationToken,
 }
 
 struct State {

@@ -5,12 +5,12 @@
 //! finished: what may have been stored is not dropped. The worker, the sidecar, `upload` and the operator's Sends are
 //! its callers; it keeps no list of files and retries nothing that [`Courier::deliver`] does not.
 
-use std::future::pending;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future::join_all;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::{Candidate, Courier, Credential, Hooks, Limits, Parcel, Source};
 use crate::outcome::{Trouble, Upload};
@@ -27,8 +27,9 @@ pub struct Batch<'a> {
     /// One place until the first ticket is seen, then [`SIDE_BY_SIDE`].
     places: Semaphore,
     first_ticket_seen: AtomicBool,
-    ended: watch::Sender<bool>,
-    stop: watch::Receiver<bool>,
+    stop: CancellationToken,
+    /// A child of the stop.
+    end: CancellationToken,
 }
 
 /// A file's turn: as long as it lives, the file is one of those that go side by side.
@@ -58,15 +59,15 @@ pub enum Progress {
 }
 
 impl<'a> Batch<'a> {
-    /// A batch that begins nothing new once `stop` is true.
-    pub fn new(courier: &'a Courier, stop: watch::Receiver<bool>) -> Self {
+    /// A batch that begins nothing new once `stop` is cancelled.
+    pub fn new(courier: &'a Courier, stop: CancellationToken) -> Self {
         let (places, first_ticket_seen) = (Semaphore::new(1), AtomicBool::new(false));
-        Self { courier, places, first_ticket_seen, ended: watch::Sender::new(false), stop }
+        Self { courier, places, first_ticket_seen, end: stop.child_token(), stop }
     }
 
     /// Begins nothing new from now on.
     pub fn end(&self) {
-        self.ended.send_replace(true);
+        self.end.cancel();
     }
 
     /// Ends the batch if `trouble` is every file's.
@@ -78,25 +79,17 @@ impl<'a> Batch<'a> {
 
     /// Whether nothing new begins.
     pub fn has_ended(&self) -> bool {
-        *self.ended.borrow() || self.was_stopped()
+        self.end.is_cancelled()
     }
 
     /// Whether a stop was asked for.
     pub fn was_stopped(&self) -> bool {
-        *self.stop.borrow()
+        self.stop.is_cancelled()
     }
 
     /// Waits until nothing new begins.
     pub async fn ended(&self) {
-        let (mut ended, mut stop) = (self.ended.subscribe(), self.stop.clone());
-        let stopped = async {
-            if stop.wait_for(|stop| *stop).await.is_err() {
-                // Nobody is left who could ask for it.
-                pending::<()>().await;
-            }
-        };
-        // The sender is ours, so that its end cannot be what is seen.
-        tokio::select! { _ = ended.wait_for(|ended| *ended) => {}, () = stopped => {} }
+        self.end.cancelled().await;
     }
 
     /// Waits until `source` has settled, then for a place; `None` once the batch has ended. All files may settle at

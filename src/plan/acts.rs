@@ -18,7 +18,7 @@ use crate::resource::JobStatus;
 
 /// What is to be done about a resource.
 #[derive(Clone, Debug)]
-pub struct Plan<'a> {
+pub(crate) struct Plan<'a> {
     /// What was planned for.
     pub case: Case<'a>,
     /// How the resource stands.
@@ -45,7 +45,7 @@ pub struct Plan<'a> {
 
 /// How a resource stands.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Stand {
+pub(crate) enum Stand {
     /// Files are sent as they are due.
     Open,
     /// `spec.suspend`: nothing is begun.
@@ -58,7 +58,7 @@ pub enum Stand {
 
 /// What is to be begun and ended.
 #[derive(Clone, Debug, Default)]
-pub struct Acts {
+pub(crate) struct Acts {
     /// The Send to begin.
     pub send: Option<Dispatch>,
     /// The Jobs to create.
@@ -71,7 +71,7 @@ pub struct Acts {
 
 /// A Send to begin: files of one ConfigMap.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Dispatch {
+pub(crate) struct Dispatch {
     /// Which attempt it is.
     pub attempt: i64,
     /// The ConfigMap.
@@ -82,7 +82,7 @@ pub struct Dispatch {
 
 /// A file of a Send.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Item {
+pub(crate) struct Item {
     /// Which file.
     pub id: FileId,
     /// The ConfigMap's key.
@@ -97,7 +97,7 @@ pub struct Item {
 
 /// A Job to create.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Launch {
+pub(crate) struct Launch {
     /// Its name.
     pub name: String,
     /// What it reads.
@@ -118,7 +118,7 @@ pub struct Launch {
 
 /// A Job to delete.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Removal {
+pub(crate) struct Removal {
     /// Its name.
     pub name: String,
     /// Its uid.
@@ -129,7 +129,7 @@ pub struct Removal {
 
 /// What Sends and Jobs say.
 #[derive(Clone, Debug, Default)]
-pub struct News {
+pub(crate) struct News {
     /// What is heard of files, keys first.
     pub(super) notes: Vec<(i64, FileId, Note)>,
     /// Failures that are every file's, each with its attempt.
@@ -156,7 +156,7 @@ pub struct News {
 
 /// An attempt that is over.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Concluded {
+pub(crate) struct Concluded {
     /// Which attempt.
     pub attempt: i64,
     /// The Job that it was, if it was one.

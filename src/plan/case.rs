@@ -13,14 +13,14 @@ pub(crate) const LONGEST_REQUEST: usize = 256;
 
 /// What holds for all resources that use one Cyberun.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Deployment {
+pub(crate) struct Deployment {
     /// How long keys live.
     pub terms: Terms,
 }
 
 /// Who sends the files of ConfigMaps.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum Senders {
+pub(crate) enum Senders {
     /// The operator itself, which reads Secrets and ConfigMaps.
     #[default]
     Operator,
@@ -30,7 +30,7 @@ pub enum Senders {
 
 /// One resource at one moment.
 #[derive(Clone, Copy, Debug)]
-pub struct Case<'a> {
+pub(crate) struct Case<'a> {
     /// The resource.
     pub upload: &'a FileUpload,
     /// Its status, if it has one.
@@ -49,7 +49,7 @@ pub struct Case<'a> {
 
 impl<'a> Case<'a> {
     /// Parses the case.
-    pub fn new(upload: &'a FileUpload, now: Timestamp, deployment: Deployment, senders: Senders) -> Self {
+    pub(crate) fn new(upload: &'a FileUpload, now: Timestamp, deployment: Deployment, senders: Senders) -> Self {
         let request = request(upload).filter(|request| is_short(request));
         let generation = upload.metadata.generation.unwrap_or_default();
         Self { upload, status: upload.status.as_ref(), now, deployment, senders, request, generation }

@@ -12,13 +12,13 @@ use crate::outcome::{Trouble, Upload};
 use crate::report::Assignment;
 
 mod jobs;
-pub mod read;
+pub(crate) mod read;
 pub(crate) mod volume;
 
-pub use self::jobs::{Container, JobFacts, PodFacts, Presence, Said, Standing, Terminated, Volume};
+pub(crate) use self::jobs::{Container, JobFacts, PodFacts, Presence, Said, Standing, Terminated, Volume};
 /// What was observed for one resource.
 #[derive(Clone, Debug, Default)]
-pub struct Facts {
+pub(crate) struct Facts {
     /// The Sends, Launches and Jobs of this resource.
     pub work: Vec<WorkFacts>,
     /// The claims that its files are on, by name.
@@ -37,7 +37,7 @@ pub struct Facts {
 
 /// A file and what its upload stands for.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct FileId {
+pub(crate) struct FileId {
     /// Its name in the spec.
     pub name: String,
     /// The hash of all that its upload depends on.
@@ -46,7 +46,7 @@ pub struct FileId {
 
 /// Work that was begun for the resource.
 #[derive(Clone, Debug)]
-pub enum WorkFacts {
+pub(crate) enum WorkFacts {
     /// A Send of this process.
     Send(SendFacts),
     /// A Job that this process is about to create, or that the API server refused.
@@ -57,7 +57,7 @@ pub enum WorkFacts {
 
 /// A Send: files of one ConfigMap that the operator sends itself.
 #[derive(Clone, Debug)]
-pub struct SendFacts {
+pub(crate) struct SendFacts {
     /// Which attempt it is.
     pub attempt: i64,
     /// How far it is.
@@ -74,7 +74,7 @@ pub struct SendFacts {
 
 /// How far a Send is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum SendStage {
+pub(crate) enum SendStage {
     /// It waits for its place since this moment.
     Waiting(Timestamp),
     /// It has its place since this moment.
@@ -85,7 +85,7 @@ pub enum SendStage {
 
 /// What came of one file of a Send.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum SendResult {
+pub(crate) enum SendResult {
     /// It is stored.
     Stored {
         /// Its key.
@@ -111,7 +111,7 @@ pub enum SendResult {
 
 /// A content that was read.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Content {
+pub(crate) struct Content {
     /// Its size in bytes.
     pub size: u64,
     /// Its SHA-256 in lower-case hex.
@@ -120,7 +120,7 @@ pub struct Content {
 
 /// A Job that is about to be created.
 #[derive(Clone, Debug)]
-pub struct LaunchFacts {
+pub(crate) struct LaunchFacts {
     /// The Job's name.
     pub name: String,
     /// What it will read.
@@ -137,7 +137,7 @@ pub struct LaunchFacts {
 
 /// How far a Launch is.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum LaunchStage {
+pub(crate) enum LaunchStage {
     /// It waits for its place since this moment.
     Waiting(Timestamp),
     /// Its Job is being created.
@@ -148,7 +148,7 @@ pub enum LaunchStage {
 
 /// What is known of a ConfigMap that files come from.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub enum ConfigMapFacts {
+pub(crate) enum ConfigMapFacts {
     /// The watch has not told of it since it is named: it may exist.
     #[default]
     Unknown,
@@ -165,7 +165,7 @@ pub enum ConfigMapFacts {
 
 /// What is known of the Secret.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub enum SecretFacts {
+pub(crate) enum SecretFacts {
     /// Nobody has looked since it is waited for.
     #[default]
     Unknown,
@@ -189,7 +189,7 @@ pub enum SecretFacts {
 
 /// What is known of the output ConfigMap.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub enum OutputFacts {
+pub(crate) enum OutputFacts {
     /// There is none of that name, as far as is known.
     #[default]
     Absent,
@@ -206,7 +206,7 @@ pub enum OutputFacts {
 
 /// What is known of a claim.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct ClaimFacts {
+pub(crate) struct ClaimFacts {
     /// Its `status.phase`: `Pending`, `Bound` or `Lost`; empty if there is no such claim.
     pub phase: String,
     /// Whether it is being deleted.
@@ -221,7 +221,7 @@ pub struct ClaimFacts {
 
 /// A Pod that names a claim.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct ClaimUser {
+pub(crate) struct ClaimUser {
     /// Its node, once it is scheduled.
     pub node: Option<String>,
     /// Whether a container of it has started.
@@ -236,14 +236,14 @@ pub struct ClaimUser {
 
 impl FileId {
     /// The file that a worker is given.
-    pub fn of(file: &Assignment) -> Self {
+    pub(crate) fn of(file: &Assignment) -> Self {
         Self { name: file.name.clone(), revision: file.revision.clone() }
     }
 }
 
 impl SecretFacts {
     /// What identifies the content of a Secret that was read.
-    pub fn version(&self) -> Option<&str> {
+    pub(crate) fn version(&self) -> Option<&str> {
         match self {
             Self::Invalid { version, .. } | Self::Usable { version } => Some(version),
             Self::Unknown | Self::Missing | Self::Forbidden => None,

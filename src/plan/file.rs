@@ -20,7 +20,7 @@ const NEVER: i64 = 24 * 3600;
 
 /// A file of the spec and what is known of it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// Which file, and what its upload stands for.
     pub id: FileId,
     /// The attempt that gave the key or the trouble.
@@ -41,7 +41,7 @@ pub struct Entry {
 
 /// What key there is.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Key {
+pub(crate) enum Key {
     /// None.
     None,
     /// One that lives.
@@ -52,7 +52,7 @@ pub enum Key {
 
 /// What is being done.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Work {
+pub(crate) enum Work {
     /// Nothing.
     Idle,
     /// It is being sent.
@@ -259,7 +259,7 @@ impl Entry {
     }
 
     /// The upload of a key that lives.
-    pub fn live(&self) -> Option<&Upload> {
+    pub(crate) fn live(&self) -> Option<&Upload> {
         match &self.key {
             Key::Live(upload) => Some(upload),
             _ => None,
@@ -286,7 +286,7 @@ impl Entry {
     }
 
     /// Why it waits, or failed.
-    pub fn trouble(&self) -> Option<&Trouble> {
+    pub(crate) fn trouble(&self) -> Option<&Trouble> {
         match &self.work {
             Work::Held(trouble) => Some(trouble),
             _ => None,

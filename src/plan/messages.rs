@@ -81,7 +81,7 @@ pub(super) fn never_appeared(trouble: &Trouble) -> Trouble {
 }
 
 /// The same trouble, saying which Secret is meant where the credential is at fault.
-pub fn of_credentials(upload: &FileUpload, trouble: Trouble) -> Trouble {
+pub(crate) fn of_credentials(upload: &FileUpload, trouble: Trouble) -> Trouble {
     let secret = upload.spec.secret_name();
     let said = trouble.message();
     let message = match trouble.reason {
@@ -98,7 +98,7 @@ pub fn of_credentials(upload: &FileUpload, trouble: Trouble) -> Trouble {
 }
 
 /// The Secret does not exist.
-pub fn secret_missing(upload: &FileUpload) -> Trouble {
+pub(crate) fn secret_missing(upload: &FileUpload) -> Trouble {
     let name = upload.spec.secret_name();
     let field = if name == DEFAULT_SECRET { "" } else { " (spec.credentials.secretRef)" };
     let message =
@@ -107,26 +107,26 @@ pub fn secret_missing(upload: &FileUpload) -> Trouble {
 }
 
 /// The operator may not read the Secret.
-pub fn secret_forbidden(upload: &FileUpload) -> Trouble {
+pub(crate) fn secret_forbidden(upload: &FileUpload) -> Trouble {
     let name = upload.spec.secret_name();
     let fix = "name another in spec.credentials.secretRef, or have it added to the chart's rbac.secretNames";
     Trouble::new(Reason::SecretNotFound, format!("the operator may not read Secret {name}: {fix}"))
 }
 
 /// The Secret holds nothing that may be sent to Cyberun.
-pub fn secret_invalid(problem: &str) -> Trouble {
+pub(crate) fn secret_invalid(problem: &str) -> Trouble {
     Trouble::new(Reason::CredentialsInvalid, problem.to_owned())
 }
 
 /// The ConfigMap of a file does not exist.
-pub fn config_map_missing(file: &File) -> Trouble {
+pub(crate) fn config_map_missing(file: &File) -> Trouble {
     let name = file.source.config_map_key_ref.as_ref().map_or("", |reference| &reference.name);
     let fix = format!("create it, or correct spec.files[{}].source", file.name);
     Trouble::new(Reason::ConfigMapNotFound, format!("ConfigMap {name} does not exist in this namespace: {fix}"))
 }
 
 /// The ConfigMap of a file has no such key.
-pub fn key_missing(file: &File) -> Trouble {
+pub(crate) fn key_missing(file: &File) -> Trouble {
     let reference = file.source.config_map_key_ref.as_ref();
     let (name, key) = reference.map_or(("", ""), |reference| (&reference.name, &reference.key));
     let fix = format!("add it, or correct spec.files[{}].source", file.name);

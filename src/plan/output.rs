@@ -16,7 +16,7 @@ use crate::resource::{FileStatus, FileUpload, KEYS_JSON};
 
 /// What is to happen to the output ConfigMap.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum OutputAct {
+pub(crate) enum OutputAct {
     /// Nothing.
     None,
     /// Create it with this content.
@@ -29,7 +29,7 @@ pub enum OutputAct {
 
 /// What became of the output.
 #[derive(Clone, Debug, Default)]
-pub struct Written {
+pub(crate) struct Written {
     /// Why it is not as it is to be.
     pub trouble: Option<Trouble>,
     /// Whether there is one that belongs to this resource.
@@ -59,7 +59,7 @@ pub(super) fn output(upload: &FileUpload, files: &[FileStatus], facts: &OutputFa
 }
 
 /// A hash of what a ConfigMap holds under its keys.
-pub fn hash_of_data(data: &BTreeMap<String, String>) -> String {
+pub(crate) fn hash_of_data(data: &BTreeMap<String, String>) -> String {
     let mut hasher = Sha256::new();
     for text in data.iter().flat_map(|(key, text)| [key, text]) {
         hasher.update((text.len() as u64).to_be_bytes());

@@ -17,7 +17,7 @@ use crate::resource::{Condition, FileState, FileStatus, FileUploadStatus, Output
 
 /// What became of a plan's acts.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Done {
+pub(crate) struct Done {
     /// Whether something that was to be deleted is still there.
     pub unfinished: bool,
     /// Whether that is the output that the spec no longer names.
@@ -26,7 +26,7 @@ pub struct Done {
 
 /// A plan that was carried out, but for the output and the status.
 #[derive(Debug)]
-pub struct Settled<'a> {
+pub(crate) struct Settled<'a> {
     /// What is to happen to the output.
     pub output: OutputAct,
     plan: &'a Plan<'a>,
@@ -36,7 +36,7 @@ pub struct Settled<'a> {
 
 /// What is written last, and when to look again.
 #[derive(Debug)]
-pub struct Ending {
+pub(crate) struct Ending {
     /// The status; none if it is as it should be, or need not be written yet.
     pub status: Option<FileUploadStatus>,
     /// When to look again although nothing may have changed.
@@ -55,7 +55,7 @@ impl<'a> Settled<'a> {
     }
 
     /// The status, now that it is known what became of the output.
-    pub fn finish(self, written: &Written) -> Ending {
+    pub(crate) fn finish(self, written: &Written) -> Ending {
         let plan = self.plan;
         let fails = |trouble: &Trouble| trouble.reason.class() != Class::Stalled;
         let unfinished = self.done.unfinished || written.trouble.as_ref().is_some_and(fails);
@@ -78,7 +78,7 @@ impl<'a> Settled<'a> {
     }
 
     /// The status as it is to be, whether it is written now or not.
-    pub fn status(&self, written: &Written) -> FileUploadStatus {
+    pub(crate) fn status(&self, written: &Written) -> FileUploadStatus {
         let Plan { case, news, .. } = self.plan;
         let verdict = verdict(self.plan, &self.files, written);
         let uploaded = self.files.iter().filter(|file| file.file_key.is_some()).count();
@@ -210,7 +210,7 @@ fn reason(file: &FileStatus) -> Option<Reason> {
 }
 
 /// Why keys that live cannot be renewed, if that is so: of the first such file, in words.
-pub fn refresh_failure(status: &FileUploadStatus) -> Option<String> {
+pub(crate) fn refresh_failure(status: &FileUploadStatus) -> Option<String> {
     let fails = |file: &&FileStatus| file.file_key.is_some() && reason(file).is_some_and(|reason| !is_wait(reason));
     let file = status.files.iter().find(fails)?;
     let why = file.message.as_deref().unwrap_or_default();

@@ -19,7 +19,7 @@ use crate::reason::Reason;
 use crate::report::Assignment;
 
 pub(super) mod launch;
-pub mod manifest;
+pub(crate) mod manifest;
 mod reports;
 pub(super) mod trouble;
 
@@ -247,7 +247,7 @@ fn remove(job: &JobFacts, because: &'static str, news: &mut News) {
 }
 
 /// Whether what keeps a Job's Pods from running may be told in events, which nobody watches.
-pub fn needs_events(job: &JobFacts, now: jiff::Timestamp) -> bool {
+pub(crate) fn needs_events(job: &JobFacts, now: jiff::Timestamp) -> bool {
     let is_silent = |container: &Container| matches!(container, Container::Running { ready: false });
     let known = job.pods.iter().all(|pod| pod.unschedulable.is_some()) && !job.pods.is_empty();
     let kept = !job.has_started() && !known || job.pods.iter().any(|pod| is_silent(&pod.container));
@@ -256,7 +256,7 @@ pub fn needs_events(job: &JobFacts, now: jiff::Timestamp) -> bool {
 
 /// Whether a Job is over without the answers that its Pods should have given: then the API server itself is asked
 /// before that is believed.
-pub fn is_doubtful(job: &JobFacts) -> bool {
+pub(crate) fn is_doubtful(job: &JobFacts) -> bool {
     let is_silent = |pod: &PodFacts| pod.terminated().is_none_or(|ended| ended.message.is_empty());
     let unheard = (0..job.shards).any(|share| job.pods.iter().filter(|pod| pod.index == share).all(is_silent));
     !job.confirmed && job.is_over() && unheard

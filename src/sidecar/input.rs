@@ -4,7 +4,7 @@ use crate::delivery::{Parcel, hex};
 use crate::keys::Entry;
 
 /// A file, and the name of its key.
-pub struct Input {
+pub(crate) struct Input {
     /// The name of the key.
     pub name: String,
     /// The file.

@@ -11,7 +11,7 @@ use crate::keys::Entry;
 
 /// What happens before a key's life ends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum RefreshPolicy {
+pub(crate) enum RefreshPolicy {
     /// Nothing.
     Never,
     /// The file is uploaded again.
@@ -20,7 +20,7 @@ pub enum RefreshPolicy {
 
 /// How long a key lives, and what happens before its life ends.
 #[derive(Clone, Copy, Debug)]
-pub struct Life {
+pub(crate) struct Life {
     /// How long a key lives.
     pub terms: Terms,
     /// What happens before that.

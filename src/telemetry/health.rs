@@ -17,7 +17,7 @@ const LONGEST_RECONCILE: Duration = Duration::from_mins(5);
 
 /// The operator's state. Clones share it.
 #[derive(Clone, Default)]
-pub struct Health(Arc<Mutex<State>>);
+pub(crate) struct Health(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
@@ -37,25 +37,25 @@ struct Reconcile {
 
 /// A reconcile that runs until this is dropped.
 #[must_use = "dropping it ends the reconcile"]
-pub struct Reconciling {
+pub(crate) struct Reconciling {
     health: Health,
     number: u64,
 }
 
 impl Health {
     /// Not ready until the lists of this many scopes are complete.
-    pub fn expecting(scopes: usize) -> Self {
+    pub(crate) fn expecting(scopes: usize) -> Self {
         Self(Arc::new(Mutex::new(State { unlisted: scopes, ..State::default() })))
     }
 
     /// One more scope has all its lists.
-    pub fn lists_complete(&self) {
+    pub(crate) fn lists_complete(&self) {
         let mut state = self.0.lock();
         state.unlisted = state.unlisted.saturating_sub(1);
     }
 
     /// Begins a reconcile of `object`, whose name is reported if it hangs.
-    pub fn reconcile_begins(&self, object: impl Into<String>) -> Reconciling {
+    pub(crate) fn reconcile_begins(&self, object: impl Into<String>) -> Reconciling {
         self.reconcile_began(object.into(), Instant::now())
     }
 
@@ -69,13 +69,13 @@ impl Health {
 
     /// Notes that a watch fails; returns whether this cause is new and must be logged.
     #[must_use = "a new cause is logged once"]
-    pub fn watch_fails(&self, watch: &str, cause: &str) -> bool {
+    pub(crate) fn watch_fails(&self, watch: &str, cause: &str) -> bool {
         let before = self.0.lock().failing.insert(watch.to_owned(), cause.to_owned());
         before.is_none_or(|before| before != cause)
     }
 
     /// Notes that a watch works; returns whether it had failed before.
-    pub fn watch_works(&self, watch: &str) -> bool {
+    pub(crate) fn watch_works(&self, watch: &str) -> bool {
         self.0.lock().failing.remove(watch).is_some()
     }
 

@@ -14,7 +14,7 @@ type Labels = [(&'static str, &'static str); 1];
 
 /// What is counted. Clones count together.
 #[derive(Clone)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     registry: Arc<Registry>,
     attempts: Family<Labels, Counter>,
     sent: Counter,
@@ -66,40 +66,40 @@ impl Default for Metrics {
 
 impl Metrics {
     /// Counts an attempt that ended with `reason` and uploaded `size` bytes.
-    pub fn attempt(&self, reason: &'static str, size: u64, took: Duration) {
+    pub(crate) fn attempt(&self, reason: &'static str, size: u64, took: Duration) {
         self.attempts.get_or_create(&[("reason", reason)]).inc();
         self.sent.inc_by(size);
         self.duration.observe(took.as_secs_f64());
     }
 
     /// Counts what a worker reports of a file: `reason`, and its `size` if it was uploaded.
-    pub fn reported(&self, reason: &'static str, size: u64) {
+    pub(crate) fn reported(&self, reason: &'static str, size: u64) {
         self.attempts.get_or_create(&[("reason", reason)]).inc();
         self.sent.inc_by(size);
     }
 
     /// How many workers run now, and how many volumes wait for a worker slot.
-    pub fn workers(&self, running: usize, queued: usize) {
+    pub(crate) fn workers(&self, running: usize, queued: usize) {
         set_states(&self.workers, running, queued);
     }
 
     /// How many Sends run now, and how many wait for an upload slot.
-    pub fn sends(&self, running: usize, queued: usize) {
+    pub(crate) fn sends(&self, running: usize, queued: usize) {
         set_states(&self.sends, running, queued);
     }
 
     /// How many Sends have ended, but whose result is not in a status yet.
-    pub fn owed_results(&self, number: usize) {
+    pub(crate) fn owed_results(&self, number: usize) {
         set(&self.owed_results, number);
     }
 
     /// How many `FileUpload`s the operator cannot read and does not serve.
-    pub fn skipped_objects(&self, number: usize) {
+    pub(crate) fn skipped_objects(&self, number: usize) {
         set(&self.skipped_objects, number);
     }
 
     /// All metrics as text.
-    pub fn render(&self) -> String {
+    pub(crate) fn render(&self) -> String {
         let mut text = String::new();
         // Writing to a String cannot fail.
         let _ = encode(&mut text, &self.registry);

@@ -35,7 +35,7 @@ const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=
 /// Begins to serve; the future resolves only if serving ends, with the cause.
 ///
 /// Errors: the thread or its runtime cannot be made.
-pub fn serve(
+pub(crate) fn serve(
     listener: Listener,
     metrics: Metrics,
     health: Health,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use cyberun_stub::{Fault, Hold, Kind, Moment, Rule, Step};
 use fileupload_operator::delivery::{Batch, Delivery, Parcel, Progress, Source};
 use fileupload_operator::reason::Reason;
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::support::sender::Sender;
 
@@ -48,17 +48,13 @@ fn parcels(count: usize) -> Vec<Parcel> {
 async fn attempted(
     sender: &Sender,
     count: usize,
-    stop: watch::Receiver<bool>,
+    stop: CancellationToken,
     meanwhile: impl Future<Output = ()>,
 ) -> Heard {
     let (heard, batch, parcels) = (Heard::default(), Batch::new(&sender.courier, stop), parcels(count));
     let attempts = batch.attempt_each(&sender.credential, &parcels, |index, progress| heard.hear(index, progress));
     tokio::join!(attempts, meanwhile);
     heard
-}
-
-fn no_stop() -> watch::Receiver<bool> {
-    watch::channel(false).1
 }
 
 #[tokio::test]
@@ -75,7 +71,7 @@ async fn the_first_goes_alone_until_it_has_its_ticket_and_then_four_go_side_by_s
         assert_eq!(sender.counted(), (4, 4), "the fifth waits");
         bytes.release();
     };
-    let heard = attempted(&sender, 8, no_stop(), watched).await;
+    let heard = attempted(&sender, 8, CancellationToken::new(), watched).await;
     for index in 0..8 {
         assert_eq!(heard.of(index), ["begun", "stored"], "{index}");
     }
@@ -96,7 +92,7 @@ async fn a_file_that_fails_without_a_ticket_lets_only_the_next_one_begin() {
         assert_eq!(sender.counted(), (2, 0));
         ticket.release();
     };
-    let heard = attempted(&sender, 3, no_stop(), watched).await;
+    let heard = attempted(&sender, 3, CancellationToken::new(), watched).await;
     assert_eq!(heard.of(0), ["begun", "TooLarge"]);
     assert_eq!((heard.of(1), heard.of(2)), (heard.of(2), vec!["begun".to_owned(), "stored".to_owned()]));
 }
@@ -106,7 +102,7 @@ async fn a_failure_that_is_every_files_ends_the_batch_after_one_call_without_a_r
     for (fault, reason) in [(401, "CredentialsRejected"), (503, "ApiUnavailable"), (429, "RateLimited")] {
         let sender = Sender::new().await;
         sender.stub.fault_always(Step::Presign, Fault::status(fault));
-        let heard = attempted(&sender, 8, no_stop(), async {}).await;
+        let heard = attempted(&sender, 8, CancellationToken::new(), async {}).await;
         assert_eq!((heard.of(0), sender.counted()), (vec!["begun".to_owned(), reason.to_owned()], (1, 0)));
         assert!((1..8).all(|index| heard.of(index).is_empty()), "what was not begun is not heard of");
     }
@@ -127,7 +123,7 @@ async fn a_failure_that_is_every_files_lets_those_finish_whose_bytes_are_on_thei
             .unwrap();
         bytes.release();
     };
-    let heard = attempted(&sender, 8, no_stop(), watched).await;
+    let heard = attempted(&sender, 8, CancellationToken::new(), watched).await;
     assert_eq!(heard.of(0), ["begun", "stored"]);
     assert_eq!(heard.of(1), ["begun", "CredentialsRejected"]);
     assert!((4..8).all(|index| heard.of(index).is_empty()), "none has begun since");
@@ -141,14 +137,14 @@ async fn a_stop_finishes_what_is_on_its_way_and_drops_what_only_waits_for_its_ti
     for other in ["1", "2", "3"] {
         sender.stub.arm(Rule::always(Step::Presign, Fault::hold(&ticket)).for_file(other));
     }
-    let (stop, stopped) = watch::channel(false);
+    let stop = CancellationToken::new();
     let watched = async {
         bytes.reached(DEADLINE).await.unwrap();
         sender.stub.wait_for(|seen| seen.of(Step::Presign).count() == 4, DEADLINE).await.unwrap();
-        stop.send_replace(true);
+        stop.cancel();
         bytes.release();
     };
-    let heard = attempted(&sender, 5, stopped, watched).await;
+    let heard = attempted(&sender, 5, stop.clone(), watched).await;
     assert_eq!(heard.of(0), ["begun", "stored"]);
     for index in 1..4 {
         assert_eq!(heard.of(index), ["begun", "not sent None"], "{index}");
@@ -163,13 +159,13 @@ async fn after_a_stop_no_second_ticket_is_used() {
     sender.stub.fault(Step::Put, Fault::status(403));
     sender.stub.fault(Step::Presign, Fault::delay(Duration::ZERO));
     sender.stub.fault(Step::Presign, Fault::hold(&second));
-    let (stop, stopped) = watch::channel(false);
+    let stop = CancellationToken::new();
     let watched = async {
         second.reached(DEADLINE).await.unwrap();
-        stop.send_replace(true);
+        stop.cancel();
         second.release();
     };
-    let heard = attempted(&sender, 1, stopped, watched).await;
+    let heard = attempted(&sender, 1, stop.clone(), watched).await;
     assert_eq!((heard.of(0).last().unwrap().as_str(), sender.counted()), ("not sent None", (2, 1)));
 }
 
@@ -178,7 +174,7 @@ async fn what_is_done_is_known_though_the_whole_is_cut_off() {
     let sender = Sender::new().await;
     let bytes = Hold::new("bytes that never come");
     sender.stub.arm(Rule::always(Step::Put, Fault::hold(&bytes).at(Moment::Received)).for_file("1"));
-    let (heard, batch, parcels) = (Heard::default(), Batch::new(&sender.courier, no_stop()), parcels(3));
+    let (heard, batch, parcels) = (Heard::default(), Batch::new(&sender.courier, CancellationToken::new()), parcels(3));
     let cut = async {
         bytes.reached(DEADLINE).await.unwrap();
         sender.stub.wait_for(|seen| seen.objects.len() == 2, DEADLINE).await.unwrap();
@@ -196,7 +192,7 @@ async fn what_is_done_is_known_though_the_whole_is_cut_off() {
 #[tokio::test]
 async fn one_attempt_that_fails_for_every_file_leaves_the_place_to_the_next_and_does_not_end_the_batch() {
     let sender = Sender::new().await;
-    let (batch, parcel) = (Batch::new(&sender.courier, no_stop()), &parcels(1)[0]);
+    let (batch, parcel) = (Batch::new(&sender.courier, CancellationToken::new()), &parcels(1)[0]);
     sender.stub.fault(Step::Presign, Fault::status(503));
     for expected in [Some(Reason::ApiUnavailable), None] {
         let place = batch.place(&parcel.source).await.unwrap();
@@ -214,7 +210,7 @@ async fn one_attempt_that_fails_for_every_file_leaves_the_place_to_the_next_and_
 async fn a_batch_can_be_moved_to_a_task_of_its_own() {
     let sender = Sender::with(cyberun_stub::Options::default(), Kind::Device).await;
     let sent = tokio::spawn(async move {
-        let (heard, batch) = (Heard::default(), Batch::new(&sender.courier, no_stop()));
+        let (heard, batch) = (Heard::default(), Batch::new(&sender.courier, CancellationToken::new()));
         batch.attempt_each(&sender.credential, &parcels(2), |index, progress| heard.hear(index, progress)).await;
         heard.of(1)
     });

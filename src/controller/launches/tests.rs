@@ -5,6 +5,7 @@ use kube::client::Body;
 
 use super::*;
 use crate::key_life::Terms;
+use crate::resource::FileUpload;
 
 struct Deaf;
 
@@ -23,10 +24,10 @@ fn upload(name: &str) -> FileUpload {
 }
 
 /// Launches in a cluster that never answers, for the FileUploads a and b, with 2 places each namespace.
-fn launches() -> (Launches, watch::Sender<bool>) {
+fn launches() -> Launches {
     let silent = |_: Request<Body>| std::future::pending::<Result<Response<Body>, Infallible>>();
     let client = Client::new(tower::service_fn(silent), "team-a");
-    let (index, listener, (stopper, stop)) = (Index::new(Terms::default()), Arc::new(Deaf), watch::channel(false));
+    let (index, listener, stop) = (Index::new(Terms::default()), Arc::new(Deaf), CancellationToken::new());
     for name in ["a", "b"] {
         index.apply_upload(upload(name), crate::controller::index::Told::List(1));
     }
@@ -40,7 +41,7 @@ fn launches() -> (Launches, watch::Sender<bool>) {
         reads_secrets: true,
         stop,
     };
-    (Launches::new(parts), stopper)
+    Launches::new(parts)
 }
 
 #[expect(clippy::default_trait_access, reason = "the type of a placement is private to the plan")]
@@ -63,7 +64,7 @@ fn order(name: &str, claim: &str) -> Order {
 
 #[tokio::test]
 async fn a_worker_in_the_making_is_known_to_the_others_of_its_claim_and_keeps_theirs_from_being_begun() {
-    let (launches, _stopper) = launches();
+    let launches = launches();
     assert!(launches.begin(order("a", "disk")));
     let unplaced = |of: &str, namespace: &str, claim: &str| {
         launches.unplaced(&Key::new(namespace, of), of, &Volume::Claim(claim.to_owned()))
@@ -80,14 +81,14 @@ async fn a_worker_in_the_making_is_known_to_the_others_of_its_claim_and_keeps_th
 
 #[tokio::test]
 async fn nothing_is_begun_for_a_fileupload_that_is_gone() {
-    let (launches, _stopper) = launches();
+    let launches = launches();
     assert!(!launches.begin(order("gone", "disk")));
     assert!(launches.facts("gone").is_empty());
 }
 
 #[tokio::test]
 async fn a_job_that_says_it_has_a_hundred_workers_takes_no_more_than_the_places_of_its_namespace() {
-    let (launches, _stopper) = launches();
+    let launches = launches();
     let forged = Launch { parallelism: 100, ..launch("a", "disk") };
     let job = plan::job(&upload("a"), &forged, "v", &WorkerSettings::default()).unwrap();
     launches.0.index.apply_job(&job, Some(1));

@@ -55,10 +55,9 @@ impl State {
     }
 
     async fn run(self: Arc<Self>, order: &Order) {
-        let mut stop = self.parts.stop.clone();
         let mut place = tokio::select! {
             biased;
-            _ = stop.wait_for(|stop| *stop) => return,
+            () = self.parts.stop.cancelled() => return,
             place = self.parts.gate.enter(order.key.namespace()) => place,
         };
         // Another spec may have come while it waited.

@@ -7,7 +7,7 @@ use crate::resource::{File, JobStatus};
 
 /// The one volume that a worker reads.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub enum Volume {
+pub(crate) enum Volume {
     /// A claim's.
     Claim(String),
     /// A ConfigMap, mounted.
@@ -22,7 +22,7 @@ impl Default for Volume {
 
 /// A Job that was created for this resource.
 #[derive(Clone, Debug, Default)]
-pub struct JobFacts {
+pub(crate) struct JobFacts {
     /// Its name.
     pub name: String,
     /// Its uid; empty where only Pods of it are left.
@@ -63,7 +63,7 @@ pub struct JobFacts {
 
 /// How a Job stands.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub enum Standing {
+pub(crate) enum Standing {
     /// It exists and has not ended.
     #[default]
     Alive,
@@ -75,7 +75,7 @@ pub enum Standing {
 
 /// A Pod of a worker.
 #[derive(Clone, Debug, Default)]
-pub struct PodFacts {
+pub(crate) struct PodFacts {
     /// Its name.
     pub name: String,
     /// Its uid.
@@ -104,7 +104,7 @@ pub struct PodFacts {
 
 /// Whether a Pod exists.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum Presence {
+pub(crate) enum Presence {
     /// It exists.
     #[default]
     There,
@@ -116,7 +116,7 @@ pub enum Presence {
 
 /// The state of a worker's container.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Container {
+pub(crate) enum Container {
     /// It does not run yet, and why, if the kubelet says so.
     Waiting(Option<Said>),
     /// It runs.
@@ -136,7 +136,7 @@ impl Default for Container {
 
 /// How a container ended.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Terminated {
+pub(crate) struct Terminated {
     /// As `OOMKilled` or `Error`.
     pub reason: String,
     /// Its exit code.
@@ -147,7 +147,7 @@ pub struct Terminated {
 
 /// A reason and a message of the cluster's.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Said {
+pub(crate) struct Said {
     /// One word.
     pub reason: String,
     /// In words.
@@ -156,7 +156,7 @@ pub struct Said {
 
 impl Volume {
     /// The volume that a worker reads `file` from; `None` for what the operator sends itself.
-    pub fn of(file: &File, by_worker: bool) -> Option<Self> {
+    pub(crate) fn of(file: &File, by_worker: bool) -> Option<Self> {
         let config_map = file.source.config_map_key_ref.as_ref().filter(|_| by_worker);
         let claim = file.source.persistent_volume_claim.as_ref();
         claim
@@ -165,13 +165,13 @@ impl Volume {
     }
 
     /// The path of `file` on it.
-    pub fn path(file: &File) -> &str {
+    pub(crate) fn path(file: &File) -> &str {
         let claim = file.source.persistent_volume_claim.as_ref().map(|file| &file.path);
         claim.or(file.source.config_map_key_ref.as_ref().map(|reference| &reference.key)).map_or("", String::as_str)
     }
 
     /// How the status names a Job that reads it.
-    pub fn job_status(&self, job: &str) -> JobStatus {
+    pub(crate) fn job_status(&self, job: &str) -> JobStatus {
         let (claim_name, config_map_name) = match self {
             Self::Claim(claim) => (Some(claim.clone()), None),
             Self::ConfigMap(config_map) => (None, Some(config_map.clone())),
@@ -180,20 +180,20 @@ impl Volume {
     }
 
     /// What a Job reads that the status names; none if the status does not say.
-    pub fn of_job(job: &JobStatus) -> Option<Self> {
+    pub(crate) fn of_job(job: &JobStatus) -> Option<Self> {
         let claim = job.claim_name.clone().map(Self::Claim);
         claim.or_else(|| job.config_map_name.clone().map(Self::ConfigMap))
     }
 
     /// The name of the claim or ConfigMap.
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         match self {
             Self::Claim(name) | Self::ConfigMap(name) => name,
         }
     }
 
     /// What it is called in messages.
-    pub fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         match self {
             Self::Claim(name) => format!("PersistentVolumeClaim {name}"),
             Self::ConfigMap(name) => format!("ConfigMap {name}"),
@@ -203,7 +203,7 @@ impl Volume {
 
 impl PodFacts {
     /// How its worker ended.
-    pub fn terminated(&self) -> Option<&Terminated> {
+    pub(crate) fn terminated(&self) -> Option<&Terminated> {
         match &self.container {
             Container::Ended(terminated) => Some(terminated),
             _ => None,
@@ -211,12 +211,12 @@ impl PodFacts {
     }
 
     /// Whether its worker runs.
-    pub fn is_running(&self) -> bool {
+    pub(crate) fn is_running(&self) -> bool {
         matches!(self.container, Container::Running { .. })
     }
 
     /// Whether its worker has ended or is no longer there. What a webhook put beside it may run on.
-    pub fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         let ended_alone = self.presence == Presence::There && self.terminated().is_some();
         self.presence == Presence::Gone || self.has_ended || ended_alone
     }
@@ -224,7 +224,7 @@ impl PodFacts {
 
 impl JobFacts {
     /// Whether nothing of it runs or will run.
-    pub fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         let pods = || self.pods.iter();
         // A Job is never retried: where each worker has ended beside a container that goes on, it waits for that alone.
         let ended_beside =
@@ -235,17 +235,17 @@ impl JobFacts {
     }
 
     /// Whether a container of it runs, or ran.
-    pub fn has_started(&self) -> bool {
+    pub(crate) fn has_started(&self) -> bool {
         self.pods.iter().any(|pod| !matches!(pod.container, Container::Waiting(_)))
     }
 
     /// For how many seconds it exists.
-    pub fn age(&self, now: Timestamp) -> i64 {
+    pub(crate) fn age(&self, now: Timestamp) -> i64 {
         self.created.map_or(0, |created| now.as_second() - created.as_second())
     }
 
     /// A Job that the status names and of which nothing else is found; its attempt is not known, and is at most this.
-    pub fn vanished(name: &str, volume: Volume, attempt: i64) -> Self {
+    pub(crate) fn vanished(name: &str, volume: Volume, attempt: i64) -> Self {
         Self { name: name.to_owned(), volume, attempt, standing: Standing::Gone, shards: 1, ..Self::default() }
     }
 }

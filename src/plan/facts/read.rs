@@ -16,11 +16,11 @@ use super::{ClaimFacts, ClaimUser, Container, Content, JobFacts, OutputFacts, Po
 use crate::resource::{FIELD_MANAGER, FileUpload, LABEL_FILE_UPLOAD, LABEL_MANAGED_BY, LABEL_UID};
 
 /// The label by which the Job controller names a Pod's Job, and the annotation for its share.
-pub const LABEL_JOB: &str = "batch.kubernetes.io/job-name";
+pub(crate) const LABEL_JOB: &str = "batch.kubernetes.io/job-name";
 const ANNOTATION_INDEX: &str = "batch.kubernetes.io/job-completion-index";
 
 /// A claim, without the Pods that name it.
-pub fn claim(claim: &PersistentVolumeClaim) -> ClaimFacts {
+pub(crate) fn claim(claim: &PersistentVolumeClaim) -> ClaimFacts {
     let (spec, status) = (claim.spec.as_ref(), claim.status.as_ref());
     let access_modes = status
         .and_then(|status| status.access_modes.clone())
@@ -35,19 +35,19 @@ pub fn claim(claim: &PersistentVolumeClaim) -> ClaimFacts {
 }
 
 /// The claims that a Pod names.
-pub fn claims_of(pod: &Pod) -> impl Iterator<Item = &str> {
+pub(crate) fn claims_of(pod: &Pod) -> impl Iterator<Item = &str> {
     let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
     volumes.filter_map(|volume| Some(volume.persistent_volume_claim.as_ref()?.claim_name.as_str()))
 }
 
 /// Whether a Pod's phase says that it has ended.
-pub fn has_ended(pod: &Pod) -> bool {
+pub(crate) fn has_ended(pod: &Pod) -> bool {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
     matches!(phase, Some("Succeeded" | "Failed"))
 }
 
 /// A Pod as a user of the claims that it names.
-pub fn claim_user(pod: &Pod) -> ClaimUser {
+pub(crate) fn claim_user(pod: &Pod) -> ClaimUser {
     let spec = pod.spec.as_ref();
     let status = pod.status.as_ref();
     let containers = |of: fn(&PodStatus) -> &Option<Vec<ContainerStatus>>| {
@@ -69,7 +69,7 @@ pub fn claim_user(pod: &Pod) -> ClaimUser {
 }
 
 /// A Pod of a worker; `gone` if it no longer exists.
-pub fn pod(pod: &Pod, gone: bool) -> PodFacts {
+pub(crate) fn pod(pod: &Pod, gone: bool) -> PodFacts {
     let status = pod.status.as_ref();
     let condition = |kind: &str, truth: &str| {
         let conditions = status.and_then(|status| status.conditions.as_deref()).unwrap_or_default();
@@ -115,7 +115,7 @@ pub fn pod(pod: &Pod, gone: bool) -> PodFacts {
 }
 
 /// Adds what events say of a Job and its Pods.
-pub fn add_events(job: &mut JobFacts, events: &[Event]) {
+pub(crate) fn add_events(job: &mut JobFacts, events: &[Event]) {
     job.events = said_of(events, &job.uid);
     for pod in &mut job.pods {
         pod.events = said_of(events, &pod.uid);
@@ -149,30 +149,30 @@ fn said(reason: Option<&String>, message: Option<&String>) -> Said {
 }
 
 /// Whose worker a Job or Pod is, by its labels: the `FileUpload`'s uid.
-pub fn upload_uid(labels: &BTreeMap<String, String>) -> Option<&String> {
+pub(crate) fn upload_uid(labels: &BTreeMap<String, String>) -> Option<&String> {
     labels.get(LABEL_MANAGED_BY).filter(|manager| *manager == FIELD_MANAGER)?;
     labels.get(LABEL_UID)
 }
 
 /// What `key` of a ConfigMap holds.
-pub fn content_of(config_map: &ConfigMap, key: &str) -> Option<Content> {
+pub(crate) fn content_of(config_map: &ConfigMap, key: &str) -> Option<Content> {
     bytes_of(config_map, key).map(content)
 }
 
 /// The bytes under a key, in `data` or `binaryData`.
-pub fn bytes_of<'a>(config_map: &'a ConfigMap, key: &str) -> Option<&'a [u8]> {
+pub(crate) fn bytes_of<'a>(config_map: &'a ConfigMap, key: &str) -> Option<&'a [u8]> {
     let text = config_map.data.as_ref().and_then(|data| data.get(key)).map(String::as_bytes);
     text.or_else(|| config_map.binary_data.as_ref()?.get(key).map(|bytes| bytes.0.as_slice()))
 }
 
 /// What identifies these bytes.
-pub fn content(bytes: &[u8]) -> Content {
+pub(crate) fn content(bytes: &[u8]) -> Content {
     Content { size: bytes.len() as u64, sha256: super::super::revision::hex(&Sha256::digest(bytes)) }
 }
 
 /// Whose output a ConfigMap is, by its metadata. It is kept for each output, and so is small.
 #[derive(Debug, Default)]
-pub struct Ownership {
+pub(crate) struct Ownership {
     /// The uids of its owners, where it carries our label.
     owners: Box<[Box<str>]>,
     /// The FileUpload that its label names, where every owner is one of that name.
@@ -181,7 +181,7 @@ pub struct Ownership {
 
 impl Ownership {
     /// What the metadata says.
-    pub fn of(metadata: &ObjectMeta) -> Self {
+    pub(crate) fn of(metadata: &ObjectMeta) -> Self {
         let label = |label: &str| metadata.labels.as_ref().and_then(|labels| labels.get(label)).map(String::as_str);
         if label(LABEL_MANAGED_BY) != Some(FIELD_MANAGER) {
             return Self::default();
@@ -201,7 +201,7 @@ impl Ownership {
 
     /// What it is to `upload`; `hash` is that of its data, if known. Only what carries our label and belongs to this very
     /// resource is ours to write. Two FileUploads of one name cannot exist: an owner of this name with another uid is gone.
-    pub fn output(&self, upload: &FileUpload, hash: Option<String>) -> OutputFacts {
+    pub(crate) fn output(&self, upload: &FileUpload, hash: Option<String>) -> OutputFacts {
         let (name, uid) = (upload.metadata.name.as_deref(), upload.metadata.uid.as_deref());
         match () {
             () if self.owners.iter().any(|owner| Some(&**owner) == uid) => OutputFacts::Ours { hash },

@@ -14,7 +14,7 @@ use crate::reason::Reason;
 
 /// Where a worker is to run, and how it mounts its volume.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Placement {
+pub(crate) struct Placement {
     /// The one node that can use the volume now.
     pub node: Option<String>,
     /// The tolerations of the Pods there.
@@ -30,7 +30,7 @@ pub(in crate::plan) const MAX_PARALLELISM: usize = 4;
 
 impl Placement {
     /// How many of these shares are read at the same time.
-    pub fn parallelism(&self, shards: usize) -> usize {
+    pub(crate) fn parallelism(&self, shards: usize) -> usize {
         if self.shared { shards.min(MAX_PARALLELISM) } else { 1 }
     }
 }

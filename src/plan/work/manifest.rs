@@ -27,7 +27,7 @@ use crate::resource::{
 /// The user that workers run as unless `spec.worker` names another: nobody's.
 const USER: i64 = 65532;
 /// Where the volume is mounted.
-pub const SOURCE: &str = "/source";
+pub(crate) const SOURCE: &str = "/source";
 const CREDENTIALS: &str = "/credentials";
 /// The container's name, and the command that it runs.
 const WORKER: &str = "worker";
@@ -56,7 +56,7 @@ const MESH_ANNOTATIONS: [(&str, &str); 4] = [
 
 /// What the operator was told of its workers.
 #[derive(Clone, Debug, Default)]
-pub struct WorkerSettings {
+pub(crate) struct WorkerSettings {
     /// The API they call.
     pub api_url: String,
     /// Whether `http:` is accepted.
@@ -76,7 +76,7 @@ pub struct WorkerSettings {
 }
 
 /// A hash of what a worker of `upload` would be made with: where it differs, a Job that has not started is made again.
-pub fn settings_hash(upload: &FileUpload, settings: &WorkerSettings) -> String {
+pub(crate) fn settings_hash(upload: &FileUpload, settings: &WorkerSettings) -> String {
     let text = json!([upload.spec.worker, format!("{settings:?}")]).to_string();
     hex(&Sha256::digest(text)[..8])
 }
@@ -85,7 +85,7 @@ pub fn settings_hash(upload: &FileUpload, settings: &WorkerSettings) -> String {
 ///
 /// # Errors
 /// None that can happen: the manifest is made here.
-pub fn job(
+pub(crate) fn job(
     upload: &FileUpload,
     launch: &Launch,
     credentials_version: &str,
@@ -268,7 +268,7 @@ fn credentials(secret: &str) -> Value {
 }
 
 /// What a Job of ours says, its Pods and events aside; `None` if it does not tell what it reads.
-pub fn read_job(job: &Job) -> Option<JobFacts> {
+pub(crate) fn read_job(job: &Job) -> Option<JobFacts> {
     let template = &job.spec.as_ref()?.template;
     let facts = read_template(template.metadata.as_ref()?, template.spec.as_ref()?)?;
     Some(JobFacts {
@@ -290,7 +290,7 @@ pub fn read_job(job: &Job) -> Option<JobFacts> {
 }
 
 /// A Job with its Pods and what events say of them, from objects as the API server has them; `None` if there is neither.
-pub fn of_objects(name: &str, job: Option<&Job>, pods: &[&Pod], events: &[Event]) -> Option<JobFacts> {
+pub(crate) fn of_objects(name: &str, job: Option<&Job>, pods: &[&Pod], events: &[Event]) -> Option<JobFacts> {
     let is_of_job = |pod: &&&Pod| pod.labels().get(read::LABEL_JOB).is_some_and(|job| job == name);
     let pods: Vec<_> = pods.iter().filter(is_of_job).collect();
     let from_pod = || pods.first().and_then(|pod| read_pod(name, pod));
@@ -302,7 +302,7 @@ pub fn of_objects(name: &str, job: Option<&Job>, pods: &[&Pod], events: &[Event]
 }
 
 /// The Launch that a Job was made of, as far as it shows; where it runs is told by its claim.
-pub fn launch_of(job: &JobFacts, claim: Option<&ClaimFacts>) -> Launch {
+pub(crate) fn launch_of(job: &JobFacts, claim: Option<&ClaimFacts>) -> Launch {
     // Its own Pods decided nothing.
     let others = |user: &ClaimUser| user.worker_of.as_ref() != Some(&job.name);
     let without_own = claim.map(|claim| ClaimFacts {
@@ -328,7 +328,7 @@ pub fn launch_of(job: &JobFacts, claim: Option<&ClaimFacts>) -> Launch {
 }
 
 /// What a Pod says of its Job, where it is all that is left of it.
-pub fn read_pod(job: &str, pod: &Pod) -> Option<JobFacts> {
+pub(crate) fn read_pod(job: &str, pod: &Pod) -> Option<JobFacts> {
     let facts = read_template(&pod.metadata, pod.spec.as_ref()?)?;
     Some(JobFacts { name: job.to_owned(), standing: Standing::Gone, ..facts })
 }

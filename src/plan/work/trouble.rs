@@ -125,7 +125,7 @@ fn not_created(job: &JobFacts) -> Option<Trouble> {
 }
 
 /// What an API server that refuses a Job or a Pod means.
-pub fn refused(what: &str, message: &str, job: &str) -> Trouble {
+pub(crate) fn refused(what: &str, message: &str, job: &str) -> Trouble {
     let message = without_names(message, job);
     let message = message.strip_prefix("Error creating: ").unwrap_or(&message);
     let message = message.split_once("is forbidden: ").map_or(message, |(_, why)| why);

@@ -1,0 +1,235 @@
+//! Keys over time: a changed spec, requests, changed content, renewal, withdrawal.
+
+use super::*;
+
+#[test]
+fn a_changed_spec_withdraws_at_once_and_sends_in_the_same_step() {
+    let mut story = Story::of(json!({}), &[of_config_map("a"), of_config_map("b")]);
+    story.step();
+    story.uploads(&["k", "l"]);
+    story.upload.spec.files[1].file_name = Some("other.txt".into());
+    story.upload.metadata.generation = Some(2);
+    let step = story.step();
+    assert!(step.withdraws);
+    assert_eq!((story.keys(), step.sent), (vec![Some("k"), None], vec!["b".to_owned()]));
+}
+
+#[test]
+fn a_result_of_another_revision_is_dropped() {
+    let mut story = Story::of(json!({}), &[of_config_map("a"), of_config_map("b")]);
+    story.step();
+    let now = story.now;
+    story.upload.spec.files[1].file_name = Some("other.txt".into());
+    story.upload.metadata.generation = Some(2);
+    story.ends(vec![stored("k", now), stored("unwanted", now)]);
+    let step = story.step();
+    assert_eq!((story.keys(), step.sent), (vec![Some("k"), None], vec!["b".to_owned()]));
+}
+
+#[test]
+fn a_request_keeps_each_old_key_until_the_new_one_is_there() {
+    let mut story = Story::of(json!({}), &[of_config_map("a")]);
+    story.step();
+    story.uploads(&["old"]);
+    let annotation = |value: &str| Some([("cyberun.cloud/requested-at".to_owned(), value.to_owned())].into());
+    story.upload.metadata.annotations = annotation("now");
+    assert_eq!(story.step().sent.len(), 0, "it is noted first, so that it is not taken up twice");
+    assert_eq!((story.status().requested_attempt, story.keys()), (Some(1), vec![Some("old")]));
+    assert_eq!((story.step().sent, story.keys()), (vec!["a".to_owned()], vec![Some("old")]));
+    // A second request while the first is under way is another.
+    story.upload.metadata.annotations = annotation("again");
+    story.step();
+    assert_eq!((story.status().requested_attempt, story.status().requested_at.as_deref()), (Some(2), Some("again")));
+    let now = story.now;
+    story.ends(vec![stored("new", now)]);
+    assert_eq!(story.step().sent, ["a"], "the first answer came before the second request");
+    assert_eq!(story.keys(), [Some("new")]);
+    story.uploads(&["newest"]);
+    let status = story.status();
+    assert_eq!((status.last_handled_requested_at.as_deref(), status.requested_attempt), (Some("again"), None));
+    assert_eq!(story.keys(), [Some("newest")]);
+    assert_eq!(story.step().sent.len(), 0);
+}
+
+#[test]
+fn a_request_that_a_resource_is_created_with_is_answered_by_its_first_upload() {
+    let mut story = Story::of(json!({}), &[of_config_map("a")]);
+    story.upload.metadata.annotations = Some([("cyberun.cloud/requested-at".to_owned(), "x".to_owned())].into());
+    story.step();
+    story.uploads(&["k"]);
+    assert_eq!(story.status().last_handled_requested_at.as_deref(), Some("x"));
+    assert_eq!(story.step().sent.len(), 0);
+}
+
+#[test]
+fn a_request_that_fails_keeps_the_old_key_and_is_handled() {
+    let mut story = Story::of(json!({}), &[of_config_map("a")]);
+    story.step();
+    story.uploads(&["old"]);
+    story.upload.metadata.annotations = Some([("cyberun.cloud/requested-at".to_owned(), "x".to_owned())].into());
+    story.step();
+    story.step();
+    story.ends(vec![failed(Reason::TooLarge)]);
+    story.step();
+    let status = story.status();
+    assert_eq!((story.keys(), story.reasons()), (vec![Some("old")], vec![Some("TooLarge")]));
+    assert_eq!((status.last_handled_requested_at.as_deref(), status.phase), (Some("x"), Some(Phase::Ready)));
+    assert!(refresh_failure(status).unwrap().contains("so it was"));
+}
+
+#[test]
+fn a_changed_config_map_is_looked_at_and_the_key_stays_until_another_is_there() {
+    let mut story = Story::of(json!({"updatePolicy": "OnChange"}), &[of_config_map("a")]);
+    story.step();
+    story.uploads(&["old"]);
+    story.change_config_map("2");
+    let step = story.step();
+    assert_eq!((step.sent.len(), step.look), (0, Duration::from_secs(10)), "not more often than every 10 s");
+    let step = story.later(SignedDuration::from_secs(10)).step();
+    assert_eq!((step.sent, step.unless), (vec!["a".to_owned()], vec![Some("sum".to_owned())]));
+    story.ends(vec![SendResult::Unchanged { source_version: "2".into() }]);
+    story.step();
+    assert_eq!((story.keys(), story.status().files[0].source_version.as_deref()), (vec![Some("old")], Some("2")));
+    story.change_config_map("3");
+    story.later(SignedDuration::from_secs(10)).step();
+    story.uploads(&["new"]);
+    assert_eq!(story.keys(), [Some("new")]);
+}
+
+#[test]
+fn changed_content_whose_upload_fails_withdraws_the_old_key() {
+    let mut story = Story::of(json!({"updatePolicy": "OnChange"}), &[of_config_map("a")]);
+    story.step();
+    story.uploads(&["old"]);
+    story.change_config_map("2");
+    story.later(SignedDuration::from_secs(10)).step();
+    let content = Some(Content { size: 1, sha256: "other".into() });
+    let trouble = Trouble::new(Reason::TooLarge, "so it was");
+    story.ends(vec![SendResult::Failed { trouble, source_version: Some("2".into()), content }]);
+    assert!(story.step().withdraws);
+    assert_eq!((story.keys(), story.states()), (vec![None], vec![FileState::Failed]));
+    assert_eq!(story.later(hours(1.0)).step().sent.len(), 0, "the same content is not tried again");
+    story.change_config_map("3");
+    assert_eq!(story.step().unless, [Some("other".to_owned())]);
+}
+
+#[test]
+fn keys_of_about_the_same_age_are_renewed_together_and_younger_ones_are_not() {
+    let files = [of_config_map("old"), of_config_map("near"), of_config_map("young")];
+    let mut story = Story::of(json!({"refreshPolicy": "BeforeExpiry"}), &files);
+    story.step();
+    let start = story.now;
+    story.later(hours(9.0));
+    story.ends(vec![stored("k", start), stored("l", start + hours(1.0)), stored("m", start + hours(9.0))]);
+    story.step();
+    assert_eq!(story.later(hours(6.0)).step().sent, Vec::<String>::new());
+    let step = story.later(hours(2.3)).step();
+    assert_eq!((step.sent, story.keys().len()), (vec!["old".to_owned(), "near".to_owned()], 3));
+    assert!(story.keys().iter().all(Option::is_some), "the old keys stay");
+}
+
+#[test]
+fn with_never_a_key_is_withdrawn_at_its_moment_and_the_resource_rests() {
+    let mut story = Story::of(json!({}), &[of_config_map("a")]);
+    story.step();
+    story.uploads(&["k"]);
+    story.later(hours(23.0) - SignedDuration::from_secs(60));
+    assert_eq!(story.step().look, Duration::from_mins(1));
+    assert!(story.later(SignedDuration::from_secs(60)).step().withdraws);
+    assert_eq!((story.keys(), story.states()), (vec![None], vec![FileState::Expired]));
+    assert_eq!((story.status().phase, story.step().sent.len()), (Some(Phase::Expired), 0));
+}
+
+#[test]
+fn a_key_that_cannot_be_renewed_in_time_is_withdrawn_and_tried_on() {
+    let mut story = Story::of(json!({"refreshPolicy": "BeforeExpiry"}), &[of_config_map("a")]);
+    story.step();
+    story.uploads(&["k"]);
+    assert_eq!(story.later(hours(18.0)).step().sent, ["a"]);
+    story.ends(vec![failed(Reason::StorageUnavailable)]);
+    story.step();
+    assert_eq!(story.keys(), [Some("k")]);
+    assert!(story.later(hours(5.0)).step().withdraws);
+    assert_eq!((story.keys(), story.reasons()), (vec![None], vec![Some("StorageUnavailable")]));
+    story.step();
+    story.uploads(&["new"]);
+    assert_eq!(story.keys(), [Some("new")]);
+}
+
+#[test]
+fn what_has_expired_is_not_sent_again_because_another_file_failed() {
+    let mut story = Story::of(json!({}), &[of_config_map("a"), of_config_map("b")]);
+    story.step();
+    let start = story.now;
+    story.later(hours(20.0));
+    story.ends(vec![stored("k", start), stored("l", start + hours(20.0))]);
+    story.step();
+    story.later(hours(3.0)).step();
+    story.upload.spec.files.push(story.upload.spec.files[0].clone());
+    story.upload.spec.files[2].name = "c".into();
+    story.upload.metadata.generation = Some(2);
+    assert_eq!(story.step().sent, ["c"]);
+    story.ends(vec![failed(Reason::ApiUnavailable)]);
+    story.step();
+    assert_eq!(story.states(), [FileState::Expired, FileState::Uploaded, FileState::Pending]);
+}
+
+#[test]
+fn a_clock_that_steps_back_loses_no_key_and_one_that_is_ahead_makes_none_live_longer() {
+    let mut story = Story::of(json!({"updatePolicy": "OnChange"}), &[of_config_map("a")]);
+    story.step();
+    let ahead = story.now + hours(5.0);
+    story.ends(vec![stored("k", ahead)]);
+    story.step();
+    assert_eq!(story.status().files[0].uploaded_at.as_ref().unwrap().0, story.now, "clamped to our clock");
+    story.change_config_map("2");
+    story.later(hours(1.0)).step();
+    story.later(-hours(2.0));
+    let now = story.now;
+    story.ends(vec![stored("new", now)]);
+    story.step();
+    assert_eq!(story.keys(), [Some("new")], "the later attempt counts, whatever the clocks say");
+}
+
+#[test]
+fn the_latest_moment_to_look_is_five_minutes_away() {
+    let mut story = Story::of(json!({}), &[of_config_map("a")]);
+    story.step();
+    story.uploads(&["k"]);
+    let look = story.step().look;
+    assert!(look <= Duration::from_mins(5) && look >= Duration::from_mins(4), "{look:?}");
+}
+
+#[test]
+fn a_request_is_not_answered_by_work_that_was_called_off() {
+    let mut story = Story::of(json!({}), &[on_claim("a")]);
+    story.step();
+    let upload = Upload {
+        file_key: "k".into(),
+        content_type: "a/b".into(),
+        size: 1,
+        sha256: "0".repeat(64),
+        at: START.parse().unwrap(),
+    };
+    let (mut entry, attempts) = (story.status().files[0].clone(), story.status().attempts);
+    (entry.file_key, entry.uploaded_at, entry.attempt) = (Some("k".into()), Some(Time(upload.at)), attempts);
+    story.upload.status.as_mut().unwrap().files = vec![entry];
+    story.upload.metadata.annotations = Some([(ANNOTATION_REQUESTED_AT.to_owned(), "now".to_owned())].into());
+    story.step();
+    let launch = story.step().launched.remove(0);
+    let job = JobFacts {
+        name: launch.name,
+        volume: launch.volume,
+        attempt: launch.attempt,
+        files: launch.files,
+        shards: 1,
+        standing: Standing::Gone,
+        confirmed: true,
+        ..JobFacts::default()
+    };
+    story.facts.work.push(WorkFacts::Job(job));
+    story.step();
+    story.facts.work.clear();
+    let again = story.step();
+    assert_eq!((again.launched.len(), story.status().last_handled_requested_at.as_deref()), (1, None));
+}

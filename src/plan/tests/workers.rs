@@ -1,0 +1,150 @@
+//! Jobs of workers: what is launched, and what is made of what becomes of them.
+
+use super::*;
+
+/// A story whose only file is on a claim, and whose worker's Job is as this says.
+fn with_job(change: impl FnOnce(&mut JobFacts)) -> Story {
+    let mut story = Story::of(json!({}), &[on_claim("a")]);
+    let launch = story.step().launched.remove(0);
+    let mut job = JobFacts {
+        name: launch.name,
+        volume: launch.volume,
+        attempt: launch.attempt,
+        generation: Some(1),
+        created: Some(story.now),
+        files: launch.files,
+        shards: 1,
+        confirmed: true,
+        ..JobFacts::default()
+    };
+    change(&mut job);
+    story.facts.work.push(WorkFacts::Job(job));
+    story
+}
+
+fn ended(code: i32, message: &str) -> Container {
+    Container::Ended(Terminated { reason: String::new(), exit_code: code, message: message.to_owned() })
+}
+
+#[test]
+fn a_hundred_files_are_four_shares_and_run_as_far_as_the_claim_allows() {
+    for (modes, parallelism) in [(["ReadWriteMany"], 4), (["ReadOnlyMany"], 4), (["ReadWriteOnce"], 1)] {
+        let files: Vec<_> = (0..100).map(|at| on_claim(&format!("f{at}"))).collect();
+        let mut story = Story::of(json!({}), &files);
+        story.facts.claims.get_mut("c").unwrap().access_modes = modes.map(str::to_owned).into();
+        let launched = story.step().launched;
+        assert_eq!((launched.len(), launched[0].shards, launched[0].files.len()), (1, 4, 100), "{modes:?}");
+        assert_eq!(launched[0].parallelism, parallelism, "{modes:?}");
+        assert!(launched[0].name.len() <= 52 && !launched[0].name.contains('.'), "{}", launched[0].name);
+    }
+}
+
+#[test]
+fn a_job_that_the_api_server_refuses_is_said_of_its_files_and_tried_later_under_another_name() {
+    let mut story = Story::of(json!({}), &[on_claim("a")]);
+    let launch = story.step().launched.remove(0);
+    let id = FileId::of(&launch.files[0]);
+    let stage = LaunchStage::Refused(Trouble::new(Reason::QuotaExceeded, "no room"));
+    let (name, attempt, volume) = (launch.name.clone(), launch.attempt, launch.volume);
+    let refused = LaunchFacts { name, volume, attempt, files: vec![id], stage, credentials_version: None };
+    story.facts.work.push(WorkFacts::Launch(refused));
+    assert_eq!(story.step().launched, []);
+    assert_eq!((story.reasons(), story.status().jobs.len()), (vec![Some("QuotaExceeded")], 0));
+    let next = story.status().next_attempt_at.clone().unwrap().0;
+    story.now = next;
+    let again = story.step().launched.remove(0);
+    assert!(again.attempt == 2 && again.name != launch.name);
+}
+
+#[test]
+fn a_worker_that_has_started_is_never_called_off_for_another_pod() {
+    let rival = || ClaimUser { node: Some("n2".into()), created: Some(START.parse().unwrap()), ..ClaimUser::default() };
+    for (container, is_removed) in [(Container::Running { ready: true }, false), (Container::Waiting(None), true)] {
+        let pod = PodFacts { node: Some("n1".into()), container, ..PodFacts::default() };
+        let mut story = with_job(|job| job.pods = vec![pod]);
+        let claim = story.facts.claims.get_mut("c").unwrap();
+        claim.access_modes = vec!["ReadWriteOnce".into()];
+        claim.users = vec![rival()];
+        for (age, is_old) in [(59, false), (61, true)] {
+            let upload = story.upload.clone();
+            let now = story.now + SignedDuration::from_secs(age);
+            let case = Case::new(&upload, now, Deployment::default(), Senders::Operator);
+            let plan = plan(&case, &story.facts);
+            assert_eq!(!plan.acts.remove.is_empty(), is_removed && is_old, "{age}");
+            assert_eq!(plan.next_attempt_at.is_some(), is_removed && is_old, "the next one waits a while");
+        }
+    }
+}
+
+#[test]
+fn a_key_of_a_worker_that_made_way_after_all_is_not_lost() {
+    let mut story = with_job(|job| job.pods = vec![PodFacts::default()]);
+    story.step();
+    // It was given up, which the status says by now, and had uploaded nevertheless.
+    let Some(WorkFacts::Job(job)) = story.facts.work.last_mut() else { unreachable!() };
+    let attempt = job.attempt;
+    let mut report = Vec::new();
+    let files: Vec<Assignment> = job.files.clone();
+    let mut writer = crate::report::Writer::begin(&mut report, files, 0..1).unwrap();
+    writer.reserve(0, "k", "a/b", 1).unwrap();
+    let upload = Upload {
+        file_key: "k".into(),
+        content_type: "a/b".into(),
+        size: 1,
+        sha256: "0".repeat(64),
+        at: START.parse().unwrap(),
+    };
+    writer.append(&crate::report::Entry::Uploaded { file: 0, upload }).unwrap();
+    drop(writer);
+    job.standing = Standing::Gone;
+    job.pods[0].presence = Presence::Gone;
+    job.pods[0].container = ended(143, &String::from_utf8(report).unwrap());
+    let entry = &mut story.upload.status.as_mut().unwrap().files[0];
+    (entry.attempt, entry.reason) = (attempt, Some("ClaimInUse".into()));
+    story.upload.status.as_mut().unwrap().attempts = attempt;
+    story.step();
+    assert_eq!(story.keys(), [Some("k")]);
+}
+
+#[test]
+fn a_container_that_somebody_put_beside_the_worker_keeps_no_file() {
+    let pod = PodFacts { container: ended(0, "fileupload-report/1\n"), ..PodFacts::default() };
+    let mut story = with_job(|job| job.pods = vec![pod]);
+    story.step();
+    assert_eq!(story.reasons(), [Some("WorkerFailed")], "the worker is over, though its Pod runs");
+}
+
+#[test]
+fn a_worker_that_still_runs_does_not_speak_for_the_credential() {
+    let mut story = Story::of(json!({}), &[of_config_map("a"), on_claim("b")]);
+    let launch = story.step().launched.remove(0);
+    let (name, volume, attempt, files) = (launch.name, launch.volume, launch.attempt, launch.files);
+    let (shards, credentials_version) = (1, "old".to_owned());
+    let job = JobFacts { name, volume, attempt, credentials_version, files, shards, ..JobFacts::default() };
+    story.facts.work.push(WorkFacts::Job(job));
+    story.send().credentials_version = Some("new".into());
+    story.ends(vec![failed(Reason::CredentialsRejected)]);
+    story.step();
+    story.facts.secret = SecretFacts::Usable { version: "new".into() };
+    assert_eq!((story.step().sent.len(), story.status().credentials_version.as_deref()), (0, Some("new")));
+}
+
+#[test]
+fn a_forged_attempt_is_not_believed() {
+    let mut story = with_job(|job| job.attempt = i64::MAX);
+    story.step();
+    assert!(story.status().attempts <= 2, "{:?}", story.status());
+}
+
+#[test]
+fn to_wait_for_a_turn_neither_ends_nor_begins_a_run_of_trouble() {
+    let pending = || PodFacts { unschedulable: Some(Said::default()), ..PodFacts::default() };
+    let mut story = with_job(|job| job.pods = vec![pending()]);
+    story.step();
+    assert_eq!((story.reasons(), story.status().files[0].since.clone()), (vec![Some("WorkerPending")], None));
+    let entry = &mut story.upload.status.as_mut().unwrap().files[0];
+    (entry.reason, entry.since) = (Some("FileNotFound".into()), Some(Time(START.parse().unwrap())));
+    story.later(hours(1.0)).step();
+    let since = story.status().files[0].since.as_ref().unwrap().0;
+    assert_eq!((story.reasons(), since), (vec![Some("WorkerPending")], START.parse().unwrap()));
+}
