@@ -245,9 +245,15 @@ impl State {
         making.map(|making| making.facts.name.clone()).chain(held.map(|((_, name), _)| name.clone())).collect()
     }
 
-    /// A fault of ours is the matter of this one resource: it is tried again later.
+    /// Waits for its place, which many may do at the same time: what comes after is in a box, so that this is small.
     async fn supervised(self: Arc<Self>, order: Order) {
-        if AssertUnwindSafe(self.make(&order)).catch_unwind().await.is_err() {
+        let place = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => return,
+            place = self.gate.enter(order.key.namespace()) => place,
+        };
+        // A fault of ours is the matter of this one resource: it is tried again later.
+        if Box::pin(AssertUnwindSafe(self.make(&order, place)).catch_unwind()).await.is_err() {
             error!(namespace = order.key.namespace(), fileupload = order.key.name(), "a Launch panicked");
             let trouble = Trouble::new(Reason::WorkerPending, "the operator failed: see its log");
             self.set(&order.uid, order.launch.attempt, LaunchStage::Refused(trouble), None);
@@ -255,14 +261,9 @@ impl State {
         }
     }
 
-    /// Waits for a place, then creates the Job.
-    async fn make(&self, order: &Order) {
+    /// Creates the Job, with as many of its places as are free.
+    async fn make(&self, order: &Order, first: Place) {
         let Order { key, uid, launch, .. } = order;
-        let first = tokio::select! {
-            biased;
-            () = self.stop.cancelled() => return,
-            place = self.gate.enter(key.namespace()) => place,
-        };
         let mut places = vec![first];
         while places.len() < launch.parallelism
             && let Some(further) = self.gate.try_enter(key.namespace())
@@ -277,8 +278,7 @@ impl State {
             return self.wake(order);
         };
         self.set(uid, launch.attempt, LaunchStage::Creating, None);
-        // In a box, so that what waits for its place is small.
-        match Box::pin(self.create(order, &upload, places.len())).await {
+        match self.create(order, &upload, places.len()).await {
             Ok(job) => {
                 let (namespace, fileupload, files) = (key.namespace(), key.name(), launch.files.len());
                 info!(namespace, fileupload, job = launch.name, files, "launched a worker");

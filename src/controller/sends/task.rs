@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use tracing::{error, info, warn};
 
 use super::{Begun, Order, State};
 use crate::clock;
+use crate::controller::gate::Place;
 use crate::controller::index::Key;
 use crate::controller::secrets::Fetched;
 use crate::delivery::{Batch, Delivery, Parcel, Progress, Source};
@@ -44,9 +46,15 @@ enum Halt {
 }
 
 impl State {
-    /// A fault of ours is the matter of this one resource: it is tried again later.
+    /// Waits for its place, which many may do at the same time: what comes after is in a box, so that this is small.
     pub(super) async fn supervised(self: Arc<Self>, order: Order) {
-        if AssertUnwindSafe(Arc::clone(&self).run(&order)).catch_unwind().await.is_err() {
+        let place = tokio::select! {
+            biased;
+            () = self.parts.stop.cancelled() => return,
+            place = self.parts.gate.enter(order.key.namespace()) => place,
+        };
+        // A fault of ours is the matter of this one resource: it is tried again later.
+        if Box::pin(AssertUnwindSafe(self.run(&order, place)).catch_unwind()).await.is_err() {
             error!(namespace = order.key.namespace(), fileupload = order.key.name(), "a Send panicked");
             let trouble = Trouble::new(Reason::ApiUnavailable, "the operator failed: see its log");
             self.change(&order, |send| (send.facts.stage, send.facts.trouble) = (SendStage::Ended, Some(trouble)));
@@ -54,20 +62,14 @@ impl State {
         }
     }
 
-    async fn run(self: Arc<Self>, order: &Order) {
-        let mut place = tokio::select! {
-            biased;
-            () = self.parts.stop.cancelled() => return,
-            place = self.parts.gate.enter(order.key.namespace()) => place,
-        };
+    async fn run(&self, order: &Order, mut place: Place) {
         // Another spec may have come while it waited.
         let known = self.parts.index.get(&order.key).filter(|known| known.uid == order.uid);
         if let Some(upload) =
             known.map(|known| known.upload).filter(|upload| upload.metadata.generation == Some(order.generation))
         {
             self.change(order, |send| send.facts.stage = SendStage::Running(clock::now()));
-            // In a box, so that what waits for its place is small.
-            let mut work = Box::pin(tokio::time::timeout(LONGEST, self.send(Work { order, upload })));
+            let mut work = pin!(tokio::time::timeout(LONGEST, self.send(Work { order, upload })));
             let shown = async {
                 // The moment from which the status shows it.
                 tokio::time::sleep(SHOWS).await;
