@@ -161,7 +161,7 @@ impl Index {
 
     /// Whether it is this very one.
     pub(super) fn is(&self, key: &Key, uid: &str) -> bool {
-        self.0.lock().uploads.get(key).is_some_and(|(_, known)| &*known == uid)
+        self.0.lock().uploads.uid(key) == Some(uid)
     }
 
     /// A FileUpload appeared or changed.
@@ -194,9 +194,8 @@ impl Index {
 
     /// A FileUpload, read for one reconcile.
     pub(super) fn get(&self, key: &Key) -> Option<Known> {
-        let (json, uid) = self.0.lock().uploads.get(key)?;
-        let upload = serde_json::from_slice(&json).ok()?;
-        Some(Known { upload, uid })
+        let stored = self.0.lock().uploads.get(key);
+        stored?.read(key)
     }
 
     /// When the first key of a FileUpload is withdrawn.

@@ -4,10 +4,12 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::{Deserialize, Serialize};
 
-use super::{Key, Round, Told, Version, is_in};
+use super::{Key, Known, Round, Told, Version, is_in};
 use crate::key_life::Terms;
-use crate::resource::{ANNOTATION_REQUESTED_AT, FileState, FileUpload, FileUploadStatus};
+use crate::resource::{ANNOTATION_REQUESTED_AT, FileState, FileUpload, FileUploadSpec, FileUploadStatus};
 
 /// All FileUploads.
 pub(super) struct Uploads {
@@ -27,6 +29,33 @@ struct Record {
     follows: bool,
     names: Names,
     round: Round,
+}
+
+/// What is kept of a FileUpload.
+#[derive(Deserialize, Serialize)]
+struct Kept {
+    metadata: ObjectMeta,
+    spec: FileUploadSpec,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<FileUploadStatus>,
+}
+
+/// A FileUpload as it is kept.
+pub(super) struct Stored {
+    json: Arc<[u8]>,
+    uid: Arc<str>,
+    version: u64,
+}
+
+impl Stored {
+    pub(super) fn read(self, key: &Key) -> Option<Known> {
+        let Kept { mut metadata, spec, status } = serde_json::from_slice(&self.json).ok()?;
+        metadata.name = Some(key.name().to_owned());
+        metadata.namespace = Some(key.namespace().to_owned());
+        metadata.resource_version.get_or_insert_with(|| self.version.to_string());
+        metadata.uid = Some((*self.uid).to_owned());
+        Some(Known { upload: FileUpload { metadata, spec, status }, uid: self.uid })
+    }
 }
 
 /// What a FileUpload names.
@@ -107,8 +136,9 @@ impl Uploads {
         let open = status.is_none_or(|status| is_open(status) || !is_of_now(status));
         let follows = upload.spec.follows_changes();
         let names = names(key, &upload);
-        strip(&mut upload);
-        let json = serde_json::to_vec(&upload).ok()?.into();
+        strip(&mut upload.metadata);
+        let kept = Kept { metadata: upload.metadata, spec: upload.spec, status: upload.status };
+        let json = serde_json::to_vec(&kept).ok()?.into();
         Some(Record { uid, json, version, withdrawn_at, open, follows, names, round })
     }
 
@@ -123,8 +153,14 @@ impl Uploads {
         missing.map(|(key, _)| key.clone()).collect()
     }
 
-    pub(super) fn get(&self, key: &Key) -> Option<(Arc<[u8]>, Arc<str>)> {
-        self.by_key.get(key).map(|record| (Arc::clone(&record.json), Arc::clone(&record.uid)))
+    pub(super) fn get(&self, key: &Key) -> Option<Stored> {
+        let record = self.by_key.get(key)?;
+        let (json, uid) = (Arc::clone(&record.json), Arc::clone(&record.uid));
+        Some(Stored { json, uid, version: record.version.number })
+    }
+
+    pub(super) fn uid(&self, key: &Key) -> Option<&str> {
+        self.by_key.get(key).map(|record| &*record.uid)
     }
 
     pub(super) fn withdrawn_at(&self, key: &Key) -> Option<Timestamp> {
@@ -170,14 +206,19 @@ fn names(key: &Key, upload: &FileUpload) -> Names {
     }
 }
 
-/// What no plan asks for is not kept.
-fn strip(upload: &mut FileUpload) {
-    let metadata = &mut upload.metadata;
-    (metadata.managed_fields, metadata.labels, metadata.owner_references, metadata.finalizers) = Default::default();
-    if let Some(annotations) = &mut metadata.annotations {
-        annotations.retain(|name, _| name == ANNOTATION_REQUESTED_AT);
-    }
-    metadata.annotations = metadata.annotations.take().filter(|annotations| !annotations.is_empty());
+/// What no plan asks for is not kept, nor what the record has beside the JSON.
+fn strip(metadata: &mut ObjectMeta) {
+    let mut annotations = metadata.annotations.take().unwrap_or_default();
+    annotations.retain(|name, _| name == ANNOTATION_REQUESTED_AT);
+    *metadata = ObjectMeta {
+        annotations: Some(annotations).filter(|annotations| !annotations.is_empty()),
+        creation_timestamp: metadata.creation_timestamp.take(),
+        deletion_timestamp: metadata.deletion_timestamp.take(),
+        generation: metadata.generation,
+        // One that is no number is not in the record.
+        resource_version: metadata.resource_version.take().filter(|version| version.parse::<u64>().is_err()),
+        ..ObjectMeta::default()
+    };
 }
 
 fn is_open(status: &FileUploadStatus) -> bool {
