@@ -24,7 +24,7 @@ use self::index::{Change, Index, Key};
 use self::launches::Launches;
 use self::observe::EventsOf;
 use self::outputs::Output;
-use self::publish::{Published, publish};
+use self::publish::{Published, Unwritten, publish};
 use self::queue::{Bell, Rung};
 use self::secrets::Secrets;
 use self::sends::Sends;
@@ -126,6 +126,7 @@ struct Context {
     sends: Sends,
     launches: Launches,
     events_of: EventsOf,
+    unwritten: Unwritten,
     calls: Gate,
     withdrawals: Gate,
     stop: CancellationToken,
@@ -247,6 +248,7 @@ impl Operator {
             sends,
             launches,
             events_of: EventsOf::default(),
+            unwritten: Unwritten::default(),
             calls: Gate::new(CALLS.0, CALLS.1),
             withdrawals: Gate::new(WITHDRAWALS.0, WITHDRAWALS.1),
             stop: self.stop.clone(),
@@ -278,13 +280,16 @@ async fn reconcile(context: Arc<Context>, key: Key) -> Option<Duration> {
         None => Published::NoNeed,
     };
     count(&context, &key, &plan, published);
+    if published != Published::No {
+        context.unwritten.forget(&known.uid);
+    }
     let secret = Key::new(key.namespace(), known.upload.spec.secret_name());
     context.secrets.set_waiting(&secret, &known.uid, &key, ending.waits_for_secret);
     Some(match published {
         Published::Yes => Duration::ZERO,
         // It was planned for a whole second, some of which is over.
         Published::NoNeed => ending.look.saturating_sub(elapsed(case.now)),
-        Published::No => ending.look.min(ending.rewrite),
+        Published::No => ending.look.min(context.unwritten.again(&known.uid)),
     })
 }
 
@@ -315,6 +320,7 @@ fn forget(context: &Context, uid: &str) {
     context.sends.forget_upload(uid);
     context.launches.forget_upload(uid);
     context.secrets.forget(uid);
+    context.unwritten.forget(uid);
 }
 
 /// Frees places that nobody uses, and says how many are taken.

@@ -3,8 +3,13 @@
 //! The write names the resourceVersion that it is based on. One that meets another is dropped: all it said is still a
 //! fact, the watch brings the newer object, and the plan is made again.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Error};
+use parking_lot::Mutex;
 use serde_json::json;
 use tracing::{debug, warn};
 
@@ -12,6 +17,7 @@ use super::events::{Announcement, Tone};
 use super::index::Key;
 use super::watches::Received;
 use super::{Context, events};
+use crate::backoff;
 use crate::plan;
 use crate::reason::{Class, Reason};
 use crate::resource::{Condition, FIELD_MANAGER, FileUpload, FileUploadStatus};
@@ -25,6 +31,26 @@ pub(super) enum Published {
     NoNeed,
     /// It is not written, and still due.
     No,
+}
+
+/// Since when the statuses that the API server does not take were to be written, by uid. No status can tell.
+#[derive(Default)]
+pub(super) struct Unwritten(Mutex<HashMap<Arc<str>, Instant>>);
+
+/// A status that cannot be written is tried again after this at the latest.
+const REWRITE: Duration = Duration::from_secs(30);
+
+impl Unwritten {
+    /// After how long one that could not be written is tried again: as long again as that has lasted.
+    pub(super) fn again(&self, uid: &Arc<str>) -> Duration {
+        let lasted = self.0.lock().entry(Arc::clone(uid)).or_insert_with(Instant::now).elapsed();
+        backoff::as_long_again(lasted, u64::from(lasted.subsec_nanos()), None).min(REWRITE)
+    }
+
+    /// It is written, or nobody waits for it.
+    pub(super) fn forget(&self, uid: &str) {
+        self.0.lock().remove(uid);
+    }
 }
 
 /// Writes `status`.

@@ -41,8 +41,6 @@ pub(crate) struct Ending {
     pub status: Option<FileUploadStatus>,
     /// When to look again although nothing may have changed.
     pub look: Duration,
-    /// When to write the status again if that fails.
-    pub rewrite: Duration,
     /// Whether it goes on once the content of the Secret is another.
     pub waits_for_secret: bool,
 }
@@ -59,12 +57,11 @@ impl<'a> Settled<'a> {
         let plan = self.plan;
         let fails = |trouble: &Trouble| trouble.reason.class() != Class::Stalled;
         let unfinished = self.done.unfinished || written.trouble.as_ref().is_some_and(fails);
-        let rewrite = retry::rewrite_in(&plan.case);
-        let look = if unfinished { plan.look.min(rewrite) } else { plan.look };
+        let look = if unfinished { plan.look.min(retry::rewrite_in(&plan.case)) } else { plan.look };
         let status = self.status(written);
         let is_due = plan.case.status != Some(&status) && !only_begins(plan, &status);
         let waits_for_secret = plan.stand == Stand::Open && retry::waits_for_secret(&plan.case, &plan.files);
-        Ending { status: is_due.then_some(status), look, rewrite, waits_for_secret }
+        Ending { status: is_due.then_some(status), look, waits_for_secret }
     }
 
     /// The output that there is, or that the spec no longer names but that is still there.
