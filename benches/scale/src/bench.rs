@@ -135,12 +135,14 @@ async fn volumes(bench: &mut Bench<'_>, table: &mut Table) -> anyhow::Result<()>
     table.heading(format!("{} queued FileUploads of volumes over {} namespaces", load.count, options.namespaces));
     times(table, &load, "Jobs per second", None);
     let lone = bench.clock.read(|all| {
-        let (_, seen) = all.iter().find(|(id, _)| id.starts_with(stage::LONE))?;
+        let (id, seen) = all.iter().find(|(id, _)| id.starts_with(stage::LONE))?;
         let behind = all.values().filter(|other| other.available > seen.available).count();
-        Some((seen.available?.saturating_duration_since(seen.created), behind))
+        let job = bench.kubelet.as_ref()?.first_job(id)?.saturating_duration_since(seen.created);
+        Some((job, seen.available?.saturating_duration_since(seen.created), behind))
     });
-    let (lone, behind) = lone.context("the lone FileUpload was not seen")?;
-    table.goal("create to Available of the lone one", lone.as_secs_f64(), "s", Goal::AtMost(2.0));
+    let (job, lone, behind) = lone.context("the lone FileUpload or its Job was not seen")?;
+    table.goal("create to Job of the lone one", job.as_secs_f64(), "s", Goal::AtMost(2.0));
+    table.row("create to Available of the lone one", lone.as_secs_f64(), "s");
     table.row("FileUploads that were Available after it", count(behind), "");
     table.row("CPU per Job", cpu_each(&load), "ms");
     let jobs = bench.kubelet.as_ref().map(Kubelet::jobs).transpose()?.unwrap_or_default();

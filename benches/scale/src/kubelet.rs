@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, ensure};
 use futures::StreamExt as _;
@@ -30,6 +30,8 @@ const LABEL_FILE_UPLOAD: &str = "cyberun.cloud/fileupload";
 struct Record {
     /// Jobs that were seen, by uid.
     jobs: BTreeSet<String>,
+    /// When the first Job of a FileUpload was seen, by its `NAMESPACE/NAME`.
+    first: BTreeMap<String, Instant>,
     /// The keys that were reported, by the `NAMESPACE/NAME` of the FileUpload.
     keys: BTreeMap<String, Vec<String>>,
     /// What went wrong here: then no figure is worth anything.
@@ -55,9 +57,12 @@ impl Kubelet {
         let task = tokio::spawn(async move {
             while let Some(event) = jobs.next().await {
                 let Ok(job) = event else { continue };
-                if !lock(&writes).jobs.insert(job.uid().unwrap_or_default()) {
+                let mut record = lock(&writes);
+                if !record.jobs.insert(job.uid().unwrap_or_default()) {
                     continue;
                 }
+                record.first.entry(upload_of(&job)).or_insert_with(Instant::now);
+                drop(record);
                 let (client, record) = (client.clone(), Arc::clone(&writes));
                 tokio::spawn(async move {
                     if let Err(error) = run(&client, &job, &record).await {
@@ -76,6 +81,11 @@ impl Kubelet {
             Some(trouble) => anyhow::bail!("playing the kubelet failed: {trouble}"),
             None => Ok(record.jobs.len()),
         }
+    }
+
+    /// When the first Job of the FileUpload of this `NAMESPACE/NAME` was seen.
+    pub(crate) fn first_job(&self, upload: &str) -> Option<Instant> {
+        lock(&self.record).first.get(upload).copied()
     }
 
     /// The keys that were reported for the FileUpload of this `NAMESPACE/NAME`.
@@ -142,14 +152,19 @@ async fn run_pod(
     if !is_there(started)? {
         return Ok(false);
     }
-    let upload = job.labels().get(LABEL_FILE_UPLOAD).cloned().unwrap_or_default();
     // Before the operator can know of them.
-    lock(record).keys.entry(format!("{namespace}/{upload}")).or_default().extend(keys);
+    lock(record).keys.entry(upload_of(job)).or_default().extend(keys);
     let time = time(now()?);
     let ended = json!({"terminated": {
         "exitCode": 0, "reason": "Completed", "message": report, "startedAt": time, "finishedAt": time,
     }});
     is_there(hands::patch_status(client, "Pod", &namespace, &name, status("Succeeded", &ended)?).await)
+}
+
+/// The `NAMESPACE/NAME` of a Job's FileUpload.
+fn upload_of(job: &Job) -> String {
+    let name = job.labels().get(LABEL_FILE_UPLOAD).cloned().unwrap_or_default();
+    format!("{}/{name}", job.namespace().unwrap_or_default())
 }
 
 /// Whether the object was there to be changed.
