@@ -9,6 +9,8 @@ pub use self::file_upload::{
 pub use self::status::{Condition, FileState, FileStatus, FileUploadStatus, JobStatus, OutputStatus, Phase};
 pub use self::worker::{Worker, WorkerResources};
 
+#[cfg(test)]
+pub(crate) mod arbitrary;
 mod file_upload;
 mod schema;
 mod status;

@@ -14,6 +14,7 @@ use crate::reason::Reason;
 use crate::report::Assignment;
 use crate::resource::{ANNOTATION_REQUESTED_AT, FileState, FileUpload, FileUploadStatus, Phase};
 
+mod any;
 mod life;
 mod sends;
 mod workers;

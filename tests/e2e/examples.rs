@@ -267,3 +267,17 @@ fn the_container_of_the_tekton_task_writes_the_key_where_tekton_reads_a_result()
         Ok(())
     })
 }
+
+#[test]
+fn a_config_map_that_kustomize_generates_is_found_under_its_generated_name() {
+    scenario(OPERATOR, async |world| {
+        world.credential().await?;
+        let built = kubectl(world.cluster, ["kustomize", &format!("{EXAMPLES}/kustomize")], "")?;
+        assert!(built.contains("name: prompts-"), "{built}");
+        kubectl(world.cluster, ["apply", "--namespace", &world.namespace, "--filename", "-"], &built)?;
+        world.operator().await?;
+        let upload = world.available("prompt").await?;
+        assert_eq!(state(&upload, "Ready"), "True");
+        Ok(())
+    });
+}

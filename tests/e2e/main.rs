@@ -14,6 +14,7 @@ mod credential_rotation;
 mod deletion;
 mod examples;
 mod explain_command;
+mod forged_pods;
 mod harness_judgement;
 mod harness_pods;
 mod healing;

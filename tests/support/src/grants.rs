@@ -79,7 +79,7 @@ impl Space {
     }
 
     /// Waits for what every pod of a namespace needs: the controller makes it a moment after the namespace.
-    pub(crate) async fn default_account(&self) -> anyhow::Result<()> {
+    pub async fn default_account(&self) -> anyhow::Result<()> {
         self.wait("ServiceAccount", "default", "the default account", Value::is_object).await.map(drop)
     }
 

@@ -1,0 +1,111 @@
+//! Objects as the printed schema accepts them, however odd: what a test of anything that reads them is given.
+//!
+//! Only what the schema itself says bounds a number, and not its `format`: API servers before 1.36 do not check that.
+
+use proptest::prelude::*;
+use serde_json::{Map, Number, Value};
+
+use super::{FileUpload, crd};
+
+/// FileUploads with any spec and any status.
+pub(crate) fn uploads() -> impl Strategy<Value = Value> {
+    let schema = serde_json::to_value(&crd().spec.versions[0].schema).unwrap()["openAPIV3Schema"].take();
+    let (spec, status) = (&schema["properties"]["spec"], &schema["properties"]["status"]);
+    (matching(spec), prop::option::of(matching(status)), any::<i64>()).prop_map(|(spec, status, generation)| {
+        let mut upload = serde_json::json!({
+            "apiVersion": <FileUpload as kube::Resource>::api_version(&()),
+            "kind": <FileUpload as kube::Resource>::kind(&()),
+            "metadata": {"name": "x", "namespace": "team", "uid": "u", "resourceVersion": "1", "generation": generation},
+            "spec": spec,
+        });
+        if let Some(status) = status {
+            upload["status"] = status;
+        }
+        upload
+    })
+}
+
+/// Any value that the schema accepts; rules in CEL aside.
+fn matching(schema: &Value) -> BoxedStrategy<Value> {
+    if let Some(values) = schema["enum"].as_array() {
+        return prop::sample::select(values.clone()).boxed();
+    }
+    if schema["x-kubernetes-int-or-string"] == true {
+        return prop_oneof![any::<i64>().prop_map(Value::from), "[0-9]{1,9}(\\.[0-9]{1,3})?[kMGTPE]?i?".prop_map(Value::from)]
+            .boxed();
+    }
+    match schema["type"].as_str() {
+        Some("object") => object(schema),
+        Some("array") => {
+            let most = schema["maxItems"].as_u64().unwrap_or(4).min(4);
+            let least = schema["minItems"].as_u64().unwrap_or(0);
+            prop::collection::vec(matching(&schema["items"]), usize::try_from(least).unwrap()..=usize::try_from(most).unwrap())
+                .prop_map(Value::from)
+                .boxed()
+        }
+        Some("string") => string(schema),
+        Some("integer") => {
+            let bound = |name: &str| schema[name].as_f64();
+            // As whole numbers: no bound of ours is larger than 2^31.
+            #[expect(clippy::cast_possible_truncation, reason = "bounds are whole and small")]
+            let (least, most) = (
+                bound("minimum").map_or(i64::MIN, |least| least as i64),
+                bound("maximum").map_or(i64::MAX, |most| most as i64),
+            );
+            prop_oneof![Just(least), Just(most), least..=most].prop_map(|number| Number::from(number).into()).boxed()
+        }
+        Some("boolean") => any::<bool>().prop_map(Value::from).boxed(),
+        other => panic!("no values of type {other:?} are known: {schema}"),
+    }
+}
+
+fn object(schema: &Value) -> BoxedStrategy<Value> {
+    if let Some(values) = schema["additionalProperties"].as_object() {
+        let values = matching(&Value::from(values.clone()));
+        return prop::collection::hash_map("\\PC{0,8}", values, 0..3)
+            .prop_map(|map| map.into_iter().collect::<Map<_, _>>().into())
+            .boxed();
+    }
+    let required = |name: &str| schema["required"].as_array().is_some_and(|all| all.iter().any(|it| it == name));
+    let properties = schema["properties"].as_object().into_iter().flatten();
+    let field = |(name, schema): (&String, &Value)| {
+        let (name, value) = (name.clone(), matching(schema));
+        let value = if required(&name) { value.prop_map(Some).boxed() } else { prop::option::of(value).boxed() };
+        value.prop_map(move |value| value.map(|value| (name.clone(), value)))
+    };
+    let fields: Vec<_> = properties.map(field).collect();
+    fields.prop_map(|fields| fields.into_iter().flatten().collect::<Map<_, _>>().into()).boxed()
+}
+
+/// Times are those at which arithmetic might end; of other texts the bounds hold, their patterns do not.
+fn string(schema: &Value) -> BoxedStrategy<Value> {
+    if schema["format"] == "date-time" {
+        let times = [
+            "0001-01-01T00:00:00Z",
+            "1969-12-31T23:59:59.999999Z",
+            "2026-11-23T09:00:00Z",
+            "2026-11-23T10:00:00Z",
+            "2026-11-23T10:00:01+14:00",
+            "9999-12-31T23:59:59Z",
+        ];
+        return prop::sample::select(times.map(Value::from).to_vec()).boxed();
+    }
+    let length = |name: &str, or: u64| usize::try_from(schema[name].as_u64().unwrap_or(or)).unwrap();
+    let (least, most) = (length("minLength", 0), length("maxLength", 40));
+    let long = prop::collection::vec(any::<char>(), most..=most);
+    let short = prop::collection::vec(any::<char>(), least..=most.min(least + 12));
+    let text = |text: Vec<char>| Value::from(text.into_iter().collect::<String>());
+    // Few are long: most of the time goes into these.
+    prop_oneof![9 => short, 1 => long].prop_map(text).boxed()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_the_printed_schema_accepts_is_understood(upload in uploads()) {
+        let text = upload.to_string();
+        let read = serde_json::from_str::<FileUpload>(&text);
+        prop_assert!(read.is_ok(), "{:?}: {text}", read.err());
+    }
+}
