@@ -9,7 +9,7 @@ use super::{FileUpload, crd};
 
 /// FileUploads with any spec and any status.
 pub(crate) fn uploads() -> impl Strategy<Value = Value> {
-    let schema = serde_json::to_value(&crd().spec.versions[0].schema).unwrap()["openAPIV3Schema"].take();
+    let schema = crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"].take();
     let (spec, status) = (&schema["properties"]["spec"], &schema["properties"]["status"]);
     (matching(spec), prop::option::of(matching(status)), any::<i64>()).prop_map(|(spec, status, generation)| {
         let mut upload = serde_json::json!({
@@ -31,17 +31,23 @@ fn matching(schema: &Value) -> BoxedStrategy<Value> {
         return prop::sample::select(values.clone()).boxed();
     }
     if schema["x-kubernetes-int-or-string"] == true {
-        return prop_oneof![any::<i64>().prop_map(Value::from), "[0-9]{1,9}(\\.[0-9]{1,3})?[kMGTPE]?i?".prop_map(Value::from)]
-            .boxed();
+        return prop_oneof![
+            any::<i64>().prop_map(Value::from),
+            "[0-9]{1,9}(\\.[0-9]{1,3})?[kMGTPE]?i?".prop_map(Value::from)
+        ]
+        .boxed();
     }
     match schema["type"].as_str() {
         Some("object") => object(schema),
         Some("array") => {
             let most = schema["maxItems"].as_u64().unwrap_or(4).min(4);
             let least = schema["minItems"].as_u64().unwrap_or(0);
-            prop::collection::vec(matching(&schema["items"]), usize::try_from(least).unwrap()..=usize::try_from(most).unwrap())
-                .prop_map(Value::from)
-                .boxed()
+            prop::collection::vec(
+                matching(&schema["items"]),
+                usize::try_from(least).unwrap()..=usize::try_from(most).unwrap(),
+            )
+            .prop_map(Value::from)
+            .boxed()
         }
         Some("string") => string(schema),
         Some("integer") => {
@@ -86,7 +92,8 @@ fn string(schema: &Value) -> BoxedStrategy<Value> {
             "2026-11-23T09:00:00Z",
             "2026-11-23T10:00:00Z",
             "2026-11-23T10:00:01+14:00",
-            "9999-12-31T23:59:59Z",
+            // The last day is beyond what `jiff` can hold: such an object is skipped.
+            "9999-12-30T00:00:00Z",
         ];
         return prop::sample::select(times.map(Value::from).to_vec()).boxed();
     }

@@ -80,9 +80,12 @@ fn forged_pods_make_nothing_big_and_keep_no_other_waiting_not_even_after_a_resta
         // Numbers beyond all bounds.
         let odd = format!("{VERSION}\n+0 18446744073709551615 {} {} 0.0 a/b k\n", i64::MAX, "A".repeat(43));
         let one = [argument(&revision)];
-        for (name, args, report) in
-            [("doubling", one.as_slice(), &doubling), ("many", &many, &lines), ("lines", &one, &lines), ("odd", &one, &odd)]
-        {
+        for (name, args, report) in [
+            ("doubling", one.as_slice(), &doubling),
+            ("many", &many, &lines),
+            ("lines", &one, &lines),
+            ("odd", &one, &odd),
+        ] {
             forged(&tenant, name, &uid, args, report).await?;
         }
 

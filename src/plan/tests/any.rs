@@ -58,8 +58,18 @@ proptest! {
 /// A word that a Job of ours may hold, or any.
 fn word() -> impl Strategy<Value = String> {
     prop_oneof![
-        prop::sample::select(vec!["worker", "u", "x", "source", "--shards=99999999999", "--mount=/source", "-1", "4", "a=b"])
-            .prop_map(str::to_owned),
+        prop::sample::select(vec![
+            "worker",
+            "u",
+            "x",
+            "source",
+            "--shards=99999999999",
+            "--mount=/source",
+            "-1",
+            "4",
+            "a=b"
+        ])
+        .prop_map(str::to_owned),
         "\\PC{0,12}",
     ]
 }
@@ -110,18 +120,19 @@ fn job() -> impl Strategy<Value = k8s_openapi::api::batch::v1::Job> {
 }
 
 fn pod() -> impl Strategy<Value = k8s_openapi::api::core::v1::Pod> {
-    let ended = (any::<i32>(), "(fileupload-report/1\n)?\\PC{0,200}\n?").prop_map(|(code, message)| {
-        json!({"terminated": {"exitCode": code, "message": message, "finishedAt": START}})
-    });
+    let ended = (any::<i32>(), "(fileupload-report/1\n)?\\PC{0,200}\n?")
+        .prop_map(|(code, message)| json!({"terminated": {"exitCode": code, "message": message, "finishedAt": START}}));
     let state = prop_oneof![ended, Just(json!({"running": {}})), Just(json!({"waiting": {"reason": "StartError"}}))];
     let status = (word(), state).prop_map(|(name, state)| {
         json!({"name": name, "state": state, "image": "i", "imageID": "", "ready": false, "restartCount": 0})
     });
     let phase = prop::sample::select(vec!["Pending", "Running", "Succeeded", "Failed", "Unknown", ""]);
-    (metadata(), pod_spec(), prop::collection::vec(status, 0..4), phase).prop_map(|(metadata, spec, containers, phase)| {
-        serde_json::from_value(json!({
-            "metadata": metadata, "spec": spec, "status": {"phase": phase, "containerStatuses": containers},
-        }))
-        .unwrap()
-    })
+    (metadata(), pod_spec(), prop::collection::vec(status, 0..4), phase).prop_map(
+        |(metadata, spec, containers, phase)| {
+            serde_json::from_value(json!({
+                "metadata": metadata, "spec": spec, "status": {"phase": phase, "containerStatuses": containers},
+            }))
+            .unwrap()
+        },
+    )
 }

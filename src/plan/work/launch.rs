@@ -135,7 +135,7 @@ impl Chooser<'_> {
         let config_map = (*config_map).to_owned();
         let files = items.into_iter().filter(|(name, _)| *name == config_map).map(|(_, item)| item);
         let files = files.take(MAX_FILES_PER_SEND).collect();
-        self.attempts += 1;
+        self.attempts = self.attempts.saturating_add(1);
         self.choice.acts.send = Some(Dispatch { attempt: self.attempts, config_map, files });
     }
 
@@ -181,7 +181,7 @@ impl Chooser<'_> {
         let placement = placement.unwrap_or_default();
         let shards = files.len().div_ceil(PER_REPORT);
         let files: Vec<_> = files.into_iter().map(|(at, file)| self.assignment(at, file)).collect();
-        self.attempts += 1;
+        self.attempts = self.attempts.saturating_add(1);
         self.choice.acts.launch.push(Launch {
             name: name(self.case, self.attempts, &volume, &files),
             attempt: self.attempts,
