@@ -17,6 +17,7 @@ use crate::redact::{PresignedUrl, cause};
 
 mod auth;
 mod error;
+mod headers;
 mod wire;
 
 /// The API of the hosted platform.
@@ -35,7 +36,7 @@ pub struct Ticket {
     pub file_key: String,
     /// Where to put the bytes.
     pub url: PresignedUrl,
-    /// Headers to send verbatim.
+    /// The headers of the PUT: those that were given, and those that the URL signs besides.
     pub headers: HeaderMap,
 }
 
@@ -102,8 +103,7 @@ impl Client {
             return Err(unusable(status, "more than 64 KiB, which is no presign answer"));
         }
         let ticket = wire::ticket(&body).map_err(|what| unusable(status, &what))?;
-        self.check(&ticket, file.file_size).map_err(|what| unusable(status, &what))?;
-        Ok(ticket)
+        self.ready(ticket, file).map_err(|what| unusable(status, &what))
     }
 
     fn request(&self, credential: &Credential, file: &File<'_>) -> reqwest::RequestBuilder {
@@ -118,19 +118,13 @@ impl Client {
         request.header(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json")).body(body)
     }
 
-    /// What cannot be carried out exactly as it was signed is refused before a byte is sent.
-    fn check(&self, ticket: &Ticket, size: u64) -> Result<(), String> {
-        if !ticket.url.is_https() && !self.allow_http {
+    /// The ticket with all headers of its PUT. What cannot be carried out exactly as it was signed is refused.
+    fn ready(&self, Ticket { file_key, url, headers }: Ticket, file: &File<'_>) -> Result<Ticket, String> {
+        if !url.is_https() && !self.allow_http {
             return Err("an upload_url that is not https".into());
         }
-        if ticket.headers.contains_key(http::header::TRANSFER_ENCODING) {
-            return Err("an upload header Transfer-Encoding, which no presigned PUT may have".into());
-        }
-        match ticket.headers.get(http::header::CONTENT_LENGTH).map(HeaderValue::to_str) {
-            None => Ok(()),
-            Some(Ok(length)) if length.trim().parse() == Ok(size) => Ok(()),
-            Some(_) => Err("a Content-Length that is not the size it was asked for".into()),
-        }
+        let headers = headers::complete(&url, headers, file)?;
+        Ok(Ticket { file_key, url, headers })
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> Error {

@@ -73,7 +73,7 @@ impl PresignedUrl {
         let query = self.0.query().unwrap_or_default();
         url::form_urlencoded::parse(query.as_bytes())
             .find(|(name, _)| name.eq_ignore_ascii_case("X-Amz-SignedHeaders"))
-            .map(|(_, value)| value.split(';').map(str::to_ascii_lowercase).collect())
+            .map(|(_, value)| value.split(';').filter(|name| !name.is_empty()).map(str::to_ascii_lowercase).collect())
             .unwrap_or_default()
     }
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use http::header::{CONTENT_LENGTH, EXPECT, IF_NONE_MATCH};
+use http::header::EXPECT;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -118,7 +118,7 @@ impl Client {
         Self { pool: connect::pool(tls), silent: Mutex::default() }
     }
 
-    /// Puts `opened` to `url` with `headers`; returns the SHA-256 of what was stored.
+    /// Puts `opened` to `url` with `headers`, its length among them; returns the SHA-256 of what was stored.
     ///
     /// `sent` counts the bytes handed to the connection, from 0.
     pub async fn put(
@@ -191,7 +191,7 @@ fn request(
     let mut request = Request::new(());
     *request.method_mut() = Method::PUT;
     *request.uri_mut() = url.expose_signed().clone();
-    *request.headers_mut() = signed(url, headers, opened.size());
+    *request.headers_mut() = headers.clone();
     let (gate, teller) = Gate::new(PATIENCE);
     if ask {
         request.headers_mut().insert(EXPECT, HeaderValue::from_static("100-continue"));
@@ -204,17 +204,6 @@ fn request(
     }
     let body = Body::new(Arc::clone(opened), Arc::clone(meter), ask.then_some(gate));
     (request.map(|()| body), teller)
-}
-
-/// The headers as they were given, and those that were signed but not given.
-fn signed(url: &PresignedUrl, headers: &HeaderMap, size: u64) -> HeaderMap {
-    let mut headers = headers.clone();
-    // Framing needs the length in any case, and hyper leaves it out for an empty body.
-    headers.entry(CONTENT_LENGTH).or_insert(HeaderValue::from(size));
-    if url.signed_headers().iter().any(|name| name == IF_NONE_MATCH.as_str()) {
-        headers.entry(IF_NONE_MATCH).or_insert(HeaderValue::from_static("*"));
-    }
-    headers
 }
 
 /// Ends when no byte has moved for a while. Coarse ticks cost nothing per chunk.
