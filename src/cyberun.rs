@@ -13,7 +13,7 @@ pub use self::auth::{Credential, Invalid};
 pub use self::error::{Error, Retry};
 pub use self::wire::File;
 use crate::reason::Reason;
-use crate::redact::{PresignedUrl, cause};
+use crate::redact::{PresignedUrl, cause, is_untrusted};
 
 mod auth;
 mod error;
@@ -28,6 +28,8 @@ const ANSWER: Duration = Duration::from_secs(30);
 /// A presign answer is about 1 KiB; more than this is not one.
 const LARGEST_ANSWER: usize = 64 * 1024;
 const LARGEST_ERROR: usize = 4 * 1024;
+/// How long the body of an error may take in all.
+const ERROR_BODY: Duration = Duration::from_secs(5);
 
 /// Permission to put one object: where to, with which headers, and the key it will have.
 #[derive(Clone, Debug)]
@@ -92,13 +94,17 @@ impl Client {
 
     /// Asks once for leave to upload `file`.
     pub async fn presign(&self, credential: &Credential, file: &File<'_>) -> Result<Ticket, Error> {
-        let answer = self.request(credential, file).send().await.map_err(|error| self.unreachable(&error))?;
-        let (status, headers) = (answer.status(), answer.headers().clone());
+        let mut answer = self.request(credential, file).send().await.map_err(|error| self.unreachable(&error))?;
+        let (status, headers, mut body) = (answer.status(), answer.headers().clone(), Vec::new());
         if !status.is_success() {
-            let (body, _) = read(answer, LARGEST_ERROR).await.unwrap_or_default();
+            let read = tokio::time::timeout(ERROR_BODY, read(&mut answer, LARGEST_ERROR, &mut body)).await;
+            if !matches!(read, Ok(Ok(_))) {
+                // Part of a message would be another part each time.
+                body.clear();
+            }
             return Err(Error::of_answer(status, &headers, &credential.scrub(&String::from_utf8_lossy(&body))));
         }
-        let (body, whole) = read(answer, LARGEST_ANSWER).await.map_err(|error| self.unreachable(&error))?;
+        let whole = read(&mut answer, LARGEST_ANSWER, &mut body).await.map_err(|error| self.unreachable(&error))?;
         if !whole {
             return Err(unusable(status, "more than 64 KiB, which is no presign answer"));
         }
@@ -136,7 +142,7 @@ impl Client {
         } else {
             format!("the connection to the Cyberun API at {host} broke off: {}", cause(error))
         };
-        Error::new(Reason::ApiUnavailable, message)
+        Error::unreachable(message, is_untrusted(error))
     }
 }
 
@@ -144,15 +150,14 @@ fn unusable(status: StatusCode, what: &str) -> Error {
     Error::new(Reason::InvalidResponse, format!("the Cyberun API answered {} with {what}", status.as_u16()))
 }
 
-/// At most `limit` bytes of the body, and whether that was all of it.
-async fn read(mut answer: reqwest::Response, limit: usize) -> Result<(Vec<u8>, bool), reqwest::Error> {
-    let mut body = Vec::new();
+/// Reads at most `limit` bytes of the body, and says whether that was all of it.
+async fn read(answer: &mut reqwest::Response, limit: usize, body: &mut Vec<u8>) -> Result<bool, reqwest::Error> {
     while let Some(chunk) = answer.chunk().await? {
-        if body.len() + chunk.len() > limit {
-            body.extend_from_slice(&chunk[..limit - body.len()]);
-            return Ok((body, false));
+        let room = limit - body.len();
+        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        if chunk.len() > room {
+            return Ok(false);
         }
-        body.extend_from_slice(&chunk);
     }
-    Ok((body, true))
+    Ok(true)
 }
