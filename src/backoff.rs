@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 /// The first delay.
 const FIRST: Duration = Duration::from_secs(1);
 /// The longest delay that is ours.
-const LONGEST: Duration = Duration::from_mins(5);
+pub(crate) const LONGEST: Duration = Duration::from_mins(5);
 /// The longest `Retry-After` that is honoured: a mistyped header must not park a file for days.
 const LONGEST_ASKED: Duration = Duration::from_hours(1);
 

@@ -13,10 +13,11 @@ pub use self::auth::{Credential, Invalid};
 pub use self::error::{Error, Retry};
 pub use self::wire::File;
 use crate::reason::Reason;
-use crate::redact::{PresignedUrl, cause};
+use crate::redact::{PresignedUrl, cause, is_untrusted};
 
 mod auth;
 mod error;
+mod headers;
 mod wire;
 
 /// The API of the hosted platform.
@@ -27,6 +28,8 @@ const ANSWER: Duration = Duration::from_secs(30);
 /// A presign answer is about 1 KiB; more than this is not one.
 const LARGEST_ANSWER: usize = 64 * 1024;
 const LARGEST_ERROR: usize = 4 * 1024;
+/// How long the body of an error may take in all.
+const ERROR_BODY: Duration = Duration::from_secs(5);
 
 /// Permission to put one object: where to, with which headers, and the key it will have.
 #[derive(Clone, Debug)]
@@ -35,7 +38,7 @@ pub struct Ticket {
     pub file_key: String,
     /// Where to put the bytes.
     pub url: PresignedUrl,
-    /// Headers to send verbatim.
+    /// The headers of the PUT: those that were given, and those that the URL signs besides.
     pub headers: HeaderMap,
 }
 
@@ -91,19 +94,22 @@ impl Client {
 
     /// Asks once for leave to upload `file`.
     pub async fn presign(&self, credential: &Credential, file: &File<'_>) -> Result<Ticket, Error> {
-        let answer = self.request(credential, file).send().await.map_err(|error| self.unreachable(&error))?;
-        let (status, headers) = (answer.status(), answer.headers().clone());
+        let mut answer = self.request(credential, file).send().await.map_err(|error| self.unreachable(&error))?;
+        let (status, headers, mut body) = (answer.status(), answer.headers().clone(), Vec::new());
         if !status.is_success() {
-            let (body, _) = read(answer, LARGEST_ERROR).await.unwrap_or_default();
+            let read = tokio::time::timeout(ERROR_BODY, read(&mut answer, LARGEST_ERROR, &mut body)).await;
+            if !matches!(read, Ok(Ok(_))) {
+                // Part of a message would be another part each time.
+                body.clear();
+            }
             return Err(Error::of_answer(status, &headers, &credential.scrub(&String::from_utf8_lossy(&body))));
         }
-        let (body, whole) = read(answer, LARGEST_ANSWER).await.map_err(|error| self.unreachable(&error))?;
+        let whole = read(&mut answer, LARGEST_ANSWER, &mut body).await.map_err(|error| self.unreachable(&error))?;
         if !whole {
             return Err(unusable(status, "more than 64 KiB, which is no presign answer"));
         }
         let ticket = wire::ticket(&body).map_err(|what| unusable(status, &what))?;
-        self.check(&ticket, file.file_size).map_err(|what| unusable(status, &what))?;
-        Ok(ticket)
+        self.ready(ticket, file).map_err(|what| unusable(status, &what))
     }
 
     fn request(&self, credential: &Credential, file: &File<'_>) -> reqwest::RequestBuilder {
@@ -118,19 +124,13 @@ impl Client {
         request.header(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json")).body(body)
     }
 
-    /// What cannot be carried out exactly as it was signed is refused before a byte is sent.
-    fn check(&self, ticket: &Ticket, size: u64) -> Result<(), String> {
-        if !ticket.url.is_https() && !self.allow_http {
+    /// The ticket with all headers of its PUT. What cannot be carried out exactly as it was signed is refused.
+    fn ready(&self, Ticket { file_key, url, headers }: Ticket, file: &File<'_>) -> Result<Ticket, String> {
+        if !url.is_https() && !self.allow_http {
             return Err("an upload_url that is not https".into());
         }
-        if ticket.headers.contains_key(http::header::TRANSFER_ENCODING) {
-            return Err("an upload header Transfer-Encoding, which no presigned PUT may have".into());
-        }
-        match ticket.headers.get(http::header::CONTENT_LENGTH).map(HeaderValue::to_str) {
-            None => Ok(()),
-            Some(Ok(length)) if length.trim().parse() == Ok(size) => Ok(()),
-            Some(_) => Err("a Content-Length that is not the size it was asked for".into()),
-        }
+        let headers = headers::complete(&url, headers, file)?;
+        Ok(Ticket { file_key, url, headers })
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> Error {
@@ -142,7 +142,7 @@ impl Client {
         } else {
             format!("the connection to the Cyberun API at {host} broke off: {}", cause(error))
         };
-        Error::new(Reason::ApiUnavailable, message)
+        Error::unreachable(message, is_untrusted(error))
     }
 }
 
@@ -150,15 +150,14 @@ fn unusable(status: StatusCode, what: &str) -> Error {
     Error::new(Reason::InvalidResponse, format!("the Cyberun API answered {} with {what}", status.as_u16()))
 }
 
-/// At most `limit` bytes of the body, and whether that was all of it.
-async fn read(mut answer: reqwest::Response, limit: usize) -> Result<(Vec<u8>, bool), reqwest::Error> {
-    let mut body = Vec::new();
+/// Reads at most `limit` bytes of the body, and says whether that was all of it.
+async fn read(answer: &mut reqwest::Response, limit: usize, body: &mut Vec<u8>) -> Result<bool, reqwest::Error> {
     while let Some(chunk) = answer.chunk().await? {
-        if body.len() + chunk.len() > limit {
-            body.extend_from_slice(&chunk[..limit - body.len()]);
-            return Ok((body, false));
+        let room = limit - body.len();
+        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        if chunk.len() > room {
+            return Ok(false);
         }
-        body.extend_from_slice(&chunk);
     }
-    Ok((body, true))
+    Ok(true)
 }

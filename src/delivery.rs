@@ -4,13 +4,18 @@
 //! [`Courier::deliver`] is a bounded loop of attempts for those that have nobody else to call them again. How many
 //! files go at the same time is the matter of [`Batch`].
 //!
-//! | what storage answers | what the attempt does |
+//! | what storage answers, as `transfer/answer.rs` judges it | what the attempt does |
 //! |---|---|
-//! | 403, 412 at the first try | one second ticket, then `StorageRefused` |
-//! | reset, timeout, 5xx | the same URL once more, then `StorageUnavailable` |
+//! | this URL will not do (403, 412, a signature that ended) | one second ticket, then `StorageRefused` |
+//! | it broke off or failed (reset, timeout, 5xx) | the same URL once more, then `StorageUnavailable` |
 //! | 412 after that | stored, if the first try had sent its whole body; else as above |
-//! | 409, 429 | `StorageUnavailable`, later |
-//! | anything else | `StorageRefused` |
+//! | it asks to wait (409, 429, `SlowDown`, `Retry-After`) | `StorageUnavailable`, later |
+//! | it takes no file of this size | `TooLarge` |
+//! | it will never take this (501, no such bucket, ...) | `StorageRefused` at once |
+//! | a certificate that is not accepted | `StorageUnavailable` at once |
+//!
+//! The last two last until somebody changes something, so [`Courier::deliver`] ends with them, and the controller tries
+//! again slowly. Every published error code of S3 has its row in `transfer/answer/codes.md`.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -129,7 +134,7 @@ impl Courier {
                     return Ok(Upload { file_key, content_type, size, sha256, at: clock::now() });
                 }
                 Err(error @ transfer::Error::Refused(_)) => refused = Some(error),
-                Err(error) => return Err(of_storage(error)),
+                Err(error) => return Err(of_storage(&error)),
             }
         }
         let said = refused.map(|error| error.to_string()).unwrap_or_default();
@@ -170,6 +175,7 @@ impl Courier {
             let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), failures);
             let delay = backoff::delay_asked(failures, seed, trouble.retry_after);
             if trouble.reason.class() != Class::Backoff
+                || trouble.lasts
                 || trouble.reason == Reason::FileNotFound
                 || failures >= limits.attempts
                 || delay > limits.longest_wait
@@ -196,7 +202,8 @@ fn of_api(error: &cyberun::Error) -> Trouble {
         Retry::Never => None,
         Retry::After(asked) => asked,
     };
-    Trouble { retry_after, ..Trouble::new(error.reason(), error.to_string()) }
+    let trouble = Trouble { retry_after, ..Trouble::new(error.reason(), error.to_string()) };
+    if error.is_untrusted() { trouble.lasting() } else { trouble }
 }
 
 fn of_source(error: &SourceError) -> Trouble {
@@ -212,17 +219,19 @@ fn of_source(error: &SourceError) -> Trouble {
     Trouble::new(reason, error.to_string())
 }
 
-fn of_storage(error: transfer::Error) -> Trouble {
-    let message = error.to_string();
-    let (reason, retry_after) = match error {
-        transfer::Error::Source(error) => return of_source(&error),
-        transfer::Error::Busy { retry_after, .. } | transfer::Error::Unavailable { retry_after, .. } => {
-            (Reason::StorageUnavailable, retry_after)
+fn of_storage(error: &transfer::Error) -> Trouble {
+    let trouble = |reason| Trouble::new(reason, error.to_string());
+    match error {
+        transfer::Error::Source(error) => of_source(error),
+        transfer::Error::Busy { retry_after, .. } => {
+            Trouble { retry_after: *retry_after, ..trouble(Reason::StorageUnavailable) }
         }
-        transfer::Error::TooLarge(_) => (Reason::TooLarge, None),
-        transfer::Error::Refused(_) | transfer::Error::Unexpected(_) => (Reason::StorageRefused, None),
-    };
-    Trouble { retry_after, ..Trouble::new(reason, message) }
+        transfer::Error::Unavailable { .. } => trouble(Reason::StorageUnavailable),
+        transfer::Error::Untrusted(_) => trouble(Reason::StorageUnavailable).lasting(),
+        transfer::Error::TooLarge(_) => trouble(Reason::TooLarge),
+        transfer::Error::Refused(_) => trouble(Reason::StorageRefused),
+        transfer::Error::Never { .. } => trouble(Reason::StorageRefused).lasting(),
+    }
 }
 
 #[cfg(test)]

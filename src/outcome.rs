@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::backoff;
 use crate::reason::Reason;
 
 /// The longest key that a status, a report or a keys folder takes, in characters. S3 keys have at most 1024 bytes.
@@ -40,20 +41,28 @@ pub struct Trouble {
     pub what: Cow<'static, str>,
     /// What another system said, made harmless; it may differ each time it is asked.
     pub quoted: Option<String>,
-    /// How long the other side asks to wait.
+    /// How long to wait at least, as the other side asks or as this trouble deserves.
     pub retry_after: Option<Duration>,
+    /// Whether it lasts until somebody changes something, so that nobody who waits for the end tries it again.
+    pub lasts: bool,
 }
 
 impl Trouble {
     /// A trouble in our own words.
     pub fn new(reason: Reason, what: impl Into<Cow<'static, str>>) -> Self {
-        Self { reason, what: what.into(), quoted: None, retry_after: None }
+        Self { reason, what: what.into(), quoted: None, retry_after: None, lasts: false }
     }
 
     /// The same, with the words of another system, which must be made harmless before.
     #[must_use]
     pub fn quoting(self, words: impl Into<String>) -> Self {
         Self { quoted: Some(words.into()).filter(|words| !words.is_empty()), ..self }
+    }
+
+    /// The same, of which no second try within minutes will get rid.
+    #[must_use]
+    pub fn lasting(self) -> Self {
+        Self { retry_after: self.retry_after.max(Some(backoff::LONGEST)), lasts: true, ..self }
     }
 
     /// The whole text.

@@ -109,7 +109,8 @@ impl Class {
             }
             Self::Backoff => {
                 "It is retried automatically at `status.nextAttemptAt`: it waits as long again as the trouble has \
-                 lasted, from 1 second to 5 minutes, or longer if the server asks for that."
+                 lasted, from 1 second to 5 minutes, longer if the server asks for that, and 5 minutes at once if only \
+                 a change can help."
             }
             Self::Stalled => {
                 "It is tried again when the spec, the Secret or the content of a ConfigMap changes, or when a fresh \

@@ -8,6 +8,8 @@ use std::fmt;
 
 use http::Uri;
 
+mod certificate;
+
 /// A credential. `Debug` and `Display` never show it.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Secret(String);
@@ -73,7 +75,7 @@ impl PresignedUrl {
         let query = self.0.query().unwrap_or_default();
         url::form_urlencoded::parse(query.as_bytes())
             .find(|(name, _)| name.eq_ignore_ascii_case("X-Amz-SignedHeaders"))
-            .map(|(_, value)| value.split(';').map(str::to_ascii_lowercase).collect())
+            .map(|(_, value)| value.split(';').filter(|name| !name.is_empty()).map(str::to_ascii_lowercase).collect())
             .unwrap_or_default()
     }
 }
@@ -90,18 +92,20 @@ impl fmt::Display for PresignedUrl {
     }
 }
 
+/// Whether a call failed because the server's certificate is not accepted: that is no outage, and does not pass soon.
+pub fn is_untrusted(error: &(dyn std::error::Error + 'static)) -> bool {
+    certificate::fault(error).is_some()
+}
+
 /// The innermost cause of an error, which names what happened; the outer ones repeat the URL.
-pub fn cause(error: &dyn std::error::Error) -> String {
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    let cause = quote(&innermost.to_string());
-    if cause.contains("UnknownIssuer") {
-        format!("{cause}: name its authority's PEM file in SSL_CERT_FILE")
-    } else {
-        cause
-    }
+pub fn cause(error: &(dyn std::error::Error + 'static)) -> String {
+    certificate::fault(error).unwrap_or_else(|| {
+        let mut innermost: &dyn std::error::Error = error;
+        while let Some(source) = innermost.source() {
+            innermost = source;
+        }
+        quote(&innermost.to_string())
+    })
 }
 
 /// The longest quotation, in characters.

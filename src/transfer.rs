@@ -13,18 +13,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use http::header::{CONTENT_LENGTH, EXPECT, IF_NONE_MATCH};
+use http::header::EXPECT;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+pub use self::answer::Said;
 use self::body::{Body, Gate, Meter, Word, with};
 pub use self::source::{Opened, Source, SourceError};
 use crate::backoff;
-use crate::redact::{PresignedUrl, cause, quote};
+use crate::redact::{PresignedUrl, cause, is_untrusted};
 
+mod answer;
 mod body;
 mod connect;
 mod source;
@@ -35,6 +37,8 @@ const ASK_ABOVE: u64 = 64 * 1024;
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long a PUT may go without a byte moving. There is no limit on the whole.
 const STALL: Duration = Duration::from_mins(1);
+/// How long the body of an answer may take in all.
+const ANSWER_BODY: Duration = Duration::from_secs(5);
 const LARGEST_ERROR: usize = 4 * 1024;
 
 /// What a PUT came to, if it did not store the object.
@@ -43,10 +47,10 @@ pub enum Error {
     /// The source cannot be read, or changed.
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// 403 or 412: this URL will not do.
+    /// This URL will not do.
     #[error("the storage refused the upload ({0})")]
     Refused(Said),
-    /// 409 or 429: later.
+    /// It asks to come back later.
     #[error("the storage is busy ({said})")]
     Busy {
         /// What it said.
@@ -54,54 +58,42 @@ pub enum Error {
         /// How long it asks to wait.
         retry_after: Option<Duration>,
     },
-    /// Not reached, broken off, timed out, or 5xx: what became of the object is not known.
+    /// Not reached, broken off, timed out, or failed: what became of the object is not known.
     #[error("{what}")]
     Unavailable {
         /// What happened.
         what: String,
         /// The SHA-256 of the body, if all of it had been sent by then.
         whole: Option<[u8; 32]>,
-        /// How long it asks to wait.
-        retry_after: Option<Duration>,
     },
-    /// 413, or S3's `EntityTooLarge`.
+    /// The server's certificate is not accepted.
+    #[error("{0}")]
+    Untrusted(String),
+    /// It takes no file of this size.
     #[error("the storage does not take a file of this size ({0})")]
     TooLarge(Said),
-    /// Any other answer.
-    #[error("the storage gave an answer that no upload expects ({0})")]
-    Unexpected(Said),
+    /// It will not take this upload, however often it is asked.
+    #[error("{why} ({said})")]
+    Never {
+        /// The cause, in our own words.
+        why: &'static str,
+        /// What it said.
+        said: Said,
+    },
 }
 
-/// A storage server's answer: its status and S3's code and message.
-#[derive(Debug)]
-pub struct Said {
-    status: StatusCode,
-    code: String,
-    message: String,
-}
-
-impl std::fmt::Display for Said {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "{}", self.status.as_u16())?;
-        let texts: Vec<&str> =
-            [&self.code, &self.message].into_iter().map(String::as_str).filter(|text| !text.is_empty()).collect();
-        if texts.is_empty() { Ok(()) } else { write!(formatter, ": {}", texts.join(": ")) }
-    }
-}
-
-impl Said {
-    /// 412: an object is already there.
-    pub fn is_precondition_failed(&self) -> bool {
-        self.status == StatusCode::PRECONDITION_FAILED
+impl Error {
+    /// Nothing had been sent, or it is not known yet whether all of it was.
+    fn unavailable(what: String) -> Self {
+        Self::Unavailable { what, whole: None }
     }
 
-    fn read(status: StatusCode, body: &str) -> Self {
-        let tag = |name: &str| -> String {
-            let inner =
-                body.split_once(&format!("<{name}>")).and_then(|(_, rest)| rest.split_once(&format!("</{name}>")));
-            quote(inner.map_or("", |(text, _)| text))
-        };
-        Self { status, code: tag("Code"), message: tag("Message") }
+    /// The same after a body of which all was sent, if `whole` is its SHA-256.
+    fn after(self, whole: Option<[u8; 32]>) -> Self {
+        match self {
+            Self::Unavailable { what, .. } => Self::Unavailable { what, whole },
+            other => other,
+        }
     }
 }
 
@@ -118,7 +110,7 @@ impl Client {
         Self { pool: connect::pool(tls), silent: Mutex::default() }
     }
 
-    /// Puts `opened` to `url` with `headers`; returns the SHA-256 of what was stored.
+    /// Puts `opened` to `url` with `headers`, its length among them; returns the SHA-256 of what was stored.
     ///
     /// `sent` counts the bytes handed to the connection, from 0.
     pub async fn put(
@@ -130,7 +122,7 @@ impl Client {
     ) -> Result<[u8; 32], Error> {
         let ask = opened.size() > ASK_ABOVE && !with(&self.silent, |hosts| hosts.contains(url.host()));
         match self.exchange(url, headers, opened, sent, ask).await {
-            Err(Error::Unexpected(said)) if ask && said.status == StatusCode::EXPECTATION_FAILED => {
+            Err(Error::Never { said, .. }) if ask && said.status == StatusCode::EXPECTATION_FAILED => {
                 self.never_ask_again(url);
                 self.exchange(url, headers, opened, sent, false).await
             }
@@ -150,7 +142,7 @@ impl Client {
         let (request, teller) = request(url, headers, opened, &meter, ask);
         let answer = tokio::select! {
             answer = self.pool.request(request) => answer.map_err(|error| lost(url, &error)),
-            () = stalled(sent) => Err(format!("the storage at {} took no byte and gave no answer for {} s", url.host(), STALL.as_secs())),
+            () = stalled(sent) => Err(silent(url)),
         };
         if with(&meter.unasked, |unasked| *unasked) {
             self.never_ask_again(url);
@@ -159,21 +151,17 @@ impl Client {
             return Err(error.into());
         }
         let whole = with(&meter.digest, |digest| *digest);
-        let answer = answer.map_err(|what| Error::Unavailable { what, whole, retry_after: None })?;
+        let answer = answer.map_err(|error| error.after(whole))?;
         let (status, retry_after) = (answer.status(), backoff::retry_after(answer.headers()));
         let body = read(answer).await;
         // Told only now: the connection ends with it, and the answer was still on its way.
         teller.send_replace(Word::Stop);
         if status.is_success() {
             opened.check_unchanged()?;
-            let early = || Error::Unavailable {
-                what: format!("the storage at {} answered before it had the whole file", url.host()),
-                whole,
-                retry_after,
-            };
-            return whole.ok_or_else(early);
+            let early = || format!("the storage at {} answered before it had the whole file", url.host());
+            return whole.ok_or_else(|| Error::unavailable(early()));
         }
-        Err(refusal(Said::read(status, &body), whole, retry_after))
+        Err(Said::read(status, &body).judged(whole, retry_after))
     }
 
     fn never_ask_again(&self, url: &PresignedUrl) {
@@ -191,7 +179,7 @@ fn request(
     let mut request = Request::new(());
     *request.method_mut() = Method::PUT;
     *request.uri_mut() = url.expose_signed().clone();
-    *request.headers_mut() = signed(url, headers, opened.size());
+    *request.headers_mut() = headers.clone();
     let (gate, teller) = Gate::new(PATIENCE);
     if ask {
         request.headers_mut().insert(EXPECT, HeaderValue::from_static("100-continue"));
@@ -204,17 +192,6 @@ fn request(
     }
     let body = Body::new(Arc::clone(opened), Arc::clone(meter), ask.then_some(gate));
     (request.map(|()| body), teller)
-}
-
-/// The headers as they were given, and those that were signed but not given.
-fn signed(url: &PresignedUrl, headers: &HeaderMap, size: u64) -> HeaderMap {
-    let mut headers = headers.clone();
-    // Framing needs the length in any case, and hyper leaves it out for an empty body.
-    headers.entry(CONTENT_LENGTH).or_insert(HeaderValue::from(size));
-    if url.signed_headers().iter().any(|name| name == IF_NONE_MATCH.as_str()) {
-        headers.entry(IF_NONE_MATCH).or_insert(HeaderValue::from_static("*"));
-    }
-    headers
 }
 
 /// Ends when no byte has moved for a while. Coarse ticks cost nothing per chunk.
@@ -230,39 +207,35 @@ async fn stalled(sent: &AtomicU64) {
     }
 }
 
+/// What an exchange is told as in which no byte moves.
+fn silent(url: &PresignedUrl) -> Error {
+    let (host, span) = (url.host(), STALL.as_secs());
+    Error::unavailable(format!("the storage at {host} took no byte and gave no answer for {span} s"))
+}
+
 /// What a failed exchange is told as.
-fn lost(url: &PresignedUrl, error: &hyper_util::client::legacy::Error) -> String {
+fn lost(url: &PresignedUrl, error: &hyper_util::client::legacy::Error) -> Error {
     let what = if error.is_connect() {
         "cannot connect to the storage at"
     } else {
         "the connection broke off to the storage at"
     };
-    format!("{what} {}: {}", url.host(), cause(error))
+    let what = format!("{what} {}: {}", url.host(), cause(error));
+    if is_untrusted(error) { Error::Untrusted(what) } else { Error::unavailable(what) }
 }
 
-/// The beginning of the body. Reading it to its end lets the connection be used again.
+/// The beginning of the body, or what came of it in time. Reading it to its end lets the connection be used again.
 async fn read(answer: Response<Incoming>) -> String {
-    let mut body = answer.into_body();
-    let mut beginning = Vec::new();
-    while let Ok(Some(Ok(frame))) = tokio::time::timeout(PATIENCE, body.frame()).await {
-        beginning.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
-        if beginning.len() >= LARGEST_ERROR {
-            beginning.truncate(LARGEST_ERROR);
-            break;
+    let (mut body, mut beginning) = (answer.into_body(), Vec::new());
+    let all = async {
+        while beginning.len() < LARGEST_ERROR
+            && let Some(Ok(frame)) = body.frame().await
+        {
+            beginning.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
         }
-    }
+    };
+    // What is missing is not worth a wait.
+    let _ = tokio::time::timeout(ANSWER_BODY, all).await;
+    beginning.truncate(LARGEST_ERROR);
     String::from_utf8_lossy(&beginning).into_owned()
-}
-
-fn refusal(said: Said, whole: Option<[u8; 32]>, retry_after: Option<Duration>) -> Error {
-    match said.status.as_u16() {
-        403 | 412 => Error::Refused(said),
-        409 | 429 => Error::Busy { said, retry_after },
-        413 => Error::TooLarge(said),
-        400 if said.code == "EntityTooLarge" => Error::TooLarge(said),
-        500..=599 | 408 => {
-            Error::Unavailable { what: format!("the storage is unavailable ({said})"), whole, retry_after }
-        }
-        _ => Error::Unexpected(said),
-    }
 }

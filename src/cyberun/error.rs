@@ -21,6 +21,7 @@ pub struct Error {
     reason: Reason,
     message: String,
     retry_after: Option<Duration>,
+    is_untrusted: bool,
 }
 
 /// Whether asking again can help.
@@ -34,12 +35,22 @@ pub enum Retry {
 
 impl Error {
     pub(super) fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), retry_after: None }
+        Self { reason, message: message.into(), retry_after: None, is_untrusted: false }
+    }
+
+    /// No answer, perhaps because the server's certificate is not accepted.
+    pub(super) fn unreachable(message: String, is_untrusted: bool) -> Self {
+        Self { is_untrusted, ..Self::new(Reason::ApiUnavailable, message) }
     }
 
     /// The reason, for conditions, events and metrics.
     pub fn reason(&self) -> Reason {
         self.reason
+    }
+
+    /// Whether the server's certificate is not accepted, which does not pass soon.
+    pub fn is_untrusted(&self) -> bool {
+        self.is_untrusted
     }
 
     /// Whether asking again can help, and when.
@@ -72,7 +83,7 @@ impl Error {
         };
         let message = format!("the Cyberun API {what} ({}{})", status.as_u16(), said.quotation);
         let honours = matches!(reason.class(), Class::Backoff);
-        Self { reason, message, retry_after: backoff::retry_after(headers).filter(|_| honours) }
+        Self { retry_after: backoff::retry_after(headers).filter(|_| honours), ..Self::new(reason, message) }
     }
 }
 

@@ -1,13 +1,15 @@
 //! Whom a courier trusts: the system's certificate authorities, and those of a bundle that it is given.
 //!
 //! The bundle comes as text, since a worker's pod cannot mount what the operator reads. Either may be missing, not
-//! both; a bundle that cannot be used is refused, rather than left out and missed at the first call.
+//! both; a bundle of which nothing can be used is refused, rather than left out and missed at the first call. One odd
+//! certificate among good ones is left out, as in the system's own store.
 
 use std::sync::Arc;
 
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use tracing::warn;
 
 use crate::cyberun;
 
@@ -48,16 +50,21 @@ pub(super) fn tls(ca_pem: Option<&str>) -> Result<rustls::ClientConfig, SetupErr
 }
 
 fn trust(roots: &mut RootCertStore, pem: &str) -> Result<(), SetupError> {
-    let certificates = CertificateDer::pem_slice_iter(pem.as_bytes())
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|_| SetupError::Bundle("is not PEM"))?;
-    if certificates.is_empty() {
+    let sections: Vec<_> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
+    let all = sections.len();
+    if all == 0 {
         return Err(SetupError::Bundle("holds no certificate"));
     }
-    for certificate in certificates {
-        roots.add(certificate).map_err(|_| SetupError::Bundle("holds something that is not a CA certificate"))?;
+    match roots.add_parsable_certificates(sections.into_iter().flatten()) {
+        (0, 0) => Err(SetupError::Bundle("is not PEM")),
+        (0, _) => Err(SetupError::Bundle("holds nothing that is a CA certificate")),
+        (good, _) => {
+            if good < all {
+                warn!(skipped = all - good, "skipped what is no CA certificate in the bundle");
+            }
+            Ok(())
+        }
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -77,6 +84,6 @@ mod tests {
         );
         assert!(refusal("-----BEGIN CERTIFICATE-----\nAAAA").contains("is not PEM"));
         let other = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-        assert!(refusal(other).contains("not a CA certificate"));
+        assert!(refusal(other).contains("nothing that is a CA certificate"));
     }
 }

@@ -145,12 +145,13 @@ reasons! {
         fix: "Check --api-url and the proxies on the way; it is retried automatically.";
     /// The storage cannot be reached, closed the connection, is busy, or answered 5xx.
     StorageUnavailable: Backoff, File,
-        cause: "The storage is down or slow, or a proxy or a firewall blocks its host.",
+        cause: "The storage is down or slow, a proxy or a firewall blocks its host, or its certificate is not trusted.",
         fix: "Wait: it is retried automatically; if it lasts, check the network path to the host that presigned URLs \
               name.";
-    /// The storage refused the upload, also with a second presigned URL.
+    /// The storage refused the upload.
     StorageRefused: Backoff, File,
-        cause: "A proxy changes the request, or the clock or the permissions of the storage are wrong.",
+        cause: "A proxy changes the request, the clock, the permissions or the bucket of the storage are wrong, or the \
+                storage lacks something that uploads need, such as conditional writes.",
         fix: "Check the proxies, and ask the deployment's operators if it lasts; it is retried automatically.";
     /// The cluster rejects an object that the operator has to write.
     AdmissionDenied: Backoff, File,

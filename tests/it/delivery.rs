@@ -2,14 +2,14 @@
 //!
 //! The table is the one in `delivery.rs` and §6 of the design.
 
-use cyberun_stub::{Act, End, Fault, Hold, Moment, Step};
+use cyberun_stub::{Act, Answer, End, Fault, Hold, Moment, Step};
 use fileupload_operator::delivery::{Candidate, Limits};
 use fileupload_operator::reason::Reason;
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::files::{Files, bytes, sha256};
 use crate::support::sender::Sender;
@@ -126,11 +126,73 @@ async fn a_5xx_is_tried_once_more_and_then_storage_unavailable() {
         sender.stub.fault(Step::Put, Fault::status(status));
         sender.send("hello").await.unwrap();
         assert_eq!(sender.counted(), (1, 2), "{status}, then 200");
-        sender.stub.fault_always(Step::Put, Fault::retry_after(status, 7));
-        let failure = sender.send("hello").await.unwrap_err();
-        assert_eq!((failure.reason, failure.retry_after), (Reason::StorageUnavailable, Some(Duration::from_secs(7))));
+        sender.stub.fault_always(Step::Put, Fault::status(status));
+        assert_eq!(sender.send("hello").await.unwrap_err().reason, Reason::StorageUnavailable);
         assert_eq!(sender.counted(), (2, 4), "{status} twice");
     }
+}
+
+#[tokio::test]
+async fn a_5xx_that_asks_to_wait_is_left_alone_for_later() {
+    for size in [5, LARGE] {
+        for (fault, asked) in [
+            (Fault::retry_after(500, 7), Some(7)),
+            (Fault::retry_after(503, 7), Some(7)),
+            (Fault::xml(503, "SlowDown"), None),
+        ] {
+            let sender = Sender::new().await;
+            sender.stub.fault_always(Step::Put, fault.clone());
+            let failure = sender.send(bytes(size)).await.unwrap_err();
+            let asked = asked.map(Duration::from_secs);
+            assert_eq!((failure.reason, failure.retry_after), (Reason::StorageUnavailable, asked), "{fault:?}");
+            assert_eq!(sender.counted(), (1, 1), "{fault:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_store_without_conditional_writes_is_refused_at_once_and_for_long() {
+    let about = "<Message>A header you provided implies functionality that is not implemented</Message>";
+    let fault = Fault::xml_with(501, "NotImplemented", &format!("{about}<Header>If-None-Match</Header>"));
+    for size in [5, LARGE] {
+        let sender = Sender::new().await;
+        sender.stub.fault_always(Step::Put, fault.clone());
+        let failure = sender.send(bytes(size)).await.unwrap_err();
+        assert_eq!(failure.reason, Reason::StorageRefused);
+        let said = "the storage does not know conditional writes (If-None-Match) (501: NotImplemented: ";
+        assert!(failure.message().starts_with(said), "{failure}");
+        assert!(failure.retry_after >= Some(Duration::from_mins(5)), "{failure:?}");
+        assert_eq!(sender.counted(), (1, 1), "no second PUT of the same URL");
+    }
+}
+
+#[tokio::test]
+async fn what_lasts_is_not_tried_five_times() {
+    let sender = Sender::new().await;
+    sender.stub.fault_always(Step::Put, Fault::xml(404, "NoSuchBucket"));
+    let (result, retried) = sender.deliver(Limits { attempts: 5, longest_wait: Duration::from_hours(1) }).await;
+    let failure = result.unwrap_err();
+    assert_eq!((failure.reason, retried.len(), sender.counted()), (Reason::StorageRefused, 0, (1, 1)));
+    assert!(failure.message().starts_with("the storage has no such bucket"), "{failure}");
+}
+
+#[tokio::test]
+async fn the_body_of_an_error_is_not_waited_for_longer_than_5_s() {
+    let begun = Instant::now();
+    let slow = |status| {
+        let body = format!("<Error><Code>AccessDenied</Code>{}</Error>", " ".repeat(4000));
+        Answer { status, body, bytes_per_second: Some(20), ..Answer::default() }
+    };
+    let of = async |step, status| {
+        let sender = Sender::new().await;
+        sender.stub.fault(step, slow(status));
+        sender.stub.fault_always(Step::Put, Fault::status(413));
+        sender.send("hello").await.unwrap_err()
+    };
+    let both = async { tokio::join!(of(Step::Put, 403), of(Step::Presign, 400)) };
+    let (put, presign) = tokio::time::timeout(DEADLINE, both).await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(9), "{:?}", begun.elapsed());
+    assert_eq!((put.reason, presign.reason), (Reason::TooLarge, Reason::RequestRejected), "{put}, {presign}");
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! The crate from outside: over real sockets against the double of Cyberun, and as a process.
 //!
-//! `api_answers`, `batch`, `delivery`, `path_escape`, `path_opening` and `put_requests` use the library, most others the program;
+//! `api_answers`, `batch`, `delivery`, `path_escape`, `path_opening`, `put_requests` and `storage_codes` use the library, most others the program;
 //! `seaweedfs` runs it against a store that is none of ours. `layers` reads the source itself, `examples` and `links`
 //! read what users read. What tests share is in `support`. Nothing here needs Kubernetes; that is `tests/e2e`.
 
@@ -32,6 +32,7 @@ mod renewal;
 mod seaweedfs;
 mod sidecar;
 mod slow_proxy;
+mod storage_codes;
 mod support;
 mod terminal;
 mod tls;

@@ -74,14 +74,58 @@ async fn upload_headers_are_sent_as_given_even_if_storage_then_refuses_them() {
 
 #[tokio::test]
 async fn upload_headers_that_cannot_be_signed_are_refused_before_a_byte_is_sent() {
-    for headers in [json!({"Content-Length": "6"}), json!({"Transfer-Encoding": "chunked"}), json!({"A": ["b"]})] {
+    for (headers, said) in [
+        (json!({"Content-Length": "6"}), "a Content-Length that is not the size"),
+        (json!({"Content-Length": "+5"}), "a Content-Length that is not the size"),
+        (json!({"Host": "elsewhere.example"}), "an upload header host"),
+        (json!({"Transfer-Encoding": "chunked"}), "an upload header transfer-encoding"),
+        (json!({"Connection": "close"}), "an upload header connection"),
+        (json!({"Keep-Alive": "timeout=5"}), "an upload header keep-alive"),
+        (json!({"Upgrade": "websocket"}), "an upload header upgrade"),
+        (json!({"TE": "trailers"}), "an upload header te"),
+        (json!({"Trailer": "Expires"}), "an upload header trailer"),
+        (json!({"Proxy-Authorization": "Basic eDp5"}), "an upload header proxy-authorization"),
+        (json!({"Authorization": "Bearer x"}), "an upload header authorization"),
+        (json!({"Expect": "100-continue"}), "an upload header expect"),
+        (json!({"A": ["b"]}), "an upload header \"A\""),
+    ] {
         let sender = Sender::new().await;
         let url = format!("{}bucket/key?X-Amz-Signature=0", sender.stub.s3_url());
         let answer = json!({"file_key": "key", "upload_url": url, "upload_headers": headers});
         sender.stub.fault(Step::Presign, Fault::json(200, &answer));
-        assert_eq!(sender.send("hello").await.unwrap_err().reason, Reason::InvalidResponse, "{headers}");
+        let failure = sender.send("hello").await.unwrap_err();
+        assert!(
+            failure.reason == Reason::InvalidResponse && failure.message().contains(said),
+            "{headers}: {failure:?}"
+        );
         assert_eq!(sender.counted(), (1, 0), "{headers}");
     }
+}
+
+#[tokio::test]
+async fn a_content_type_that_the_url_signs_is_sent_as_it_was_declared() {
+    let options = Options { also_signs: vec!["content-type".into()], ..Options::default() };
+    for defect in [None, Some(Defect::Missing), Some(Defect::Null), Some(Defect::Empty)] {
+        let sender = Sender::with(options.clone(), Kind::Integration).await;
+        if let Some(defect) = defect {
+            sender.stub.fault(Step::Presign, Fault::field(Field::UploadHeaders, defect));
+        }
+        sender.send(bytes(LARGE)).await.unwrap();
+        assert_eq!(
+            (sender.counted(), sender.puts()[0].header("content-type")),
+            ((1, 1), Some("image/png")),
+            "{defect:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_signed_header_whose_value_nobody_gives_is_refused_before_a_byte_is_sent() {
+    let options = Options { also_signs: vec!["x-amz-meta-team".into()], ..Options::default() };
+    let sender = Sender::with(options, Kind::Integration).await;
+    let failure = sender.send("hello").await.unwrap_err();
+    assert_eq!((failure.reason, sender.counted()), (Reason::InvalidResponse, (1, 0)));
+    assert!(failure.message().ends_with("signs x-amz-meta-team and gives no value"), "{failure}");
 }
 
 #[tokio::test]

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use cyberun_stub::{Options, Step, Stub, UploadHeaders};
 use fileupload_operator::redact::PresignedUrl;
 use fileupload_operator::transfer::{Client, Error, Source};
-use http::HeaderMap;
+use http::header::{CONTENT_LENGTH, IF_NONE_MATCH};
+use http::{HeaderMap, HeaderValue};
 
 use crate::support::files::{Files, bytes, sha256};
 use crate::support::process::Run;
@@ -44,9 +45,11 @@ async fn a_second_put_is_refused(weed: &Weed) {
     for size in [5, 3 * MEBIBYTE] {
         let key = format!("inputs/team/token/{size}.bin");
         let url = PresignedUrl::parse(&weed.sign_put(&key, size)).unwrap();
+        let headers =
+            HeaderMap::from_iter([(CONTENT_LENGTH, size.into()), (IF_NONE_MATCH, HeaderValue::from_static("*"))]);
         let put = async |content: Vec<u8>| {
             let opened = Arc::new(Source::bytes(content).open().await.unwrap());
-            client.put(&url, &HeaderMap::new(), &opened, &Arc::default()).await
+            client.put(&url, &headers, &opened, &Arc::default()).await
         };
         put(bytes(size)).await.unwrap();
         let refused = put(vec![7; size]).await.unwrap_err();

@@ -1,9 +1,27 @@
-//! TLS with an authority of one's own, as a process: which certificates are trusted comes from its environment.
+//! TLS with an authority of one's own: whom a process trusts comes from its environment, and a courier from a bundle.
 
-use cyberun_stub::{Options, Stub};
+use std::time::Duration;
+
+use cyberun_stub::{Certificate, Fault, Kind, Options, Step, Stub};
+use fileupload_operator::delivery::{Courier, Limits};
+use fileupload_operator::reason::Reason;
+use serde_json::json;
 
 use crate::support::files::{Files, bytes, sha256};
 use crate::support::process::Run;
+use crate::support::sender::Sender;
+
+/// As `fileupload upload` has them.
+const LIMITS: Limits = Limits { attempts: 5, longest_wait: Duration::from_hours(1) };
+
+/// Bad certificates, and words of what is said of each.
+const BAD: [(Certificate, &str); 5] = [
+    (Certificate::Expired, "has expired: have it renewed"),
+    (Certificate::NotYetValid, "is not valid yet: check the clocks"),
+    (Certificate::OtherName, "is for other.example, not for 127.0.0.1"),
+    (Certificate::CommonNameOnly, "names no host (a common name does not count): have one issued with 127.0.0.1"),
+    (Certificate::Authority, "the server presents a CA certificate as its own; have one issued by it (CA:FALSE)"),
+];
 
 async fn stub() -> Stub {
     Stub::start(Options { tls: true, ..Options::default() }).await.unwrap()
@@ -26,6 +44,7 @@ async fn an_unknown_authority_is_told_with_its_cure() {
     let last = ended.stderr.lines().last().unwrap();
     assert!(last.starts_with("error: photo: ApiUnavailable: ") && last.contains("certificate"), "{last}");
     assert!(last.contains("SSL_CERT_FILE"), "the cure is named: {last}");
+    assert!(!ended.stderr.contains("trying again"), "{}", ended.stderr);
 }
 
 #[tokio::test]
@@ -35,4 +54,54 @@ async fn no_authority_at_all_is_told_before_any_call() {
     let ended = run.argument(files.with("a.png", b"a")).run().await.failed(2);
     assert!(ended.stderr.contains("SSL_CERT_FILE"), "{}", ended.stderr);
     assert_eq!(stub.calls().len(), 0);
+}
+
+async fn with(certificate: Certificate) -> Stub {
+    Stub::start(Options { tls: true, certificate, ..Options::default() }).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_bad_certificate_of_the_api_is_told_with_its_cure_and_not_tried_again() {
+    for (certificate, words) in BAD {
+        let stub = with(certificate).await;
+        let courier = Courier::new(stub.api_url().as_str(), false, stub.ca_pem()).unwrap();
+        let (result, retried) = Sender::of(stub, courier, Kind::Integration).deliver(LIMITS).await;
+        let failure = result.unwrap_err();
+        assert_eq!((failure.reason, retried.len()), (Reason::ApiUnavailable, 0), "{certificate:?}: {failure}");
+        assert!(failure.message().contains(words), "{certificate:?}: {failure}");
+        assert!(failure.retry_after >= Some(Duration::from_mins(5)), "the operator tries it slowly");
+    }
+}
+
+#[tokio::test]
+async fn a_bad_certificate_of_the_storage_is_told_with_its_cure_and_not_tried_again() {
+    for (certificate, words) in BAD {
+        let (api, storage) = (stub().await, with(certificate).await);
+        let url = format!("{}bucket/key?X-Amz-Signature=0", storage.s3_url());
+        api.fault_always(Step::Presign, Fault::json(200, &json!({"file_key": "key", "upload_url": url})));
+        let bundle = format!("{}{}", api.ca_pem().unwrap(), storage.ca_pem().unwrap());
+        let courier = Courier::new(api.api_url().as_str(), false, Some(&bundle)).unwrap();
+        let sender = Sender::of(api, courier, Kind::Integration);
+        let (result, retried) = sender.deliver(LIMITS).await;
+        let failure = result.unwrap_err();
+        assert_eq!((failure.reason, retried.len()), (Reason::StorageUnavailable, 0), "{certificate:?}: {failure}");
+        assert!(failure.message().contains(words), "{certificate:?}: {failure}");
+        assert_eq!(sender.counted(), (1, 0), "{certificate:?}");
+    }
+}
+
+#[tokio::test]
+async fn one_odd_certificate_in_a_bundle_leaves_the_others_trusted() {
+    let odd = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let broken = "-----BEGIN CERTIFICATE-----\n!!!!\n-----END CERTIFICATE-----\n";
+    for odd in [odd, broken] {
+        for first in [true, false] {
+            let stub = stub().await;
+            let good = stub.ca_pem().unwrap();
+            let bundle = if first { format!("{odd}{good}") } else { format!("{good}{odd}") };
+            let courier = Courier::new(stub.api_url().as_str(), false, Some(&bundle)).unwrap();
+            Sender::of(stub, courier, Kind::Integration).send("hello").await.unwrap();
+        }
+        assert!(Courier::new("https://api.example/api/v1", false, Some(odd)).is_err());
+    }
 }

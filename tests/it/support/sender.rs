@@ -27,6 +27,11 @@ impl Sender {
     pub(crate) async fn with(options: Options, kind: Kind) -> Self {
         let stub = Stub::start(options).await.unwrap();
         let courier = Courier::new(stub.api_url().as_str(), true, None).unwrap();
+        Self::of(stub, courier, kind)
+    }
+
+    /// With a courier that is set up already.
+    pub(crate) fn of(stub: Stub, courier: Courier, kind: Kind) -> Self {
         let known = stub.credential(kind);
         let credential = Credential::parse(Secret::new(known.token()), known.team()).unwrap();
         Self { stub, courier, credential }

@@ -67,7 +67,13 @@ impl Script {
 
 async fn perform(act: &Act) -> Result<(), Exit> {
     match act {
-        Act::Answer(made_up) => Err(answer::made_up(made_up).into()),
+        Act::Answer(made_up) => {
+            let reply = answer::made_up(made_up);
+            Err(match made_up.bytes_per_second {
+                Some(rate) => answer::throttled(reply, rate).await.into(),
+                None => reply.into(),
+            })
+        }
         Act::Reset => Err(Exit::Reset),
         Act::Stall => std::future::pending().await,
         Act::Hold { hold } => {

@@ -113,6 +113,9 @@ pub struct Answer {
     /// The Content-Length to claim, be it true or not.
     #[serde(default)]
     pub claimed_length: Option<u64>,
+    /// The body is written at this rate.
+    #[serde(default)]
+    pub bytes_per_second: Option<u64>,
 }
 
 /// An act at a moment.
@@ -217,6 +220,18 @@ impl Fault {
     /// 403: the caller may not do this; nothing about a licence.
     pub fn permission_denied() -> Self {
         Self::json(403, &serde_json::json!({"error": {"code": "forbidden", "message": "permission denied"}}))
+    }
+
+    /// This status with S3's XML around an error code.
+    pub fn xml(status: u16, code: &str) -> Self {
+        Self::xml_with(status, code, "")
+    }
+
+    /// The same, and more elements.
+    pub fn xml_with(status: u16, code: &str, elements: &str) -> Self {
+        let headers = vec![("Content-Type".into(), "application/xml".into())];
+        let body = format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code>{elements}</Error>");
+        Answer { status, headers, body, ..Answer::default() }.into()
     }
 
     /// The connection is reset; before anything is judged, unless moved.

@@ -58,7 +58,7 @@ mod wire;
 pub use credentials::{Credential, Kind};
 pub use faults::{Act, Answer, Defect, Fault, Field, GateShape, Moment};
 pub use hold::Hold;
-pub use options::{ExternalS3, KeyShape, Options, UploadHeaders};
+pub use options::{Certificate, ExternalS3, KeyShape, Options, UploadHeaders};
 pub use record::{Call, End, Object, Snapshot, Step};
 pub use rules::Rule;
 pub use stub::Stub;

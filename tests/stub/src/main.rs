@@ -132,6 +132,7 @@ impl Args {
             retention: self.retention.map(Duration::from_secs),
             max_size: self.max_size,
             external_s3: self.external.store(),
+            ..Options::default()
         }
     }
 }

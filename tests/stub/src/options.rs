@@ -34,6 +34,29 @@ pub struct Options {
     pub max_size: Option<u64>,
     /// Sign URLs for this store instead of the stub's own.
     pub external_s3: Option<ExternalS3>,
+    /// Headers that URLs sign besides the documented ones, and that `upload_headers` does not hold: `content-type` over
+    /// what was declared, others over a value that nobody is told.
+    pub also_signs: Vec<String>,
+    /// With TLS, what is wrong with the certificate.
+    pub certificate: Certificate,
+}
+
+/// The certificate of both ports.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Certificate {
+    /// Issued by the stub's authority, for its addresses.
+    #[default]
+    Good,
+    /// As `Good`, and expired.
+    Expired,
+    /// As `Good`, and not valid yet.
+    NotYetValid,
+    /// Issued by the stub's authority, for other.example.
+    OtherName,
+    /// Issued by the stub's authority, with a common name alone.
+    CommonNameOnly,
+    /// The authority's own certificate.
+    Authority,
 }
 
 impl Default for Options {
@@ -50,6 +73,8 @@ impl Default for Options {
             retention: None,
             max_size: None,
             external_s3: None,
+            also_signs: Vec::new(),
+            certificate: Certificate::Good,
         }
     }
 }

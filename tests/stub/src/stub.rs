@@ -41,7 +41,7 @@ impl Stub {
         std::future::ready(()).await;
         let api_port = reserve(&options, options.api_port).context("cannot open the API's port")?;
         let s3_port = reserve(&options, options.s3_port).context("cannot open the storage's port")?;
-        let tls = options.tls.then(|| Tls::new(options.bind, options.advertise.as_deref())).transpose()?;
+        let tls = options.tls.then(|| Tls::new(&options)).transpose()?;
         let api_url = url(&options, api_port.address, "/api/v1")?;
         let s3_url = url(&options, s3_port.address, "")?;
         let own_store = ExternalS3 {

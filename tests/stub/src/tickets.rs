@@ -36,6 +36,7 @@ pub(crate) struct Desk {
     lifetime: Duration,
     shape: KeyShape,
     team: String,
+    also_signs: Vec<String>,
     issued: AtomicU64,
     /// By the path of the signed URL: it must come back as it was given.
     tickets: Mutex<HashMap<String, Ticket>>,
@@ -52,6 +53,7 @@ impl Desk {
             lifetime: options.url_lifetime,
             shape: options.key_shape,
             team: uuid(),
+            also_signs: options.also_signs.clone(),
             issued: AtomicU64::new(0),
             tickets: Mutex::default(),
         })
@@ -73,12 +75,16 @@ impl Desk {
         format!("inputs/{team}/{token}/{file_name}")
     }
 
-    /// Signs `Content-Length` and `If-None-Match` into a PUT URL and remembers the ticket.
+    /// Signs `Content-Length`, `If-None-Match` and what the options name into a PUT URL and remembers the ticket.
     pub(crate) fn issue(&self, ticket: Ticket, expired: bool) -> Url {
         let size = ticket.size.to_string();
         let mut action = PutObject::new(&self.bucket, Some(&self.credentials), &ticket.key);
         action.headers_mut().insert("content-length", size);
         action.headers_mut().insert("if-none-match", "*");
+        for name in &self.also_signs {
+            let value = if name == "content-type" { ticket.content_type.clone() } else { uuid() };
+            action.headers_mut().insert(name.clone(), value);
+        }
         let now = crate::clock::now();
         let age = SignedDuration::try_from(self.lifetime).unwrap_or_default() + SignedDuration::from_mins(1);
         let signed_at = if expired { now.checked_sub(age).unwrap_or(now) } else { now };
