@@ -23,6 +23,7 @@ mod key_life;
 mod keys;
 pub mod outcome;
 mod plan;
+mod proxy;
 pub mod reason;
 pub mod redact;
 pub mod report;

@@ -97,12 +97,18 @@ pub fn cause(error: &dyn std::error::Error) -> String {
         innermost = source;
     }
     let cause = quote(&innermost.to_string());
-    if cause.contains("UnknownIssuer") {
-        format!("{cause}: name its authority's PEM file in SSL_CERT_FILE")
-    } else {
-        cause
+    match REMEDIES.iter().find(|(part, _)| cause.contains(part)) {
+        Some((_, remedy)) => format!("{cause}: {remedy}"),
+        None => cause,
     }
 }
+
+/// What to do about causes that libraries name in few words.
+const REMEDIES: [(&str, &str); 3] = [
+    ("UnknownIssuer", "name its authority's PEM file in SSL_CERT_FILE"),
+    ("tunnel error: proxy authorization required", "put the user and password into the proxy's URL"),
+    ("tunnel error: unsuccessful", "the proxy refuses to connect to this host"),
+];
 
 /// The longest quotation, in characters.
 const QUOTE: usize = 200;
