@@ -147,7 +147,8 @@ impl Key {
     fn credential(&self) -> Result<Credential, Usage> {
         let Some(key) = &self.api_key else {
             return Err(Usage(
-                "CYBERUN_API_KEY is not set: put the team's sk- or dk- key into this environment variable".into(),
+                "CYBERUN_API_KEY is not set, or empty: put the team's sk- or dk- key into this environment variable"
+                    .into(),
             ));
         };
         let Some(key) = key.to_str() else {

@@ -35,8 +35,8 @@ const LIMITS: Limits = Limits { attempts: 5, longest_wait: Duration::from_hours(
 ///
 /// The credential is read from the environment variable CYBERUN_API_KEY. A key lives for about a day.
 /// A file that was written within the last 10 seconds must stay unchanged for 5 seconds first.
-/// HTTPS_PROXY, HTTP_PROXY or ALL_PROXY name a proxy. NO_PROXY names hosts without one, by commas: names,
-/// .names, *.names, addresses, CIDRs, HOST:PORT, or *.
+/// HTTPS_PROXY, HTTP_PROXY or ALL_PROXY name a proxy. NO_PROXY names hosts without one, separated by
+/// commas: names, .names, *.names, addresses, CIDRs, HOST:PORT, or *.
 #[derive(Parser)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Upload {
