@@ -8,12 +8,14 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::builder::Resettable;
+use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::cyberun::Credential;
+use crate::cyberun::{BadUrl, Credential};
+use crate::delivery::{Courier, SetupError};
 use crate::redact::Secret;
 
 mod cluster;
@@ -66,7 +68,7 @@ impl Arguments {
     pub fn typed(words: impl Iterator<Item = OsString>) -> Self {
         let words: Vec<OsString> = words.collect();
         let program = words.first().and_then(|word| Path::new(word).file_stem()).and_then(|name| name.to_str());
-        let mut command = Self::command();
+        let mut command = without_blanks(Self::command());
         if let Some(of_kubectl) = program.and_then(|name| name.strip_prefix("kubectl-")) {
             command = command.bin_name(format!("kubectl {}", of_kubectl.replace('-', " ")));
         }
@@ -99,12 +101,36 @@ impl Arguments {
     }
 }
 
+/// An environment variable that is empty or blank counts as not set: CI systems make one of a value that is not there.
+fn without_blanks(command: clap::Command) -> clap::Command {
+    command.mut_args(without_blank).mut_subcommands(without_blanks)
+}
+
+#[expect(clippy::disallowed_methods, reason = "clap has read it, but does not tell the value")]
+fn without_blank(argument: Arg) -> Arg {
+    let value = argument.get_env().and_then(std::env::var_os);
+    let is_blank = value.is_some_and(|value| value.to_str().is_some_and(|value| value.trim().is_empty()));
+    if is_blank { argument.env(Resettable::Reset) } else { argument }
+}
+
 /// How the API is reached.
 #[derive(Args)]
 struct Api {
     /// Allow `http:` URLs for the API and the storage; for tests only
     #[arg(long)]
     allow_http: bool,
+}
+
+impl Api {
+    /// A courier to the API at `url`, which `--api-url` or its variable gave.
+    fn courier(&self, url: &str, ca_pem: Option<&str>) -> Result<Courier, Usage> {
+        Courier::new(url, self.allow_http, ca_pem).map_err(|error| match error {
+            SetupError::Url(error @ (BadUrl::Malformed | BadUrl::Unencrypted)) => {
+                Usage(format!("--api-url, or CYBERUN_API_URL: {error}"))
+            }
+            error => Usage(format!("{:#}", anyhow::Error::from(error))),
+        })
+    }
 }
 
 /// The credential. It comes only from the environment, because every process can see arguments.
@@ -121,7 +147,8 @@ impl Key {
     fn credential(&self) -> Result<Credential, Usage> {
         let Some(key) = &self.api_key else {
             return Err(Usage(
-                "CYBERUN_API_KEY is not set: put the team's sk- or dk- key into this environment variable".into(),
+                "CYBERUN_API_KEY is not set, or empty: put the team's sk- or dk- key into this environment variable"
+                    .into(),
             ));
         };
         let Some(key) = key.to_str() else {

@@ -12,6 +12,7 @@ use url::Url;
 pub use self::auth::{Credential, Invalid};
 pub use self::error::{Error, Retry};
 pub use self::wire::File;
+use crate::proxy::Variables;
 use crate::reason::Reason;
 use crate::redact::{PresignedUrl, cause, is_untrusted};
 
@@ -59,6 +60,9 @@ pub enum BadUrl {
     /// `http:` without leave.
     #[error("the API URL must be https, as a credential goes there (http only with --allow-http)")]
     Unencrypted,
+    /// The environment names a proxy that cannot be used.
+    #[error("{0}")]
+    Proxy(String),
     /// The HTTP client cannot be made.
     #[error("cannot set up the HTTP client")]
     Client(#[source] reqwest::Error),
@@ -79,7 +83,15 @@ impl Client {
             return Err(BadUrl::Unencrypted);
         }
         let presign = Url::parse(&format!("{}/r/files/presign", base.as_str().trim_end_matches('/')));
-        let http = reqwest::Client::builder()
+        let uri = base.as_str().parse().map_err(|_| BadUrl::Malformed)?;
+        let proxy = Variables::read().toward(&uri).map_err(|error| BadUrl::Proxy(error.to_string()))?;
+        // Never by reqwest's own reading of the environment.
+        let builder = reqwest::Client::builder().no_proxy();
+        let builder = match proxy {
+            Some(proxy) => builder.proxy(reqwest::Proxy::all(proxy.expose_url()).map_err(BadUrl::Client)?),
+            None => builder,
+        };
+        let http = builder
             .tls_backend_preconfigured(tls)
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())

@@ -13,6 +13,9 @@
 //! To read on: `resource/file_upload` → `plan` → `controller` → [`delivery`] → [`transfer`] → `worker`. A test keeps the
 //! modules to the layers that CONTRIBUTING.md names.
 
+#[cfg(not(target_os = "linux"))]
+compile_error!("fileupload runs on Linux only: build it there, or in a Linux container");
+
 mod backoff;
 pub mod cli;
 mod clock;
@@ -23,6 +26,7 @@ mod key_life;
 mod keys;
 pub mod outcome;
 mod plan;
+mod proxy;
 pub mod reason;
 pub mod redact;
 pub mod report;

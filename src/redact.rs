@@ -104,9 +104,19 @@ pub fn cause(error: &(dyn std::error::Error + 'static)) -> String {
         while let Some(source) = innermost.source() {
             innermost = source;
         }
-        quote(&innermost.to_string())
+        let cause = quote(&innermost.to_string());
+        match REMEDIES.iter().find(|(part, _)| cause.contains(part)) {
+            Some((_, remedy)) => format!("{cause}: {remedy}"),
+            None => cause,
+        }
     })
 }
+
+/// What to do about causes that libraries name in few words.
+const REMEDIES: [(&str, &str); 2] = [
+    ("tunnel error: proxy authorization required", "put the user and password into the proxy's URL"),
+    ("tunnel error: unsuccessful", "the proxy refuses to connect to this host"),
+];
 
 /// The longest quotation, in characters.
 const QUOTE: usize = 200;

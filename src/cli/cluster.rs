@@ -7,17 +7,16 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use clap::Args;
-use kube::config::{KubeConfigOptions, KubeconfigError};
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::core::Status;
 use kube::{Client, Config, Error};
 
 use crate::controller::Clients;
+use crate::proxy::Variables;
 use crate::resource::FileUpload;
 
 mod clients;
 
-/// The timeout of a connection to the cluster.
-const CONNECT: Duration = Duration::from_secs(10);
 /// The timeout of a request to the cluster.
 const ANSWER: Duration = Duration::from_secs(30);
 
@@ -43,27 +42,58 @@ pub(super) async fn clients() -> anyhow::Result<Clients> {
     clients::new(&config(None).await?).map_err(|error| unusable(&error))
 }
 
-/// The address of the cluster and the credentials. `Config::infer` is not used, because it logs what it cannot parse.
+/// The address of the cluster, the way to it, and the credentials. `Config::infer` is not used, because it logs what it
+/// cannot parse.
 async fn config(context: Option<String>) -> anyhow::Result<Config> {
     let is_told = context.is_some();
     let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
-    let mut config = match Config::from_kubeconfig(&options).await {
-        Ok(config) => config,
-        Err(error) if is_told => return Err(unusable(&error)),
-        Err(error) => Config::incluster().map_err(|_| unusable(&error))?,
+    let read = match Kubeconfig::read() {
+        Ok(kubeconfig) => of_kubeconfig(kubeconfig, &options).await,
+        Err(error) => Err(error),
+    };
+    let (mut config, is_own_proxy) = match read {
+        Ok(read) => read,
+        // Only if there is none: another cluster than the one that it names would be a surprise.
+        Err(error) if is_absent(&error) && !is_told => (Config::incluster().map_err(|_| unusable(&error))?, false),
+        Err(error) => return Err(unusable(&error)),
     };
     // In a cluster the proxy of the environment is for egress, not for the cluster's own API server.
     if Config::incluster().is_ok_and(|inside| inside.cluster_url == config.cluster_url) {
         config.proxy_url = None;
+    } else if !is_own_proxy {
+        // kube reads the environment too, but compares NO_PROXY with the proxy's address.
+        let proxy = Variables::read().toward(&config.cluster_url)?;
+        config.proxy_url = proxy.map(|proxy| proxy.expose_url().parse()).transpose()?;
     }
     Ok(config)
 }
 
+/// What a kubeconfig says, and whether it names a proxy.
+async fn of_kubeconfig(kubeconfig: Kubeconfig, options: &KubeConfigOptions) -> Result<(Config, bool), KubeconfigError> {
+    let context = options.context.as_ref().or(kubeconfig.current_context.as_ref());
+    let named = kubeconfig.contexts.iter().find(|named| Some(&named.name) == context);
+    let cluster = named.and_then(|named| named.context.as_ref()).map(|context| context.cluster.as_str());
+    let named = kubeconfig.clusters.iter().find(|named| Some(named.name.as_str()) == cluster);
+    let proxy = named.and_then(|named| named.cluster.as_ref()?.proxy_url.as_deref());
+    let is_own_proxy = proxy.is_some_and(|url| !url.is_empty());
+    Ok((Config::from_custom_kubeconfig(kubeconfig, options).await?, is_own_proxy))
+}
+
+/// Whether there is no kubeconfig, or one without content.
+fn is_absent(error: &KubeconfigError) -> bool {
+    use KubeconfigError::{CurrentContextNotSet, FindPath, ReadConfig};
+    matches!(error, FindPath | ReadConfig(..) | CurrentContextNotSet)
+}
+
 /// Why the kubeconfig cannot be used. Its text is not quoted, because a kubeconfig holds credentials.
 fn unusable(error: &(dyn std::error::Error + 'static)) -> anyhow::Error {
+    if let Some(Error::ProxyProtocolUnsupported { .. }) = error.downcast_ref() {
+        return anyhow!("cannot load the kubeconfig: its proxy-url is neither http, https nor socks5: correct it");
+    }
     let why = match error.downcast_ref() {
         Some(KubeconfigError::Parse(_)) => "it is not valid YAML".to_owned(),
         Some(KubeconfigError::LoadContext(name)) => format!("it has no context {name}"),
+        Some(KubeconfigError::ParseProxyUrl(_)) => "its proxy-url, or HTTPS_PROXY, is not a URL".to_owned(),
         _ => error.to_string(),
     };
     anyhow!("cannot load the kubeconfig: {why}: set KUBECONFIG to a file, and --context to one of its contexts")
@@ -72,10 +102,9 @@ fn unusable(error: &(dyn std::error::Error + 'static)) -> anyhow::Error {
 impl Place {
     /// Finds the cluster; it makes no request yet.
     pub(super) async fn find(&self) -> anyhow::Result<Cluster> {
-        let mut config = config(self.context.clone()).await?;
-        config.connect_timeout = Some(CONNECT);
+        let config = config(self.context.clone()).await?;
         let namespace = self.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
-        let client = Client::try_from(config).map_err(|error| unusable(&error))?;
+        let client = clients::of_command(&config).map_err(|error| unusable(&error))?;
         Ok(Cluster { client, namespace })
     }
 }

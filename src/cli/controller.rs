@@ -11,7 +11,7 @@ use tracing::info;
 
 use super::logging::Logging;
 use super::operating::Operating;
-use super::{Api, Usage, cluster, install_tls_provider, listen, stop_on_signal};
+use super::{Api, cluster, install_tls_provider, listen, stop_on_signal};
 use crate::controller::{Operator, Settings};
 use crate::delivery::Courier;
 use crate::telemetry::{self, Health, Metrics};
@@ -46,8 +46,7 @@ impl Controller {
         install_tls_provider();
         self.logging.start()?;
         let settings = self.operating.settings(&self.api_url, self.api.allow_http)?;
-        let courier = Courier::new(&self.api_url, self.api.allow_http, settings.worker.ca_pem.as_deref())
-            .map_err(|error| Usage(format!("cannot use the API settings: {error}")))?;
+        let courier = self.api.courier(&self.api_url, settings.worker.ca_pem.as_deref())?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         runtime.block_on(self.operate(Arc::new(courier), Arc::new(settings)))?;
         Ok(ExitCode::SUCCESS)

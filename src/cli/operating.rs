@@ -11,6 +11,7 @@ use super::{Usage, duration};
 use crate::controller::{Limits, Settings};
 use crate::key_life::Terms;
 use crate::plan::{Deployment, WorkerSettings};
+use crate::proxy::Variables;
 
 /// The largest CA bundle that is written into each Job.
 const LARGEST_BUNDLE: usize = 32 * 1024;
@@ -55,19 +56,6 @@ pub(super) struct Operating {
     /// Additional CA certificates that the operator and its workers trust: a PEM file of at most 32 KiB
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
-    #[command(flatten)]
-    proxies: Proxies,
-}
-
-/// The proxy of the environment. Workers use it too.
-#[derive(Args)]
-struct Proxies {
-    #[arg(long = "https-proxy-is-read-from-the-environment", env = "HTTPS_PROXY", hide = true)]
-    https: Option<String>,
-    #[arg(long = "http-proxy-is-read-from-the-environment", env = "HTTP_PROXY", hide = true)]
-    http: Option<String>,
-    #[arg(long = "no-proxy-is-read-from-the-environment", env = "NO_PROXY", hide = true)]
-    no: Option<String>,
 }
 
 impl Operating {
@@ -88,7 +76,7 @@ impl Operating {
                 pull_secrets: self.worker_pull_secret.clone(),
                 labels: self.labels()?,
                 ca_pem: self.ca_pem()?,
-                proxies: self.proxies.environment()?,
+                proxies: proxies()?,
             },
             deployment: Deployment { terms: self.terms()? },
         })
@@ -126,17 +114,15 @@ impl Operating {
     }
 }
 
-impl Proxies {
-    /// The variables of a worker. A password in them would be visible to everyone who may read Jobs.
-    fn environment(&self) -> Result<BTreeMap<String, String>, Usage> {
-        let given = [("HTTPS_PROXY", &self.https), ("HTTP_PROXY", &self.http), ("NO_PROXY", &self.no)];
-        let given = given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?)));
-        let environment: BTreeMap<_, _> = given.filter(|(_, value)| !value.is_empty()).collect();
-        match environment.iter().find(|(name, value)| *name != "NO_PROXY" && value.contains('@')) {
-            Some((name, _)) => Err(Usage(format!(
-                "{name} contains a user or password, which everyone who may read Jobs would see: use a proxy without one"
-            ))),
-            None => Ok(environment),
-        }
+/// The proxies of the environment, which workers use too. A password in them would be visible to everyone who may read
+/// Jobs.
+fn proxies() -> Result<BTreeMap<String, String>, Usage> {
+    let proxies: BTreeMap<String, String> =
+        Variables::read().of_workers().map(|(name, value)| (name.to_owned(), value)).collect();
+    match proxies.iter().find(|(name, value)| *name != "NO_PROXY" && value.contains('@')) {
+        Some((name, _)) => Err(Usage(format!(
+            "{name} contains a user or password, which everyone who may read Jobs would see: use a proxy without one"
+        ))),
+        None => Ok(proxies),
     }
 }

@@ -1,5 +1,6 @@
 //! `fileupload sidecar --input NAME=PATH… --keys-dir D`: a native sidecar of a Pod, without rights in the cluster.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,7 +13,6 @@ use super::logging::Logging;
 use super::named::{self, Named};
 use super::{Api, Key, Usage, duration, install_tls_provider, listen, stop_on_signal};
 use crate::cyberun;
-use crate::delivery::Courier;
 use crate::key_life::Terms;
 use crate::keys::Folder;
 use crate::sidecar::{self, Input, Life, RefreshPolicy};
@@ -24,9 +24,10 @@ use crate::sidecar::{self, Input, Life, RefreshPolicy};
 /// files. A file that was written within the last 10 seconds must stay unchanged for 5 seconds first.
 #[derive(Parser)]
 pub(super) struct Sidecar {
-    /// Files, each with an optional name for its key, such as photo=/data/portrait.png (repeatable)
+    /// Files, each with an optional name for its key, such as photo=/data/portrait.png; a path with = in it may be written
+    /// as NAME=./PATH (repeatable)
     #[arg(long = "input", value_name = "[NAME=]PATH", required = true, num_args = 1..)]
-    inputs: Vec<String>,
+    inputs: Vec<OsString>,
     /// The folder for the keys: each key is D/NAME, and D/keys.json lists all keys
     #[arg(long, value_name = "D")]
     keys_dir: PathBuf,
@@ -71,8 +72,7 @@ impl Sidecar {
         let inputs = inputs.into_iter().map(input).collect();
         let (credential, life) = (self.key.credential()?, self.life()?);
         let owner = credential.owner(&self.api_url);
-        let courier = Courier::new(&self.api_url, self.api.allow_http, None)
-            .map_err(|error| Usage(format!("{:#}", anyhow::Error::from(error))))?;
+        let courier = self.api.courier(&self.api_url, None)?;
         let folder = Folder::open(&self.keys_dir)?;
         let socket = listen::bound(self.listen)?;
         // One thread: on few cores a second thread makes an upload slower.

@@ -3,6 +3,7 @@
 //! Keys go to stdout as `NAME=KEY` lines or JSON, and with `--keys-dir` into a folder. Everything for people goes to
 //! stderr, with progress bars only on a terminal. Failures come last.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -19,7 +20,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use super::named::{self, Named};
-use super::{Api, Key, Usage, duration, install_tls_provider, on_terminal, print, stop_on_signal};
+use super::{Api, Key, duration, install_tls_provider, on_terminal, print, stop_on_signal};
 use crate::cyberun;
 use crate::delivery::{Batch, Candidate, Courier, Delivery, Hooks, Limits, Parcel, USUAL_LIMIT};
 use crate::key_life::Terms;
@@ -34,12 +35,15 @@ const LIMITS: Limits = Limits { attempts: 5, longest_wait: Duration::from_hours(
 ///
 /// The credential is read from the environment variable CYBERUN_API_KEY. A key lives for about a day.
 /// A file that was written within the last 10 seconds must stay unchanged for 5 seconds first.
+/// HTTPS_PROXY, HTTP_PROXY or ALL_PROXY name a proxy. NO_PROXY names hosts without one, separated by
+/// commas: names, .names, *.names, addresses, CIDRs, HOST:PORT, or *.
 #[derive(Parser)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Upload {
-    /// Files, each with an optional name for its key, such as photo=img/portrait.png
+    /// Files, each with an optional name for its key, such as photo=img/portrait.png; a path with = in it may be written
+    /// as NAME=./PATH
     #[arg(value_name = "[NAME=]FILE", required = true)]
-    files: Vec<String>,
+    files: Vec<OsString>,
     /// How to print the keys: NAME=KEY lines, or one JSON object
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
@@ -83,8 +87,7 @@ impl Upload {
         install_tls_provider();
         let files = named::parse(&self.files)?;
         let credential = self.key.credential()?;
-        let courier = Courier::new(&self.api_url, self.api.allow_http, None)
-            .map_err(|error| Usage(format!("{:#}", anyhow::Error::from(error))))?;
+        let courier = self.api.courier(&self.api_url, None)?;
         let names: Vec<String> = files.iter().map(|file| file.name.clone()).collect();
         let names = || names.iter().map(String::as_str);
         if let Some(folder) = &self.keys_dir {

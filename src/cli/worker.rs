@@ -7,7 +7,6 @@ use anyhow::Context;
 use clap::Parser;
 
 use super::{Api, Usage, install_tls_provider, stop_on_signal};
-use crate::delivery::Courier;
 use crate::report::{Assignment, share};
 use crate::telemetry::{self, LogFormat};
 use crate::worker::{self, TERMINATION_LOG, Work};
@@ -58,8 +57,7 @@ impl Worker {
         if self.shard >= self.shards {
             return Err(Usage(format!("there is no shard {} of {} (--shards)", self.shard, self.shards)).into());
         }
-        let courier = Courier::new(&self.api_url, self.api.allow_http, self.ca_pem.as_deref())
-            .map_err(|error| Usage(format!("{:#}", anyhow::Error::from(error))))?;
+        let courier = self.api.courier(&self.api_url, self.ca_pem.as_deref())?;
         let report = worker::open_report(&self.report)
             .with_context(|| format!("cannot write the report {} (--report)", self.report.display()))?;
         let work = Work {

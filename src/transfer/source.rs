@@ -15,6 +15,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 pub use self::error::SourceError;
+use self::error::UNSIZED;
 use self::place::{Place, Stamp};
 use self::settle::Memory;
 
@@ -65,7 +66,12 @@ impl Source {
 
     /// The file at a path, wherever it leads.
     pub fn file(path: impl Into<PathBuf>) -> Self {
-        Self::at(Place::Anywhere(path.into()))
+        Self::file_or(path, "")
+    }
+
+    /// The same, with what to add to the error if no file is there.
+    pub fn file_or(path: impl Into<PathBuf>, hint: &str) -> Self {
+        Self::at(Place::Anywhere { path: path.into(), hint: hint.to_owned() })
     }
 
     /// The file at `path` in the folder `root`, and never one outside of it.
@@ -125,9 +131,23 @@ impl Opened {
         let reader = Reader::File { file, place: place.clone(), stamp: Stamp::of(&metadata) };
         let mut opened = Self { reader, size, head: Vec::new() };
         let mut head = vec![0; HEAD.min(usize::try_from(size).unwrap_or(HEAD))];
-        opened.read_exact_at(&mut head, 0)?;
+        match opened.read_exact_at(&mut head, 0) {
+            Err(SourceError::Changed(_)) => return Err(opened.changed_or_unsized(place)),
+            read => read?,
+        }
+        if opened.read_exact_at(&mut [0], size).is_ok() {
+            return Err(opened.changed_or_unsized(place));
+        }
         opened.head = head;
         Ok(opened)
+    }
+
+    /// Reading gave more or less than the size. If nothing has changed, the size is none.
+    fn changed_or_unsized(&self, place: &Place) -> SourceError {
+        match self.check_unchanged() {
+            Ok(()) => SourceError::NotAFile { path: place.show(), kind: UNSIZED },
+            Err(changed) => changed,
+        }
     }
 
     /// The size in bytes.

@@ -1,5 +1,8 @@
 //! `fileupload upload` as a process: what it prints where, and how it ends.
 
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use cyberun_stub::{Fault, Hold, Options, Rule, Step, Stub};
@@ -7,6 +10,8 @@ use rustix::process::Signal;
 
 use crate::support::files::{Files, bytes, sha256};
 use crate::support::process::Run;
+use crate::support::proxy::{Manners, Proxy};
+use crate::support::work::Work;
 
 async fn stub() -> Stub {
     Stub::start(Options::default()).await.unwrap()
@@ -83,8 +88,12 @@ async fn usage_errors_end_with_2_name_the_argument_and_make_no_call() {
         (vec![&format!("n={path}"), &format!("n={folder}/b.png")], "b.png"),
         (vec!["keys.json"], "keys.json"),
         (vec![&format!("{folder}/no key name")], "no key name"),
-        (vec!["--api-url", "not a url", path], "API URL"),
-        (vec!["--api-url", "https://user:password@host/", path], "API URL"),
+        (vec!["--api-url", "not a url", path], "--api-url, or CYBERUN_API_URL: the API URL must be"),
+        (vec!["--api-url", "", path], "--api-url"),
+        (vec!["--api-url", "https://user:password@host/", path], "--api-url"),
+        (vec!["-"], "standard input (-) cannot be uploaded"),
+        (vec!["photo=-"], "standard input (-) cannot be uploaded"),
+        (vec!["--odd.txt"], "-- --odd.txt"),
     ] {
         let ended = arguments.iter().fold(Run::upload(&stub), |run, argument| run.argument(*argument)).run().await;
         let ended = ended.failed(2);
@@ -188,4 +197,143 @@ async fn at_a_signal_the_keys_had_so_far_are_printed() {
         assert!(stub.objects().contains_key(ended.key("good")), "{}", ended.stdout);
         assert!(ended.stderr.contains("error: stopped by a signal"), "{}", ended.stderr);
     }
+}
+
+#[tokio::test]
+async fn a_variable_that_is_blank_counts_as_not_set() {
+    for blank in ["", " "] {
+        let (files, mut proxy) = (Files::new(), Proxy::http(Manners::default()).await);
+        let path = files.with("a.png", b"a");
+        let keys = files.folder().join("keys");
+        let sidecar = Run::of("sidecar").argument("--keys-dir").argument(&keys).argument("--listen=127.0.0.1:0");
+        for run in [Run::bare().argument(&path), sidecar.argument("--input").argument(&path)] {
+            let before = proxy.asked().len();
+            let run = run.token("sk-0123456789").environment("CYBERUN_API_URL", blank);
+            let run = run.environment("CYBERUN_TEAM_ID", blank);
+            let running = run.environment("HTTPS_PROXY", format!("127.0.0.1:{}", proxy.port)).start();
+            proxy.until_asked_again("core.cyberun.cloud:443", before).await;
+            drop(running);
+            let run = Run::bare().argument(&path).environment("CYBERUN_API_KEY", blank);
+            assert!(run.run().await.failed(2).stderr.contains("CYBERUN_API_KEY is not set"));
+        }
+        let render = Run::of("render").argument("--at=2026-11-23T10:05:00Z").argument("-f");
+        let render = render.argument("tests/plan/volume-just-applied.yaml").environment("CYBERUN_API_URL", blank);
+        let ended = render.environment("RUST_LOG", blank).run().await.succeeded();
+        assert!(ended.stdout.contains("- https://core.cyberun.cloud/api/v1\n"), "{}", ended.stdout);
+        let ended = Run::of("controller").environment("CYBERUN_API_URL", blank).run().await.failed(2);
+        assert!(ended.stderr.contains("not provided") && ended.stderr.contains("--api-url"), "{}", ended.stderr);
+        let work = Work::with(&["a.png"]).await;
+        work.run().environment("JOB_COMPLETION_INDEX", blank).run().await.succeeded();
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_url_is_told_by_its_flag_and_variable_in_every_command() {
+    let (files, work) = (Files::new(), Work::with(&["a.png"]).await);
+    let path = files.with("a.png", b"a");
+    let sidecar =
+        Run::of("sidecar").token("sk-0123456789").argument("--keys-dir").argument(files.folder().join("keys"));
+    for run in [
+        Run::bare().token("sk-0123456789").argument(&path),
+        sidecar.argument("--input").argument(&path),
+        Run::of("controller"),
+        Run::of("worker").argument(serde_json::to_string(&work.assignments[0]).unwrap()),
+    ] {
+        let ended = run.argument("--api-url=core.cyberun.cloud").run().await.failed(2);
+        assert!(ended.stderr.contains("--api-url"), "{}", ended.stderr);
+    }
+}
+
+/// The keys' names.
+fn names(stdout: &str) -> Vec<&str> {
+    stdout.lines().map(|line| line.split('=').next().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_path_with_an_equals_sign_is_the_file_that_exists() {
+    let (stub, files) = (stub().await, Files::new());
+    std::fs::create_dir_all(files.folder().join("year=2024/month=01")).unwrap();
+    files.with("year=2024/month=01/part-0.parquet", b"a part");
+    files.with("v=1.txt", b"one");
+    let upload = |argument: &str| Run::upload(&stub).within(files.folder()).argument(argument);
+    let ended = upload("year=2024/month=01/part-0.parquet").run().await.succeeded();
+    assert_eq!(names(&ended.stdout), ["part-0.parquet"]);
+    let ended = upload("n=year=2024/month=01/part-0.parquet").run().await.succeeded();
+    assert_eq!(names(&ended.stdout), ["n"]);
+    let ended = upload("v=1.txt").run().await.failed(2);
+    assert!(ended.stderr.contains("write NAME=v=1.txt"), "its name is not that of a key: {}", ended.stderr);
+
+    files.with("1.txt", b"another");
+    let ended = upload("v=1.txt").argument("1.txt").run().await.failed(2);
+    for way in ["both files exist", "NAME=./v=1.txt", "v=./1.txt"] {
+        assert!(ended.stderr.contains(way), "{way}: {}", ended.stderr);
+    }
+    for (argument, content) in [("NAME=./v=1.txt", &b"one"[..]), ("v=./1.txt", b"another")] {
+        let ended = upload(argument).run().await.succeeded();
+        let name = names(&ended.stdout)[0];
+        assert_eq!(stub.objects()[ended.key(name)].sha256, sha256(content), "{argument}");
+    }
+
+    let ended = upload("year=2023/month=01/part-0.parquet").run().await.failed(1);
+    assert!(ended.stderr.contains("write NAME=./year=2023/month=01/part-0.parquet"), "{}", ended.stderr);
+    let ended = upload("photo=none.png").run().await.failed(1);
+    assert!(!ended.stderr.contains("write NAME="), "{}", ended.stderr);
+
+    let sidecar = Run::of("sidecar").token("sk-0123456789").within(files.folder()).argument("--keys-dir=keys");
+    let ended = sidecar.argument("--input").argument("v=1.txt").run().await.failed(2);
+    assert!(ended.stderr.contains("both files exist"), "{}", ended.stderr);
+    let sidecar = Run::of("sidecar").token("sk-0123456789").within(files.folder()).argument("--keys-dir=keys");
+    let sidecar = sidecar.argument("--listen=127.0.0.1:0").argument("--input=year=2023/part-0.parquet");
+    sidecar.start().said("write NAME=./year=2023/part-0.parquet").await;
+}
+
+#[tokio::test]
+async fn any_path_is_uploaded_and_any_file_name_of_text() {
+    let (stub, files) = (stub().await, Files::new());
+    let folder = files.folder().join(OsStr::from_bytes(b"not-\xff-text"));
+    std::fs::create_dir(&folder).unwrap();
+    let inside = folder.join("a.png");
+    std::fs::rename(files.with("a.png", b"a"), &inside).unwrap();
+    for (name, file) in
+        [("n1", "photo one.png"), ("n2", "ä-日本-e\u{301}.png"), ("n3", "--"), ("n4", "-rf"), ("n5", " ")]
+    {
+        let path = files.with(file, b"content");
+        for argument in [format!("{name}={}", path.display()), format!("{name}={file}")] {
+            let run = Run::upload(&stub).within(files.folder()).argument("--").argument(argument);
+            let ended = run.run().await.succeeded();
+            assert_eq!(stub.objects()[ended.key(name)].file_name, file);
+        }
+    }
+    let ended = Run::upload(&stub).argument(&inside).run().await.succeeded();
+    assert_eq!(names(&ended.stdout), ["a.png"]);
+    let mut named = OsString::from("n=");
+    named.push(folder.join(OsStr::from_bytes(b"b-\xff.png")));
+    for argument in [named.as_os_str(), OsStr::from_bytes(&named.as_bytes()[2..])] {
+        let ended = Run::upload(&stub).argument(argument).run().await.failed(2);
+        assert!(ended.stderr.contains("its file name is not UTF-8"), "{}", ended.stderr);
+    }
+}
+
+#[tokio::test]
+async fn what_has_no_size_before_it_is_read_is_refused_with_the_way_to_do_it() {
+    let (stub, files) = (stub().await, Files::new());
+    let fifo = files.folder().join("fifo");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    for (path, words) in [
+        ("/dev/stdin", "is a named pipe"),
+        (fifo.to_str().unwrap(), "is a named pipe"),
+        ("/dev/null", "is a device"),
+        ("/proc/version", "is a file without a true size"),
+        ("/sys/devices/system/cpu/online", "is a file without a true size"),
+    ] {
+        let ended = Run::upload(&stub).reading(Stdio::piped()).argument(format!("n={path}")).run().await.failed(1);
+        let message = format!("{words}, not a regular file");
+        let message = if words.contains("without") { words.to_owned() } else { message };
+        assert!(ended.stderr.contains(&message), "{path}: {}", ended.stderr);
+        assert!(ended.stderr.contains("write its content to a file, and upload that"), "{}", ended.stderr);
+    }
+    assert_eq!(stub.calls().len(), 0);
+    let file = std::fs::File::open(files.with("a.png", b"a")).unwrap();
+    Run::upload(&stub).reading(file).argument("n=/dev/stdin").run().await.succeeded();
+    assert_eq!(stub.objects().len(), 1);
 }

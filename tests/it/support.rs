@@ -5,6 +5,7 @@
 pub(crate) mod beside;
 pub(crate) mod files;
 pub(crate) mod process;
+pub(crate) mod proxy;
 pub(crate) mod sender;
 pub(crate) mod thread;
 pub(crate) mod tree;

@@ -1,10 +1,10 @@
-//! The operator's two API clients: one for watches, one for every other call.
+//! API clients: the operator's two, one for watches and one for every other call, and that of a command.
 //!
 //! kube's own client waits forever if an answer never comes, for example when the API server's host dies or a load
 //! balancer silently drops a connection. Here each call ends within 30 s, a silent watch within 35 s, and an
 //! unacknowledged connection within 20 s, so that the operator recovers within a minute. Nothing is retried here: the
-//! requeue and the backoff of the watches do that. No body is logged. kube handles tokens, exec plugins, certificates
-//! and proxies.
+//! requeue and the backoff of the watches do that; a command, which a person waits for, repeats what the API server is
+//! too busy for. No body is logged. kube handles tokens, exec plugins and certificates, `proxy` the proxies.
 
 mod bounded;
 #[cfg(test)]
@@ -12,25 +12,26 @@ mod tests;
 
 use std::time::Duration;
 
-use http::Uri;
-use hyper::rt::{Read, Write};
 use hyper_timeout::TimeoutConnector;
 use hyper_util::client::legacy;
-use hyper_util::client::legacy::connect::proxy::{SocksV5, Tunnel};
-use hyper_util::client::legacy::connect::{Connection, HttpConnector};
-use hyper_util::client::proxy::matcher::Matcher;
+use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use kube::client::retry::RetryPolicy;
 use kube::client::{Body, ClientBuilder, ConfigExt};
 use kube::{Client, Config, Error};
-use tower::{BoxError, Service, ServiceBuilder};
+use tower::retry::RetryLayer;
+use tower::{BoxError, ServiceBuilder};
 
 use self::bounded::{Bounds, BoundsLayer};
 use crate::controller::Clients;
+use crate::proxy::{Connector, Proxy};
 
 /// A watch asks for 30 s. One that says nothing for longer than that is given up.
 const WATCH_SILENCE: Duration = Duration::from_secs(35);
 /// How long a call may take in all, its connection included.
 const CALL: Duration = Duration::from_secs(30);
+/// A watch of a command is the API server's to end, after less than this.
+const COMMAND_SILENCE: Duration = Duration::from_mins(5);
 /// The largest answer to a call. An object of the API server has at most 3 MiB.
 const ANSWER_BYTES: usize = 8 << 20;
 
@@ -54,7 +55,6 @@ const PATIENCE: Patience = Patience {
 /// Unused connections that are kept.
 const IDLE_CONNECTIONS: usize = 64;
 /// How long the other end may leave sent bytes unacknowledged.
-#[cfg(target_os = "linux")]
 const UNACKNOWLEDGED: Duration = Duration::from_secs(20);
 /// A silent connection is asked after this time, and then so often, whether the other end is still there.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
@@ -65,23 +65,22 @@ const KEEP_ALIVE_TRIES: u32 = 2;
 pub(super) fn new(config: &Config) -> kube::Result<Clients> {
     let bounds = Bounds { time: CALL, bytes: ANSWER_BYTES };
     Ok(Clients {
-        watches: client(config, Patience { silence: WATCH_SILENCE, ..PATIENCE }, None)?,
-        calls: client(config, PATIENCE, Some(bounds))?,
+        watches: client(config, Patience { silence: WATCH_SILENCE, ..PATIENCE }, Calls::Any)?,
+        calls: client(config, PATIENCE, Calls::Bounded(bounds))?,
     })
 }
 
-/// A client that reaches the cluster as `config` says, through its proxy where it names one.
-fn client(config: &Config, patience: Patience, bounds: Option<Bounds>) -> kube::Result<Client> {
-    let Some(proxy) = &config.proxy_url else { return client_over(tcp(), config, patience, bounds) };
-    match proxy.scheme_str() {
-        Some("http") => client_over(tunnel(proxy, tcp()), config, patience, bounds),
-        Some("https") => {
-            let to_proxy = config.rustls_https_connector_with_connector(tcp())?;
-            client_over(tunnel(proxy, to_proxy), config, patience, bounds)
-        }
-        Some("socks5") => client_over(SocksV5::new(proxy.clone(), tcp()), config, patience, bounds),
-        _ => Err(Error::ProxyProtocolUnsupported { proxy_url: Box::new(proxy.clone()) }),
-    }
+/// The client of a command.
+pub(super) fn of_command(config: &Config) -> kube::Result<Client> {
+    client(config, Patience { silence: COMMAND_SILENCE, ..PATIENCE }, Calls::Repeated)
+}
+
+/// What a client does with calls.
+#[derive(Clone, Copy)]
+enum Calls {
+    Any,
+    Bounded(Bounds),
+    Repeated,
 }
 
 /// Connections that detect a dead peer.
@@ -92,29 +91,17 @@ fn tcp() -> HttpConnector {
     tcp.set_keepalive(Some(KEEP_ALIVE));
     tcp.set_keepalive_interval(Some(KEEP_ALIVE_INTERVAL));
     tcp.set_keepalive_retries(Some(KEEP_ALIVE_TRIES));
-    #[cfg(target_os = "linux")]
     tcp.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
     tcp
 }
 
-/// A tunnel through a proxy, with the user and password of its URL.
-fn tunnel<C>(proxy: &Uri, connector: C) -> Tunnel<C> {
-    let tunnel = Tunnel::new(proxy.clone(), connector);
-    // Any address: whether the proxy serves this one has been decided already.
-    let intercepted = Matcher::builder().all(proxy.to_string()).build().intercept(&Uri::from_static("https://cluster"));
-    match intercepted.as_ref().and_then(|proxy| proxy.basic_auth()) {
-        Some(auth) => tunnel.with_auth(auth.clone()),
-        None => tunnel,
-    }
-}
-
-fn client_over<C>(connector: C, config: &Config, patience: Patience, bounds: Option<Bounds>) -> kube::Result<Client>
-where
-    C: Service<Uri> + Clone + Send + Sync + 'static,
-    C::Response: Connection + Read + Write + Send + Unpin + 'static,
-    C::Future: Send + 'static,
-    C::Error: std::error::Error + Send + Sync + 'static,
-{
+/// A client that reaches the cluster as `config` says, through its proxy if it names one.
+fn client(config: &Config, patience: Patience, calls: Calls) -> kube::Result<Client> {
+    let unusable = |url: &http::Uri| Error::ProxyProtocolUnsupported { proxy_url: Box::new(url.clone()) };
+    let proxy = config.proxy_url.as_ref().map(|url| Proxy::parse(&url.to_string()).ok_or_else(|| unusable(url)));
+    let proxy = proxy.transpose()?;
+    // As kubectl does: the authorities that vouch for the cluster vouch for an HTTPS proxy.
+    let connector = Connector::new(tcp(), config.rustls_client_config()?, move |_| Ok(proxy.clone()));
     let mut connector = TimeoutConnector::new(config.rustls_https_connector_with_connector(connector)?);
     connector.set_connect_timeout(Some(patience.connect));
     connector.set_read_timeout(Some(patience.silence));
@@ -125,15 +112,17 @@ where
         .pool_idle_timeout(patience.idle)
         .pool_max_idle_per_host(IDLE_CONNECTIONS)
         .build(connector);
+    let repeated = matches!(calls, Calls::Repeated).then(|| RetryLayer::new(RetryPolicy::server_retry()));
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
+        .option_layer(repeated)
         .option_layer(config.auth_layer()?)
         .layer(config.extra_headers_layer()?)
         .map_err(BoxError::from)
         .service(http);
     let namespace = config.default_namespace.clone();
-    Ok(match bounds {
-        Some(bounds) => ClientBuilder::new(service, namespace).with_layer(&BoundsLayer(bounds)).build(),
-        None => Client::new(service, namespace),
+    Ok(match calls {
+        Calls::Bounded(bounds) => ClientBuilder::new(service, namespace).with_layer(&BoundsLayer(bounds)).build(),
+        Calls::Any | Calls::Repeated => Client::new(service, namespace),
     })
 }

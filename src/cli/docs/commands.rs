@@ -8,8 +8,10 @@ use super::super::Arguments;
 
 const HEAD: &str = "# The command line
 
-There is one program, `fileupload`. Exit codes: 0 done, 1 failed, 2 usage. Data goes to stdout, everything else to
-stderr. A link named `kubectl-fileupload` on the PATH makes it a kubectl plugin: `kubectl fileupload explain …`.
+There is one program, `fileupload`, for Linux. Exit codes: 0 done, 1 failed, 2 usage. Data goes to stdout, everything
+else to stderr. An environment variable that is empty counts as not set. Proxies are those of
+[HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY](operations.md#proxies-and-certificates). A link named
+`kubectl-fileupload` on the PATH makes it a kubectl plugin: `kubectl fileupload explain …`.
 ";
 
 /// The width of the help, independent of the terminal.

@@ -21,8 +21,8 @@ pub enum SourceError {
         /// What is there instead, or nothing.
         hint: String,
     },
-    /// A directory, socket, pipe or device.
-    #[error("{path}: is a {kind}, not a regular file")]
+    /// A directory, socket, pipe or device, or what only looks like a file.
+    #[error("{path}: is a {kind}, not a regular file{}", way(kind))]
     NotAFile {
         /// What was to be opened.
         path: String,
@@ -75,6 +75,17 @@ pub enum SourceError {
         /// What the system said.
         error: io::Error,
     },
+}
+
+/// What the kernel makes up when it is read: it says 0 or 4096 bytes, whatever there is.
+pub(super) const UNSIZED: &str = "file without a true size, as in /proc and /sys";
+
+/// What to do with content whose size is not known before it has been read.
+fn way(kind: &str) -> &'static str {
+    match kind {
+        "named pipe" | "device" | UNSIZED => "; write its content to a file, and upload that",
+        _ => "",
+    }
 }
 
 /// The system's words, and what they mean where few people know.

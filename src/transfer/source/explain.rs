@@ -28,9 +28,10 @@ pub(super) fn refused(place: &Place, tree: &Tree, path: &Path, error: io::Error)
     match Errno::from_io_error(&error) {
         Some(Errno::NOENT | Errno::NOTDIR) => {
             let shown = place.show();
-            let hint = match tree {
-                Tree::Anywhere => String::new(),
-                Tree::Beneath(dir) => hint(dir, walk(tree, path), shown.chars().count()),
+            let hint = match (tree, place) {
+                (Tree::Beneath(dir), _) => hint(dir, walk(tree, path), shown.chars().count()),
+                (_, Place::Anywhere { hint, .. }) => hint.clone(),
+                _ => String::new(),
             };
             SourceError::NotFound { path: shown, hint }
         }

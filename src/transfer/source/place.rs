@@ -32,7 +32,12 @@ const RUN_AS: &str = "; set spec.worker.runAsUser to one that may read it";
 #[derive(Clone, Debug)]
 pub(super) enum Place {
     /// At this path, wherever it leads.
-    Anywhere(PathBuf),
+    Anywhere {
+        /// Where it is.
+        path: PathBuf,
+        /// What to add if nothing is there.
+        hint: String,
+    },
     /// Beneath a root, and nowhere else.
     Beneath {
         /// A folder that is trusted, such as a mount.
@@ -71,7 +76,7 @@ impl Place {
     /// The path as its user knows it.
     pub(super) fn show(&self) -> String {
         match self {
-            Self::Anywhere(path) => printable(path),
+            Self::Anywhere { path, .. } => printable(path),
             Self::Beneath { path, .. } => {
                 let clean: PathBuf = Path::new(path).components().collect();
                 match printable(&clean) {
@@ -94,7 +99,7 @@ impl Place {
     fn find(&self) -> Result<File, SourceError> {
         let flags = OFlags::PATH.bits().cast_signed();
         match self {
-            Self::Anywhere(path) => {
+            Self::Anywhere { path, .. } => {
                 let found = OpenOptions::new().read(true).custom_flags(flags).open(path);
                 found.map_err(|error| explain::refused(self, &Tree::Anywhere, path, error))
             }

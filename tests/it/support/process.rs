@@ -4,7 +4,7 @@
 //! may leak one.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -23,6 +23,8 @@ pub(crate) struct Run {
     shell: Option<(Vec<OsString>, String)>,
     arguments: Vec<OsString>,
     environment: Vec<(String, OsString)>,
+    folder: Option<PathBuf>,
+    stdin: Stdio,
     secrets: Vec<String>,
 }
 
@@ -49,7 +51,14 @@ impl Run {
 
     /// This command of `fileupload`. Whatever logs may exist are turned on.
     pub(crate) fn of(command: &str) -> Self {
-        let run = Self { shell: None, arguments: Vec::new(), environment: Vec::new(), secrets: Vec::new() };
+        let run = Self {
+            shell: None,
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            folder: None,
+            stdin: Stdio::null(),
+            secrets: Vec::new(),
+        };
         run.environment("RUST_LOG", "trace").environment("RUST_BACKTRACE", "1").argument(command)
     }
 
@@ -92,6 +101,18 @@ impl Run {
         self
     }
 
+    /// The same run in this folder.
+    pub(crate) fn within(mut self, folder: &Path) -> Self {
+        self.folder = Some(folder.to_owned());
+        self
+    }
+
+    /// The same run with something to read.
+    pub(crate) fn reading(mut self, stdin: impl Into<Stdio>) -> Self {
+        self.stdin = stdin.into();
+        self
+    }
+
     /// The same run by way of a program that takes a command line, to whose end `tail` is added.
     pub(crate) fn through(mut self, shell: &[&str], tail: &str) -> Self {
         self.shell = Some((shell.iter().map(OsString::from).collect(), tail.to_owned()));
@@ -106,7 +127,8 @@ impl Run {
     /// Starts the process.
     pub(crate) fn start(self) -> Running {
         let mut command = self.command();
-        let command = command.env_clear().envs(self.environment).stdin(Stdio::null());
+        let command = command.env_clear().envs(self.environment).stdin(self.stdin);
+        command.current_dir(self.folder.as_deref().unwrap_or(Path::new(".")));
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
         let (stdout, stderr) = (listen(child.stdout.take().unwrap()), listen(child.stderr.take().unwrap()));
         Running { child, stdout, stderr, secrets: self.secrets }

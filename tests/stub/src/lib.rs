@@ -62,3 +62,4 @@ pub use options::{Certificate, ExternalS3, KeyShape, Options, UploadHeaders};
 pub use record::{Call, End, Object, Snapshot, Step};
 pub use rules::Rule;
 pub use stub::Stub;
+pub use tls::Tls;

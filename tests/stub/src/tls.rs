@@ -16,14 +16,18 @@ use crate::options::{Certificate, Options};
 /// The address end-to-end clusters reach the host by.
 const HOST_SEEN_FROM_PODS: &str = "10.99.0.254";
 
+/// A server's side of TLS, and the authority that vouches for it.
 #[derive(Clone)]
-pub(crate) struct Tls {
-    pub(crate) acceptor: TlsAcceptor,
-    pub(crate) ca_pem: String,
+pub struct Tls {
+    /// Accepts connections.
+    pub acceptor: TlsAcceptor,
+    /// The authority, as PEM.
+    pub ca_pem: String,
 }
 
 impl Tls {
-    pub(crate) fn new(options: &Options) -> anyhow::Result<Self> {
+    /// A new authority, and the certificate that the options ask for, for loopback and the names that they have.
+    pub fn new(options: &Options) -> anyhow::Result<Self> {
         let mut authority = CertificateParams::new(names(options))?;
         authority.distinguished_name.push(DnType::CommonName, "cyberun-stub CA");
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

@@ -71,7 +71,7 @@ async fn hang<T>(kept: T) {
 async fn a_call_that_is_never_answered_ends_in_time() {
     let config = server(hang).await;
     let begun = Instant::now();
-    let error = config_maps(client(&config, PATIENCE, Some(BOUNDS))).get("a").await.unwrap_err();
+    let error = config_maps(client(&config, PATIENCE, Calls::Bounded(BOUNDS))).get("a").await.unwrap_err();
     assert!(words(error).contains("did not answer within 400 ms"));
     assert!(begun.elapsed() >= SHORT && begun.elapsed() < LONG, "{:?}", begun.elapsed());
 }
@@ -89,7 +89,7 @@ async fn a_call_whose_answer_comes_byte_by_byte_ends_in_time() {
     })
     .await;
     let begun = Instant::now();
-    let error = config_maps(client(&config, HASTY, Some(BOUNDS))).get("a").await.unwrap_err();
+    let error = config_maps(client(&config, HASTY, Calls::Bounded(BOUNDS))).get("a").await.unwrap_err();
     assert!(words(error).contains("did not answer within"));
     assert!(begun.elapsed() < LONG);
 }
@@ -103,7 +103,8 @@ async fn an_answer_that_is_too_large_is_refused_and_one_that_is_not_is_read() {
             hang(stream).await;
         })
         .await;
-        let answer = config_maps(client(&config, PATIENCE, Some(Bounds { time: LONG, ..BOUNDS }))).get("a").await;
+        let answer =
+            config_maps(client(&config, PATIENCE, Calls::Bounded(Bounds { time: LONG, ..BOUNDS }))).get("a").await;
         match answer {
             Ok(_) => assert!(fits, "{size}"),
             Err(error) => assert!(!fits && words(error).contains("more than 10000 bytes"), "{size}"),
@@ -120,7 +121,7 @@ async fn a_pooled_connection_that_is_dead_is_used_once_and_an_old_one_never() {
         hang(stream).await;
     })
     .await;
-    let api = config_maps(client(&config, HASTY, Some(BOUNDS)));
+    let api = config_maps(client(&config, HASTY, Calls::Bounded(BOUNDS)));
     api.get("a").await.unwrap();
     let begun = Instant::now();
     api.get("a").await.unwrap_err();
@@ -128,7 +129,7 @@ async fn a_pooled_connection_that_is_dead_is_used_once_and_an_old_one_never() {
     assert!(begun.elapsed() < LONG);
 
     let idle = SHORT / 4;
-    let api = config_maps(client(&config, Patience { idle, silence: LONG, ..HASTY }, Some(BOUNDS)));
+    let api = config_maps(client(&config, Patience { idle, silence: LONG, ..HASTY }, Calls::Bounded(BOUNDS)));
     api.get("a").await.unwrap();
     tokio::time::sleep(idle * 2).await;
     api.get("a").await.unwrap();
@@ -142,7 +143,7 @@ async fn a_watch_that_says_nothing_is_given_up() {
         hang(stream).await;
     })
     .await;
-    let api = config_maps(client(&config, HASTY, None));
+    let api = config_maps(client(&config, HASTY, Calls::Any));
     let events = api.watch(&WatchParams::default(), "0").await.unwrap();
     let ended = tokio::time::timeout(LONG, events.try_collect::<Vec<_>>()).await.unwrap();
     assert!(ended.is_err() || ended.is_ok_and(|events| events.is_empty()));
@@ -182,7 +183,7 @@ async fn the_token_and_further_headers_are_sent() {
     token.write_all(b"from-a-file").unwrap();
     config.auth_info.token_file = Some(token.path().to_str().unwrap().to_owned());
     config.auth_info.impersonate = Some("somebody".to_owned());
-    config_maps(client(&config, HASTY, Some(BOUNDS))).get("a").await.unwrap_err();
+    config_maps(client(&config, HASTY, Calls::Bounded(BOUNDS))).get("a").await.unwrap_err();
     let head = seen.recv().await.unwrap();
     for line in [
         "GET /api/v1/namespaces/team-a/configmaps/a ",
@@ -203,12 +204,12 @@ async fn a_proxy_is_asked_for_a_tunnel_with_its_user_and_password() {
     .await;
     let mut config = Config::new("https://cluster.example:6443".parse().unwrap());
     config.proxy_url = Some(format!("http://me:p%40ss@{}", proxy.cluster_url.authority().unwrap()).parse().unwrap());
-    config_maps(client(&config, HASTY, Some(BOUNDS))).get("a").await.unwrap_err();
+    config_maps(client(&config, HASTY, Calls::Bounded(BOUNDS))).get("a").await.unwrap_err();
     let head = seen.recv().await.unwrap().to_lowercase();
     // Base64 of `me:p@ss`.
     for line in ["connect cluster.example:6443 ", "proxy-authorization: basic bwu6cebzcw=="] {
         assert!(head.contains(line), "{line} is not in {head}");
     }
     config.proxy_url = Some("ftp://proxy.example".parse().unwrap());
-    assert!(matches!(client(&config, HASTY, None), Err(Error::ProxyProtocolUnsupported { .. })));
+    assert!(matches!(client(&config, HASTY, Calls::Any), Err(Error::ProxyProtocolUnsupported { .. })));
 }
