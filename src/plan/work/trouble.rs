@@ -12,7 +12,7 @@ use super::super::facts::{Container, JobFacts, PodFacts, Presence, Said, Standin
 use super::super::messages;
 use crate::outcome::Trouble;
 use crate::reason::Reason;
-use crate::redact::quote;
+use crate::redact::{quote, quote_log, quote_rule};
 use crate::resource::FileUpload;
 
 /// How long a worker may be on its way before that is worth saying, in seconds.
@@ -132,9 +132,9 @@ pub(crate) fn refused(what: &str, message: &str, job: &str) -> Trouble {
     if message.contains("exceeded quota") {
         let fix = "have the ResourceQuota raised, or ask for less in spec.worker.resources";
         let what = format!("a quota leaves no room for {what}");
-        return Trouble::new(Reason::QuotaExceeded, what).quoting(format!("{}: {fix}", quote(message)));
+        return Trouble::new(Reason::QuotaExceeded, what).quoting(format!("{}: {fix}", quote_rule(message)));
     }
-    Trouble::new(Reason::AdmissionDenied, format!("the cluster does not admit {what}")).quoting(quote(message))
+    Trouble::new(Reason::AdmissionDenied, format!("the cluster does not admit {what}")).quoting(quote_rule(message))
 }
 
 /// Why the kubelet does not start the worker's container.
