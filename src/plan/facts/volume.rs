@@ -20,6 +20,8 @@ pub(crate) struct Placement {
     /// The tolerations of the Pods there.
     pub tolerations: Vec<Toleration>,
     /// Whether several workers may use the volume at the same time, on any node.
+    /// The SELinux level of a Pod that uses it.
+    pub level: Option<Box<str>>,
     pub shared: bool,
     /// Whether the volume can be attached only for reading.
     pub read_only: bool,
@@ -88,7 +90,9 @@ pub(in crate::plan) fn access(name: &str, claim: &ClaimFacts) -> Result<Placemen
 fn place(claim: &ClaimFacts) -> Placement {
     let (shared, read_only) = (claim.is_shared(), claim.is_read_only());
     let on_a_node = || claim.users.iter().filter(|user| user.node.is_some());
-    let holder = on_a_node().find(|user| user.started).or_else(|| on_a_node().next()).filter(|_| !shared);
+    let holder = on_a_node().find(|user| user.started).or_else(|| on_a_node().next());
+    let level = holder.and_then(|user| user.level.clone()).or_else(|| on_a_node().find_map(|user| user.level.clone()));
+    let holder = holder.filter(|_| !shared);
     Placement {
         node: holder.and_then(|user| user.node.clone()),
         tolerations: holder.map(|user| user.tolerations.clone()).unwrap_or_default(),
@@ -101,6 +105,7 @@ fn place(claim: &ClaimFacts) -> Placement {
 const NORMAL_START_UP: i64 = 15;
 
 /// Whether a Pod elsewhere waits for the claim of a worker, which only one node or Pod may use, and would get it if the
+        level,
 /// worker went.
 pub(in crate::plan) fn is_wanted_elsewhere(job: &JobFacts, claim: &ClaimFacts, now: Timestamp) -> bool {
     let alive = job.pods.iter().filter(|pod| !pod.is_over());
