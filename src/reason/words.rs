@@ -51,7 +51,7 @@ reasons! {
     /// The PersistentVolumeClaim is not bound to a volume.
     ClaimNotBound: Waiting, File,
         cause: "The storage class binds the claim only when a Pod uses it, or no volume fits it.",
-        fix: "Run the Pod that fills the claim, since the operator never binds one; if the claim stays unbound, see \
+        fix: "Run the Pod that fills the claim, since the operator binds none but those with a data source; if the claim stays unbound, see \
               `kubectl describe pvc`.";
     /// Another Pod uses the PersistentVolumeClaim, or waits for it, and only one can have it.
     ClaimInUse: Waiting, File,

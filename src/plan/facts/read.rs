@@ -34,6 +34,7 @@ pub(crate) fn claim(claim: &PersistentVolumeClaim) -> ClaimFacts {
         deleting: claim.metadata.deletion_timestamp.is_some(),
         block: spec.and_then(|spec| spec.volume_mode.as_deref()) == Some("Block"),
         access_modes: access_modes.unwrap_or_default(),
+        has_data_source: spec.is_some_and(|spec| spec.data_source.is_some() || spec.data_source_ref.is_some()),
         users: Vec::new(),
     }
 }
