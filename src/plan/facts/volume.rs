@@ -20,9 +20,9 @@ pub(crate) struct Placement {
     pub node: Option<String>,
     /// The tolerations of the Pods there.
     pub tolerations: Vec<Toleration>,
-    /// Whether several workers may use the volume at the same time, on any node.
     /// The SELinux level of a Pod that uses it.
     pub level: Option<Box<str>>,
+    /// Whether several workers may use the volume at the same time, on any node.
     pub shared: bool,
     /// Whether the volume can be attached only for reading.
     pub read_only: bool,
@@ -105,6 +105,7 @@ fn place(claim: &ClaimFacts) -> Placement {
     Placement {
         node: holder.and_then(|user| user.node.clone()),
         tolerations: holder.map(|user| user.tolerations.clone()).unwrap_or_default(),
+        level,
         shared,
         read_only,
     }
@@ -114,7 +115,6 @@ fn place(claim: &ClaimFacts) -> Placement {
 const NORMAL_START_UP: i64 = 15;
 
 /// Whether a Pod elsewhere waits for the claim of a worker, which only one node or Pod may use, and would get it if the
-        level,
 /// worker went.
 pub(in crate::plan) fn is_wanted_elsewhere(job: &JobFacts, claim: &ClaimFacts, now: Timestamp) -> bool {
     let alive = job.pods.iter().filter(|pod| !pod.is_over());
@@ -124,8 +124,8 @@ pub(in crate::plan) fn is_wanted_elsewhere(job: &JobFacts, claim: &ClaimFacts, n
     }
     let others = || claim.users.iter().filter(|user| user.worker_of.is_none());
     let is_here = |user: &ClaimUser| user.node.as_ref().is_some_and(|node| nodes.contains(node));
-    // The volume stays where it is as long as somebody else uses it there.
-    let is_held_here = others().any(|user| user.started && is_here(user));
+    // The volume comes to this node, or stays here, as long as another Pod here names it, whether that has started or not.
+    let is_held_here = others().any(is_here);
     let waits = |user: &ClaimUser| {
         let elsewhere = user.node.is_some() && !is_here(user) && !is_held_here;
         let is_late = user.created.is_some_and(|created| now.as_second() - created.as_second() >= NORMAL_START_UP);
