@@ -230,10 +230,10 @@ pub(crate) struct ClaimUser {
     pub started: bool,
     /// Its tolerations.
     pub tolerations: Vec<Toleration>,
-    /// The Job that it belongs to, if that is one of our workers'.
-    pub worker_of: Option<String>,
     /// The SELinux level that it or a container of it names.
     pub level: Option<Box<str>>,
+    /// The Job that it belongs to, if that is one of our workers'.
+    pub worker_of: Option<String>,
     /// When it was created.
     pub created: Option<Timestamp>,
 }

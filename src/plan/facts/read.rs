@@ -68,13 +68,12 @@ pub(crate) fn claim_user(pod: &Pod) -> ClaimUser {
         node: spec.and_then(|spec| spec.node_name.clone()),
         started: statuses.any(has_started),
         tolerations: spec.and_then(|spec| spec.tolerations.clone()).unwrap_or_default(),
-        worker_of: pod.labels().get(LABEL_JOB).filter(|_| is_worker).cloned(),
         level: spec.and_then(level),
+        worker_of: pod.labels().get(LABEL_JOB).filter(|_| is_worker).cloned(),
         created: created(&pod.metadata),
     }
 }
 
-/// A Pod of a worker; `gone` if it no longer exists.
 /// The SELinux level of a Pod, or else of the first of its containers that names one.
 fn level(spec: &PodSpec) -> Option<Box<str>> {
     let of_pod = spec.security_context.as_ref().and_then(|context| context.se_linux_options.as_ref());
@@ -84,6 +83,7 @@ fn level(spec: &PodSpec) -> Option<Box<str>> {
     (level.len() <= MAX_LEVEL).then(|| level.into())
 }
 
+/// A Pod of a worker; `gone` if it no longer exists.
 pub(crate) fn pod(pod: &Pod, gone: bool) -> PodFacts {
     let status = pod.status.as_ref();
     let condition = |kind: &str, truth: &str| {

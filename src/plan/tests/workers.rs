@@ -148,3 +148,45 @@ fn to_wait_for_a_turn_neither_ends_nor_begins_a_run_of_trouble() {
     let since = story.status().files[0].since.as_ref().unwrap().0;
     assert_eq!((story.reasons(), since), (vec![Some("WorkerPending")], START.parse().unwrap()));
 }
+
+#[test]
+fn a_slow_attach_is_waited_for_by_the_same_job() {
+    let event = Said { reason: "FailedAttachVolume".into(), message: "Multi-Attach error for volume \"pv-1\"".into() };
+    let pod = PodFacts { node: Some("n2".into()), events: vec![event], ..PodFacts::default() };
+    let mut story = with_job(|job| job.pods = vec![pod]);
+    story.facts.claims.get_mut("c").unwrap().access_modes = vec!["ReadWriteOnce".into()];
+    for _ in 0..15 {
+        story.later(SignedDuration::from_secs(10));
+        let upload = story.upload.clone();
+        let case = Case::new(&upload, story.now, Deployment::default(), Senders::Operator);
+        assert_eq!(plan(&case, &story.facts).acts.remove, []);
+        assert_eq!((story.step().launched, story.reasons()), (vec![], vec![Some("ClaimInUse")]));
+    }
+    let Some(WorkFacts::Job(job)) = story.facts.work.last_mut() else { unreachable!() };
+    job.pods[0].container = Container::Running { ready: true };
+    assert_eq!((story.step().launched, story.reasons()), (vec![], vec![None]));
+    assert_eq!((story.states(), story.status().attempts), (vec![FileState::Uploading], 1));
+}
+
+#[test]
+fn what_a_suspended_job_left_is_taken_up_once_by_another() {
+    let running = || PodFacts { container: Container::Running { ready: true }, ..PodFacts::default() };
+    let mut story = with_job(|job| job.pods = vec![running()]);
+    story.step();
+    let Some(WorkFacts::Job(job)) = story.facts.work.last_mut() else { unreachable!() };
+    job.suspended = true;
+    (job.pods[0].presence, job.pods[0].container) = (Presence::Gone, ended(143, "fileupload-report/1\n"));
+    assert_eq!((story.step().launched, story.reasons()), (vec![], vec![None]), "the status has it first");
+    assert_eq!(story.states(), [FileState::Pending]);
+    let next = story.step().launched.remove(0);
+    assert_eq!((next.attempt, next.files.len()), (2, 1));
+    // The old Job is still there while the new one begins.
+    let (name, volume, attempt, files) = (next.name, next.volume, next.attempt, next.files);
+    let pods = vec![running()];
+    let job = JobFacts { name, volume, attempt, files, pods, shards: 1, ..JobFacts::default() };
+    story.facts.work.insert(0, WorkFacts::Job(job));
+    for _ in 0..2 {
+        assert_eq!((story.step().launched, story.states()), (vec![], vec![FileState::Uploading]));
+    }
+    assert_eq!(story.status().jobs.len(), 1);
+}

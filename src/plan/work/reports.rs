@@ -141,7 +141,8 @@ fn why_unreported(case: &Case<'_>, job: &JobFacts, told: &Told, file: usize) -> 
             "the report of its worker was full: another worker follows at once",
         ));
     }
-    if !matches!(job.standing, Standing::Ended(_)) && !job.has_started() {
+    let has_begun = pod.map_or(job.has_started(), PodFacts::has_started);
+    if !matches!(job.standing, Standing::Ended(_)) && (job.suspended || !has_begun) {
         return None;
     }
     if told.unsupported.contains(&share) {

@@ -20,7 +20,12 @@ const NORMAL_START_UP: i64 = 15;
 
 /// What keeps the Pod of a share from running; `None` if it runs, or if nothing is known.
 pub(super) fn pending(upload: &FileUpload, job: &JobFacts, pod: Option<&PodFacts>) -> Option<Trouble> {
-    let Some(pod) = pod else { return suspended(job).or_else(|| not_created(job)) };
+    // A suspended Job has no Pods, but for what is known of those that it had.
+    let exists = pod.is_some_and(|pod| pod.presence != Presence::Gone);
+    if let Some(trouble) = suspended(job).filter(|_| !exists) {
+        return Some(trouble);
+    }
+    let Some(pod) = pod else { return not_created(job) };
     if pod.is_running() {
         return node_silent(pod);
     }
@@ -113,8 +118,9 @@ fn by_itself(terminated: &Terminated) -> Trouble {
 
 /// Another controller holds the Job back.
 fn suspended(job: &JobFacts) -> Option<Trouble> {
-    let what = format!("the Job of the worker on {} is suspended by another controller", job.volume.describe());
-    let fix = "it runs once spec.suspend of the Job is false";
+    let claim = job.volume.describe();
+    let what = format!("the Job of the worker on {claim} is suspended by another controller, such as Kueue");
+    let fix = "it runs once that admits it; a queue is named by --worker-label";
     job.suspended.then(|| Trouble::new(Reason::WorkerPending, format!("{what}: {fix}")))
 }
 
