@@ -57,7 +57,7 @@ fn reserve(writer: &mut Writer<&mut Vec<u8>>, entry: &Entry) -> Result<(), NoRoo
 /// The report of these entries, one after the other.
 fn written(files: &[Assignment], entries: &[Entry]) -> String {
     let mut out = Vec::new();
-    let mut writer = Writer::begin(&mut out, files.to_vec(), 0..files.len()).unwrap();
+    let mut writer = Writer::new(&mut out, files.to_vec(), 0..files.len());
     for entry in entries {
         reserve(&mut writer, entry).unwrap();
         writer.append(entry).unwrap();
@@ -83,7 +83,7 @@ fn a_report_is_written_as_it_always_was() {
         failed(Some(4), Reason::RateLimited, "slow down", None),
     ];
     let mut out = Vec::new();
-    let mut writer = Writer::begin(&mut out, files.to_vec(), 0..files.len()).unwrap();
+    let mut writer = Writer::new(&mut out, files.to_vec(), 0..files.len());
     for entry in &entries {
         reserve(&mut writer, entry).unwrap();
         writer.append(entry).unwrap();
@@ -104,7 +104,7 @@ fn a_usual_share_fits_with_a_margin_even_with_four_on_their_way() {
     let (files, entries): (Vec<_>, Vec<_>) = (0..32).map(ordinary).unzip();
     for concurrent in [1, 4] {
         let mut out = Vec::new();
-        let mut writer = Writer::begin(&mut out, files.clone(), 0..files.len()).unwrap();
+        let mut writer = Writer::new(&mut out, files.clone(), 0..files.len());
         for together in entries.chunks(concurrent) {
             for entry in together {
                 assert_eq!(reserve(&mut writer, entry), Ok(()), "{entry:?}");
@@ -124,7 +124,7 @@ fn whatever_was_promised_is_kept_when_the_report_fills_up() {
     let files: Vec<Assignment> = (0..100).map(|file| assignment(&format!("{file}.bin"), None)).collect();
     for length in [10, 100, 500, 1000, 2000] {
         let mut out = Vec::new();
-        let mut writer = Writer::begin(&mut out, files.clone(), 0..files.len()).unwrap();
+        let mut writer = Writer::new(&mut out, files.clone(), 0..files.len());
         let mut expected = Vec::new();
         for three in (0..99).collect::<Vec<usize>>().chunks(3) {
             let entries: Vec<Entry> = three
@@ -158,7 +158,7 @@ fn whatever_was_promised_is_kept_when_the_report_fills_up() {
 fn every_open_file_can_fail_in_a_report_that_is_full() {
     let (files, entries): (Vec<_>, Vec<_>) = (0..PER_REPORT).map(ordinary).unzip();
     let mut out = Vec::new();
-    let mut writer = Writer::begin(&mut out, files.clone(), 0..files.len()).unwrap();
+    let mut writer = Writer::new(&mut out, files.clone(), 0..files.len());
     // Two uploads take all that is not promised to others.
     let longest = uploaded(0, &"k".repeat(LONGEST_KEY), "image/png", START);
     assert_eq!(reserve(&mut writer, &longest), Ok(()));
@@ -182,7 +182,7 @@ fn every_open_file_can_fail_in_a_report_that_is_full() {
 fn a_key_that_no_report_could_hold_is_told_from_one_that_came_too_late() {
     let (files, _): (Vec<_>, Vec<_>) = (0..PER_REPORT).map(ordinary).unzip();
     let mut out = Vec::new();
-    let mut writer = Writer::begin(&mut out, files, 0..PER_REPORT).unwrap();
+    let mut writer = Writer::new(&mut out, files, 0..PER_REPORT);
     assert_eq!(writer.reserve(0, &"k".repeat(LONGEST_KEY + 1), "a/b", 1), Err(NoRoom::Ever));
     assert_eq!(writer.reserve(0, "k", &"t".repeat(LONGEST_CONTENT_TYPE + 1), 1), Err(NoRoom::Ever));
     assert_eq!(writer.reserve(0, &"é".repeat(LONGEST_KEY), "a/b", 1), Err(NoRoom::Ever), "4096 bytes");
@@ -195,24 +195,47 @@ fn a_key_that_no_report_could_hold_is_told_from_one_that_came_too_late() {
 }
 
 #[test]
+fn a_report_begins_with_its_first_line_so_that_a_crash_before_that_leaves_the_end_of_the_log() {
+    let (files, entries): (Vec<_>, Vec<_>) = (0..1).map(ordinary).unzip();
+    let mut out = Vec::new();
+    let mut writer = Writer::new(&mut out, files.clone(), 0..1);
+    reserve(&mut writer, &entries[0]).unwrap();
+    drop(writer);
+    assert_eq!(out, b"");
+    for entry in [None, Some(&entries[0])] {
+        let mut out = Vec::new();
+        let mut writer = Writer::new(&mut out, files.clone(), 0..1);
+        if let Some(entry) = entry {
+            writer.append(entry).unwrap();
+        }
+        for _ in 0..2 {
+            writer.finish().unwrap();
+        }
+        let report = read(std::str::from_utf8(&out).unwrap(), &files).unwrap();
+        assert_eq!((report.entries.len(), report.garbled), (entry.iter().count(), false));
+    }
+}
+
+#[test]
 fn an_upload_without_a_promise_is_not_squeezed_in() {
     let files = [assignment("a", None)];
     let mut out = Vec::new();
-    let mut writer = Writer::begin(&mut out, files.to_vec(), 0..1).unwrap();
+    let mut writer = Writer::new(&mut out, files.to_vec(), 0..1);
     assert!(writer.append(&uploaded(0, &"k".repeat(LIMIT), "a/b", START)).is_err());
+    writer.finish().unwrap();
     assert_eq!(read(std::str::from_utf8(&out).unwrap(), &files), Ok(Report::default()));
 }
 
 #[test]
 fn nothing_follows_a_line_that_could_not_be_written_whole() {
-    /// Full in the middle of the third line only.
+    /// Full in the middle of the second line only.
     struct Disk(Vec<u8>, usize);
     impl std::io::Write for Disk {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
             self.1 += 1;
             let taken = match self.1 {
-                3 => bytes.len() / 2,
-                4 => return Err(std::io::ErrorKind::StorageFull.into()),
+                2 => bytes.len() / 2,
+                3 => return Err(std::io::ErrorKind::StorageFull.into()),
                 _ => bytes.len(),
             };
             self.0.extend_from_slice(&bytes[..taken]);
@@ -224,7 +247,7 @@ fn nothing_follows_a_line_that_could_not_be_written_whole() {
     }
     let (files, entries): (Vec<_>, Vec<_>) = (0..3).map(ordinary).unzip();
     let mut disk = Disk(Vec::new(), 0);
-    let mut writer = Writer::begin(&mut disk, files.clone(), 0..3).unwrap();
+    let mut writer = Writer::new(&mut disk, files.clone(), 0..3);
     writer.append(&entries[0]).unwrap();
     assert!(writer.append(&entries[1]).is_err());
     assert!(writer.append(&entries[2]).is_err() && writer.full().is_err());

@@ -1,5 +1,7 @@
 //! Writes a report, one line at a time, and promises room before there is something to say.
 //!
+//! Nothing is written before the first line: of a worker that crashes until then the kubelet keeps the end of its log.
+//!
 //! An upload may begin only once [`Writer::reserve`] has found room for its line, whatever is written before it.
 //! There is always room for the shortest failure of each file that is still open (of as many as usually share a
 //! report), for one that concerns them all, and to say that the report is full. Messages take what is left over.
@@ -51,17 +53,22 @@ pub struct Writer<W> {
     open: BTreeMap<usize, Option<usize>>,
     /// Lines that come once.
     once: Once,
+    /// Whether the version has been written.
+    begun: bool,
     torn: bool,
 }
 
 impl<W: Write> Writer<W> {
-    /// Begins a report on those of `files` that are in `share`, by its first line.
-    pub fn begin(out: W, files: Vec<Assignment>, share: impl IntoIterator<Item = usize>) -> io::Result<Self> {
+    /// A report on those of `files` that are in `share`, of which nothing is written yet.
+    pub fn new(out: W, files: Vec<Assignment>, share: impl IntoIterator<Item = usize>) -> Self {
         let open = share.into_iter().map(|file| (file, None)).collect();
-        let (before, once) = (Before::default(), Once::default());
-        let mut writer = Self { out, files, before, said: String::new(), used: 0, open, once, torn: false };
-        writer.put(&format!("{VERSION}\n"))?;
-        Ok(writer)
+        let (before, once, used) = (Before::default(), Once::default(), VERSION.len() + 1);
+        Self { out, files, before, said: String::new(), used, open, once, begun: false, torn: false }
+    }
+
+    /// Ends a report in which there may be nothing to say.
+    pub fn finish(&mut self) -> io::Result<()> {
+        if self.begun { Ok(()) } else { self.put("") }
     }
 
     /// Promises room for the line that will tell of this upload, instead of what the file was promised before.
@@ -178,13 +185,15 @@ impl<W: Write> Writer<W> {
         })
     }
 
-    /// One write for the line. After one that failed the line may be torn, and nothing may follow it.
+    /// One write for the line, with the version before the first. After one that failed the line may be torn, and nothing
+    /// may follow it.
     fn put(&mut self, line: &str) -> io::Result<()> {
         if self.torn {
             return Err(io::Error::other("an earlier line could not be written whole"));
         }
         self.used += line.len();
-        let result = self.out.write_all(line.as_bytes()).and_then(|()| self.out.flush());
+        let version = if std::mem::replace(&mut self.begun, true) { String::new() } else { format!("{VERSION}\n") };
+        let result = self.out.write_all((version + line).as_bytes()).and_then(|()| self.out.flush());
         self.torn = result.is_err();
         result
     }

@@ -85,7 +85,7 @@ fn a_key_of_a_worker_that_made_way_after_all_is_not_lost() {
     let attempt = job.attempt;
     let mut report = Vec::new();
     let files: Vec<Assignment> = job.files.clone();
-    let mut writer = crate::report::Writer::begin(&mut report, files, 0..1).unwrap();
+    let mut writer = crate::report::Writer::new(&mut report, files, 0..1);
     writer.reserve(0, "k", "a/b", 1).unwrap();
     let upload = Upload {
         file_key: "k".into(),
@@ -166,6 +166,37 @@ fn a_slow_attach_is_waited_for_by_the_same_job() {
     job.pods[0].container = Container::Running { ready: true };
     assert_eq!((story.step().launched, story.reasons()), (vec![], vec![None]));
     assert_eq!((story.states(), story.status().attempts), (vec![FileState::Uploading], 1));
+}
+
+#[test]
+fn how_a_worker_ended_is_told_with_what_is_known_of_it() {
+    let on_start = "failed to create containerd task: exec: \"/fileupload\": exec format error";
+    for (reason, code, message, expected, words) in [
+        ("StartError", 128, on_start, "WorkerFailed", "not for the architecture of its node"),
+        ("Error", 255, "exec /fileupload: exec format error\n", "WorkerFailed", "not for the architecture of its node"),
+        ("Error", 1, "exec /fileupload: exec format error", "WorkerFailed", "not for the architecture of its node"),
+        ("Error", 255, "", "WorkerFailed", "may not be for the architecture of its node"),
+        ("Error", 255, "boom", "WorkerFailed", "exit code 255 before it had sent every file; its log ends: boom"),
+        (
+            "Error",
+            3,
+            "one\ntwo 65532",
+            "WorkerFailed",
+            "exit code 3 before it had sent every file; its log ends: one two 65532",
+        ),
+        ("Error", 1, "{\"message\":\"no\",\"error\":\"why\"}\n", "ReportMissing", "image; its log ends: no: why"),
+        ("Completed", 0, "", "ReportMissing", "--worker-image names this operator's own image"),
+        ("Error", 137, "boom", "WorkerFailed", "was killed (exit code 137)"),
+        ("Error", 3, "fileupload-report/1\n", "WorkerFailed", "exit code 3 before it had sent every file"),
+    ] {
+        let terminated = Terminated { reason: reason.into(), exit_code: code, message: message.into() };
+        let pod = PodFacts { container: Container::Ended(terminated), has_ended: true, ..PodFacts::default() };
+        let mut story = with_job(|job| (job.pods, job.standing) = (vec![pod], Standing::Ended(Said::default())));
+        story.step();
+        let said = story.status().files[0].message.clone().unwrap();
+        assert_eq!(story.reasons(), [Some(expected)], "{message}");
+        assert!(said.contains(words), "{message}: {said}");
+    }
 }
 
 #[test]

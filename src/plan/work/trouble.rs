@@ -42,8 +42,13 @@ pub(super) fn slow(job: &JobFacts, pod: Option<&PodFacts>, now: Timestamp) -> Op
     (job.age(now) >= NORMAL_START_UP).then(|| Trouble::new(Reason::WorkerPending, message()))
 }
 
-/// Why a share has ended without a word on some of its files.
-pub(super) fn ended(upload: &FileUpload, job: &JobFacts, pod: Option<&PodFacts>, now: Timestamp) -> Trouble {
+/// Why a share has ended without a word on some of its files; `log` is what it left instead of a report.
+pub(super) fn ended(
+    upload: &FileUpload,
+    job: &JobFacts,
+    (pod, log): (Option<&PodFacts>, Option<&str>),
+    now: Timestamp,
+) -> Trouble {
     if matches!(&job.standing, Standing::Ended(said) if said.reason == "DeadlineExceeded") {
         let waiting = pod.filter(|pod| pod.terminated().is_none());
         let last = waiting.and_then(|pod| pending(upload, job, Some(pod)).or_else(|| slow(job, Some(pod), now)));
@@ -62,7 +67,7 @@ pub(super) fn ended(upload: &FileUpload, job: &JobFacts, pod: Option<&PodFacts>,
     };
     killed(pod).unwrap_or_else(|| match pod.terminated() {
         _ if pod.presence != Presence::There => failed("the worker's Pod was deleted before it had sent every file"),
-        Some(terminated) => by_itself(terminated),
+        Some(terminated) => by_itself(terminated, log),
         None => failed("the worker's Pod ended before its container started"),
     })
 }
@@ -99,7 +104,21 @@ fn killed(pod: &PodFacts) -> Option<Trouble> {
         .or_else(|| node_silent(pod))
 }
 
-fn by_itself(terminated: &Terminated) -> Trouble {
+/// The image is for another architecture than the node. The kernel says so, and the runtime or the log quotes it.
+pub(super) fn wrong_architecture(terminated: &Terminated) -> Option<Trouble> {
+    let fix = "see --worker-image, and kubernetes.io/arch in spec.worker.nodeSelector";
+    let said = terminated.exit_code != 0 && terminated.message.contains("exec format error");
+    said.then(|| failed(format!("the worker's image is not for the architecture of its node: {fix}")))
+}
+
+/// What is known of a worker that left no report: the end of its log, as its Pod goes with its Job.
+pub(super) fn with_log(trouble: Trouble, log: Option<&str>) -> Trouble {
+    let log = log.map(quote_log).filter(|words| !words.is_empty());
+    let Some(log) = log else { return trouble };
+    Trouble { what: format!("{}; its log ends", trouble.what).into(), ..trouble }.quoting(log)
+}
+
+fn by_itself(terminated: &Terminated, log: Option<&str>) -> Trouble {
     let Terminated { reason, exit_code, message } = terminated;
     match (reason.as_str(), exit_code) {
         ("StartError" | "ContainerCannotRun", _) => {
@@ -110,9 +129,13 @@ fn by_itself(terminated: &Terminated) -> Trouble {
         }
         (_, 137) => failed("the worker was killed (exit code 137)"),
         (_, 0 | 143) => failed("the worker was asked to end before it had sent every file"),
-        (_, code) => failed(format!(
-            "the worker ended with exit code {code} before it had sent every file: see the log of its Pod"
-        )),
+        // So ends a program that cannot be executed, and no worker.
+        (_, 255) if log.is_none() => failed(
+            "the worker ended with exit code 255 and said nothing: its image may not be for the architecture of its node",
+        ),
+        (_, code) => {
+            with_log(failed(format!("the worker ended with exit code {code} before it had sent every file")), log)
+        }
     }
 }
 
