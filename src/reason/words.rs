@@ -27,7 +27,7 @@ reasons! {
         fix: "Wait: the upload ends with a key or with another reason.";
     /// The worker's report has no room for more files; another worker uploads the rest at once.
     ReportFull: Working, File,
-        cause: "The files have long names or keys, and a report holds 4096 bytes.",
+        cause: "The files have long names or keys, and a report holds 3000 bytes.",
         fix: "Wait: the next worker starts automatically.";
 
     /// The credentials Secret does not exist, or the operator may not read it.

@@ -7,13 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::acts::{Concluded, News};
 use super::super::case::Case;
-use super::super::facts::{FileId, JobFacts, PodFacts, Standing, Volume};
+use super::super::facts::{FileId, JobFacts, PodFacts, Standing, Terminated, Volume};
 use super::super::file::{Entry, Note, Work};
 use super::super::{messages, retry};
 use super::trouble;
 use crate::outcome::Trouble;
 use crate::reason::{Class, Reason};
-use crate::report::{self, Unreadable};
+use crate::report::{self, Report, Unreadable};
 
 /// What a Job's reports told.
 #[derive(Default)]
@@ -52,7 +52,7 @@ pub(super) fn hear(case: &Case<'_>, job: &JobFacts, news: &mut News) -> Told {
             }
         };
         told.limited |= report.limited;
-        if report.full {
+        if report.full || was_cut(&report, terminated) {
             told.full.insert(pod.index);
         }
         if report.garbled {
@@ -74,6 +74,15 @@ pub(super) fn hear(case: &Case<'_>, job: &JobFacts, news: &mut News) -> Told {
         tell_failure(case, job, (share, file), trouble, &mut told, news);
     }
     told
+}
+
+/// Whether the kubelet kept less than a report: other containers take a part of what a Pod may say. A worker that ends by
+/// itself has a whole line for each of its files, and one that uploaded nothing would do no better the next time.
+fn was_cut(report: &Report, terminated: &Terminated) -> bool {
+    let uploaded = report.entries.iter().any(|entry| matches!(entry, report::Entry::Uploaded { .. }));
+    let is_torn = !terminated.message.ends_with('\n');
+    let is_short = terminated.exit_code == 0 || terminated.exit_code == 1 && is_torn;
+    uploaded && !report.garbled && is_short
 }
 
 /// Hears of one failure: of one file, or of all of a share that have no line of their own.

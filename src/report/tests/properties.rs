@@ -123,7 +123,7 @@ proptest! {
     }
 
     #[test]
-    fn any_text_is_read_or_refused(text in "(fileupload-report/1\n)?([-+*0-9a-zA-Z ~.:\"\\\\]|full\n|limited\n|\n|[\\PC]){0,200}") {
+    fn any_text_is_read_or_refused(text in "(fileupload-report/[12]\n)?([-+=*0-9a-zA-Z ~.:\"\\\\]|full\n|limited\n|\n|[\\PC]){0,200}") {
         let _ = read(&text, &[assignment("a", None), assignment("b", Some("c/d"))]);
     }
 }
