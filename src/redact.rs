@@ -120,25 +120,91 @@ const REMEDIES: [(&str, &str); 2] = [
 
 /// The longest quotation, in characters.
 const QUOTE: usize = 200;
+/// The longest quotation of a rule: what matters may stand at its end, after what other rules say.
+const LONG_QUOTE: usize = 1200;
+/// The longest quotation of the end of a log.
+const END_QUOTE: usize = 300;
+/// The kubelet keeps so many bytes of a log's end, and so may cut it within a word.
+const KEPT_OF_LOG: usize = 2048;
 
 /// Makes one stable, harmless line of a text that another system sent.
 ///
-/// White space is folded; words that hold a URL, a token, a signature, or that look like an id, a number
-/// of many digits or a time become `…`, so that the same failure always reads the same; at most 200
+/// White space is folded; words that hold a URL, a token, a signature, or that look like an id or a time become `…`, so
+/// that the same failure always reads the same. Plain numbers and quantities stay: a person may need them. At most 200
 /// characters are kept.
 pub fn quote(text: &str) -> String {
-    let mut words: Vec<&str> = Vec::new();
-    for word in text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {
-        let word = if is_telling(word) { "…" } else { word };
-        if !(word == "…" && words.last() == Some(&"…")) {
-            words.push(word);
-        }
+    beginning(cleaned(text), QUOTE)
+}
+
+/// The same for a text that says which rule refuses something, of which more is kept.
+pub fn quote_rule(text: &str) -> String {
+    beginning(cleaned(text), LONG_QUOTE)
+}
+
+/// The same for a log, of which the end is kept; of lines that are JSON, as our own are, the message and the error.
+pub fn quote_log(text: &str) -> String {
+    let is_cut = text.len() >= KEPT_OF_LOG;
+    let whole = if is_cut { text.split_once(char::is_whitespace).map_or("", |(_, rest)| rest) } else { text };
+    let in_words = |line: &str| {
+        let Ok(fields) = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(line) else {
+            return line.to_owned();
+        };
+        let words = ["message", "error"].iter().filter_map(|field| fields.get(*field)?.as_str());
+        words.collect::<Vec<_>>().join(": ")
+    };
+    let line = cleaned(&whole.lines().map(in_words).collect::<Vec<_>>().join("\n"));
+    match line.char_indices().rev().nth(END_QUOTE - 1) {
+        Some((start, _)) if start > 0 => format!("…{}", line[start..].trim_start()),
+        _ => line,
     }
-    let line = words.join(" ");
-    match line.char_indices().nth(QUOTE) {
+}
+
+fn beginning(line: String, most: usize) -> String {
+    match line.char_indices().nth(most) {
         Some((end, _)) => format!("{}…", line[..end].trim_end()),
         None => line,
     }
+}
+
+fn cleaned(text: &str) -> String {
+    let mut words: Vec<&str> = Vec::new();
+    let mut before = "";
+    for word in text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {
+        let shown = if is_telling(word) && (!is_number(word) || names_a_secret(before)) { "…" } else { word };
+        if !(shown == "…" && words.last() == Some(&"…")) {
+            words.push(shown);
+        }
+        before = word;
+    }
+    words.join(" ")
+}
+
+/// Whether a word is plainly numbers: `65532`, `[1000720000,`, `1000720000/10000`, `limits.memory=134217728`.
+fn is_number(word: &str) -> bool {
+    let bare = |text: &str| text.trim_matches(|c: char| !c.is_ascii_alphanumeric()).to_owned();
+    bare(word).split(',').all(|part| {
+        let (name, value) = part.rsplit_once(['=', ':']).unwrap_or(("", part));
+        let value = bare(value);
+        let (low, high) = value.split_once(['-', '/']).unwrap_or((&value, "0"));
+        !is_telling(name) && !names_a_secret(name) && is_quantity(low) && is_quantity(high)
+    })
+}
+
+/// Whether this is a number, perhaps with a unit. Longer ones are ids.
+fn is_quantity(text: &str) -> bool {
+    const UNITS: [&str; 18] =
+        ["", "m", "k", "M", "G", "T", "P", "Ki", "Mi", "Gi", "Ti", "Pi", "B", "kB", "MB", "GB", "s", "ms"];
+    let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    let is_digits = |text: &str| (1..=16).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+    is_digits(whole) && is_digits(fraction) && UNITS.contains(&&text[number.len()..])
+}
+
+/// Whether what follows such a name may be a secret, even if it is a number.
+fn names_a_secret(name: &str) -> bool {
+    const NAMES: [&str; 8] = ["token", "key", "secret", "passw", "auth", "bearer", "signature", "credential"];
+    let lower = name.to_ascii_lowercase();
+    NAMES.iter().any(|secret| lower.contains(secret))
 }
 
 fn is_telling(word: &str) -> bool {
@@ -208,5 +274,56 @@ mod tests {
             assert_eq!(quote(text), expected);
         }
         assert!(quote(&"wörd ".repeat(100)).chars().count() <= QUOTE + 1);
+    }
+
+    #[test]
+    fn numbers_that_a_person_needs_stay_in_a_quotation() {
+        for text in [
+            ".containers[0].runAsUser: Invalid value: 65532: must be in the ranges: [1000720000, 1000729999]",
+            "openshift.io/sa.scc.uid-range: 1000720000/10000",
+            "requested: limits.memory=134217728,pods=1, used: limits.memory=0, limited: limits.memory=100000000",
+            "maximum memory usage per Container is 134217728, but limit is 256Mi, not 12345.5Mi",
+        ] {
+            assert_eq!(quote(text), text);
+        }
+        for text in ["20261123-1011-12", "10.96.12.34", "127.0.0.1:65532", "12345678901234567", "0x12345", "1234567e"] {
+            assert_eq!(quote(text), "…", "{text}");
+        }
+    }
+
+    #[test]
+    fn no_quotation_holds_a_token_or_a_signed_url() {
+        let cut_token = format!("{} {}", "4567890", "w ".repeat(KEPT_OF_LOG));
+        let texts = [
+            (format!("PUT {SIGNED} failed"), "deadbeef"),
+            ("s3.example.com/b?X-Amz-Signature=deadbeef&X-Amz-Date=1".to_owned(), "deadbeef"),
+            ("Authorization: Bearer sk-1234567890".to_owned(), "567890"),
+            ("dk-12345678 and ak-12345678".to_owned(), "5678"),
+            ("token: 1234567890, api_key=1234567890".to_owned(), "567890"),
+            ("bearer 1234567890".to_owned(), "567890"),
+            ("X-Api-Key 1234567890".to_owned(), "567890"),
+            ("{\"token\":1234567890}".to_owned(), "567890"),
+            ("cookie eyJhbGciOi.12345.x".to_owned(), "12345"),
+            (cut_token, "4567890"),
+        ];
+        for (text, secret) in &texts {
+            let quotations = [quote(text), quote_rule(text), quote_log(text)];
+            for (kind, quotation) in quotations.iter().enumerate().filter(|(kind, _)| *kind == 2 || text.len() < 200) {
+                assert!(!quotation.contains(secret), "{kind}: {quotation}");
+            }
+        }
+    }
+
+    #[test]
+    fn of_a_rule_more_is_quoted_and_of_a_log_the_end() {
+        let long = format!("{}the end", "word ".repeat(100));
+        assert!(!quote(&long).contains("the end"));
+        assert_eq!(quote_rule(&long), long);
+        assert!(quote_log(&long).starts_with('…') && quote_log(&long).ends_with("the end"));
+        assert_eq!(quote_log("one line\n"), "one line");
+        let json = "{\"timestamp\":\"2026-11-23T10:00:02Z\",\"message\":\"no\",\"error\":\"why\"}\n";
+        assert_eq!(quote_log(&json.repeat(2)), "no: why no: why");
+        assert!(quote_rule(&"wörd ".repeat(1000)).chars().count() <= LONG_QUOTE + 1);
+        assert!(quote_log(&"wörd ".repeat(1000)).chars().count() <= END_QUOTE + 1);
     }
 }

@@ -4,18 +4,21 @@
 //! what was done is known even after SIGKILL. It never holds a URL or a token, and nothing here knows of Kubernetes.
 //!
 //! ```text
-//! fileupload-report/1
-//! +FILE SECONDS SIZE SHA256 HEAD~TAIL TYPE KEY    uploaded
-//! -FILE REASON RETRY :MESSAGE                     failed; FILE is `*` for all that are left
-//! full                                            the next line might not have fitted
-//! limited                                         the API asked to slow down
+//! fileupload-report/2
+//! +SHA256FILE SECONDS SIZE HEAD~TAIL TYPE KEY    uploaded
+//! =SHA256FILE SECONDS SIZE KEY                   the same, with HEAD, TAIL and TYPE as in the line before
+//! -FILE REASON RETRY :MESSAGE                    failed; FILE is `*` for all that are left
+//! full                                           the next line might not have fitted
+//! limited                                        the API asked to slow down
 //! ```
 //!
-//! `FILE` counts all files of the Job from 0; `SECONDS` since the `+` line before (the first: since 1970); `SHA256` in
-//! base64url. Of the key only the middle is written: `HEAD` and `TAIL` bytes are those of the key before, and after
-//! `~` the file's own name follows (after `.` it does not). `TYPE` is empty if it is the assignment's or, without one,
-//! that of the line before. `RETRY` is in seconds or `-`; a message equal to the one before is `"`, none is nothing.
-//! Characters that could not stand there are written `\xNN`. A new kind of line or reason takes a new version.
+//! `SHA256` is in base64url, 43 characters; `FILE` counts all files of the Job from 0; `SECONDS` since the upload before
+//! (the first: since 1970), `SIZE`, `HEAD` and `TAIL` are in base 36. Of the key only the middle is written: `HEAD` and
+//! `TAIL` bytes are those of the report's first key, and after `~` the file's own name follows (after `.` it does not).
+//! `=` and base64url stand for the bytes of a middle that is hexadecimal. `TYPE` is empty if it is the assignment's or,
+//! without one, that of the line before. `RETRY` is in seconds or `-`; a message equal to the one before is `"`, none is
+//! nothing. Characters that could not stand there are written `\xNN`. A new kind of line or reason takes a new version;
+//! the one before is still read, as reports may be on their way while the operator is upgraded.
 
 use std::ops::Range;
 
@@ -26,14 +29,15 @@ pub use self::write::{NoRoom, Writer};
 use crate::outcome::{Trouble, Upload};
 
 mod line;
+mod previous;
 mod read;
 mod write;
 
-/// The most bytes of a termination message.
-pub const LIMIT: usize = 4096;
+/// The most bytes of a report: the kubelet gives a Pod 12 KiB for all its containers, and others may be put into it.
+pub const LIMIT: usize = 3000;
 /// So many ordinary files surely fit one report.
 pub const PER_REPORT: usize = 28;
-const VERSION: &str = "fileupload-report/1";
+const VERSION: &str = "fileupload-report/2";
 
 /// One file that a worker is given.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]

@@ -57,12 +57,13 @@ pub(crate) fn open_report(path: &Path) -> io::Result<File> {
 }
 
 /// Does the work, or as much of it as can be done until `stop` is true; says whether nothing failed.
-pub(crate) async fn run(work: Work, report: File, stop: CancellationToken) -> io::Result<bool> {
-    let report = RefCell::new(Writer::begin(report, work.files.clone(), work.share.clone())?);
+pub(crate) async fn run(work: Work, report: File, stop: CancellationToken) -> bool {
+    let report = RefCell::new(Writer::new(report, work.files.clone(), work.share.clone()));
     let worker = Worker { work: &work, report, batch: Batch::new(&work.courier, stop), failed: Cell::new(false) };
     // All settle at the same time, and those that have settled go in that order.
     join_all(work.share.clone().map(|file| worker.send(file))).await;
-    Ok(!worker.failed.get())
+    worker.write(Writer::finish);
+    !worker.failed.get()
 }
 
 struct Worker<'a> {

@@ -12,6 +12,7 @@ use crate::controller::{Limits, Settings};
 use crate::key_life::Terms;
 use crate::plan::{Deployment, WorkerSettings};
 use crate::proxy::Variables;
+use crate::resource::LABEL_MANAGED_BY;
 
 /// The largest CA bundle that is written into each Job.
 const LARGEST_BUNDLE: usize = 32 * 1024;
@@ -96,8 +97,14 @@ impl Operating {
 
     fn labels(&self) -> Result<BTreeMap<String, String>, Usage> {
         let split = |label: &String| {
-            let pair = label.split_once('=').filter(|(key, _)| !key.is_empty());
-            let (key, value) = pair.ok_or_else(|| Usage(format!("--worker-label {label}: write KEY=VALUE")))?;
+            let refused = |why: &str| Usage(format!("--worker-label {label}: {why}"));
+            let (key, value) = label.split_once('=').ok_or_else(|| refused("write KEY=VALUE"))?;
+            if !is_label_key(key) || !(value.is_empty() || is_label_word(value)) {
+                return Err(refused("Kubernetes accepts no such label"));
+            }
+            if is_reserved(key) {
+                return Err(refused("this label belongs to the operator or to Kubernetes' Jobs: name another"));
+            }
             Ok((key.to_owned(), value.to_owned()))
         };
         self.worker_label.iter().map(split).collect()
@@ -112,6 +119,33 @@ impl Operating {
         }
         Ok(Some(pem))
     }
+}
+
+/// Whether a label is ours, or one by which Kubernetes knows the Pods of a Job.
+fn is_reserved(key: &str) -> bool {
+    let prefix = key.split_once('/').map_or("", |(prefix, _)| prefix);
+    let is_of = |domain: &str| prefix == domain || prefix.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'));
+    is_of("cyberun.cloud")
+        || is_of("batch.kubernetes.io")
+        || matches!(key, LABEL_MANAGED_BY | "controller-uid" | "job-name")
+}
+
+/// Whether this is the key of a label: a name, perhaps after a domain and a slash.
+fn is_label_key(key: &str) -> bool {
+    let (domain, name) = key.split_once('/').map_or((None, key), |(domain, name)| (Some(domain), name));
+    let is_part = |part: &str| {
+        is_label_word(part) && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    };
+    is_label_word(name) && domain.is_none_or(|domain| domain.len() <= 253 && domain.split('.').all(is_part))
+}
+
+/// Whether this is a name or a value of a label: at most 63 characters, letters and digits at both ends.
+fn is_label_word(word: &str) -> bool {
+    let bytes = word.as_bytes();
+    let ends = [bytes.first(), bytes.last()];
+    bytes.len() <= 63
+        && ends.iter().all(|end| end.is_some_and(u8::is_ascii_alphanumeric))
+        && bytes.iter().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(b))
 }
 
 /// The proxies of the environment, which workers use too. A password in them would be visible to everyone who may read

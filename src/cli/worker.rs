@@ -72,7 +72,7 @@ impl Worker {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (done, stopped) = runtime.block_on(async {
             let stop = stop_on_signal()?;
-            std::io::Result::Ok((worker::run(work, report, stop.clone()).await?, stop.is_cancelled()))
+            std::io::Result::Ok((worker::run(work, report, stop.clone()).await, stop.is_cancelled()))
         })?;
         Ok(match (done, stopped) {
             (true, _) => ExitCode::SUCCESS,

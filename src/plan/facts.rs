@@ -215,6 +215,8 @@ pub(crate) struct ClaimFacts {
     pub block: bool,
     /// What its volume allows, as in `status.accessModes`.
     pub access_modes: Vec<String>,
+    /// Whether it is made of a snapshot, of another claim or by a populator: its content is there before any Pod is.
+    pub has_data_source: bool,
     /// The Pods that name it and have not ended.
     pub users: Vec<ClaimUser>,
 }
@@ -228,6 +230,8 @@ pub(crate) struct ClaimUser {
     pub started: bool,
     /// Its tolerations.
     pub tolerations: Vec<Toleration>,
+    /// The SELinux level that it or a container of it names.
+    pub level: Option<Box<str>>,
     /// The Job that it belongs to, if that is one of our workers'.
     pub worker_of: Option<String>,
     /// When it was created.

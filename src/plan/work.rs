@@ -41,7 +41,7 @@ pub(super) fn news(case: &Case<'_>, files: &[Entry], facts: &Facts) -> News {
     let mut all = News { attempts: case.status.map_or(0, |status| status.attempts), ..News::default() };
     let credible = all.attempts.saturating_add(MAX_JOBS_PER_PLAN);
     for work in &facts.work {
-        let (attempt, is_over, news) = match work {
+        let (attempt, is_over, mut news) = match work {
             WorkFacts::Send(send) => (send.attempt, send.stage == SendStage::Ended, of_send(case, send)),
             WorkFacts::Launch(launch) => {
                 let is_over = matches!(launch.stage, LaunchStage::Refused(_));
@@ -53,6 +53,8 @@ pub(super) fn news(case: &Case<'_>, files: &[Entry], facts: &Facts) -> News {
                 (job.attempt, job.is_over() && !is_named(case, job), of_job(case, files, facts, job))
             }
         };
+        // A file that other work has by now is no longer unanswered.
+        news.notes.retain(|(attempt, id, note)| *note != Note::Unanswered || !is_taken_up(facts, *attempt, id));
         if is_over && is_counted(case, attempt) && !has_news(case, files, &news) {
             if let WorkFacts::Job(job) = work {
                 remove_absorbed(job, &mut all);
@@ -70,6 +72,15 @@ pub(super) fn news(case: &Case<'_>, files: &[Entry], facts: &Facts) -> News {
 fn has_news(case: &Case<'_>, files: &[Entry], news: &News) -> bool {
     let entry = |id: &FileId| files.iter().find(|entry| entry.id == *id);
     news.notes.iter().any(|(attempt, id, note)| entry(id).is_some_and(|entry| entry.counts(*attempt, note, case)))
+}
+
+/// Whether later work has the file.
+fn is_taken_up(facts: &Facts, attempt: i64, id: &FileId) -> bool {
+    facts.work.iter().any(|work| match work {
+        WorkFacts::Send(send) => send.attempt > attempt && send.files.contains(id),
+        WorkFacts::Launch(launch) => launch.attempt > attempt && launch.files.contains(id),
+        WorkFacts::Job(job) => job.attempt > attempt && job.files.iter().any(|file| FileId::of(file) == *id),
+    })
 }
 
 fn is_counted(case: &Case<'_>, attempt: i64) -> bool {
@@ -175,7 +186,8 @@ fn of_job(case: &Case<'_>, files: &[Entry], facts: &Facts, job: &JobFacts) -> Ne
     } else {
         news.jobs.push(job.volume.job_status(&job.name));
         note_unfinished_files(case, facts, job, &told, &mut news);
-        call_off(case, files, facts, job, &mut news);
+        let told_anything = !told.files.is_empty();
+        call_off(case, files, facts, (job, told_anything), &mut news);
     }
     news
 }
@@ -212,15 +224,19 @@ fn lost_claim(facts: &Facts, job: &JobFacts) -> Option<Trouble> {
     (trouble.reason == Reason::ClaimNotFound && !job.has_started()).then_some(trouble)
 }
 
-/// Deletes a Job that nobody wants any more, that would be made otherwise now, or whose claim another Pod waits for.
+/// Deletes a Job that nobody wants any more, that would be made otherwise now, that would send again what it has
+/// reported, or whose claim another Pod waits for.
 /// A worker that has started is called off only if none of its files is wanted.
-fn call_off(case: &Case<'_>, files: &[Entry], facts: &Facts, job: &JobFacts, news: &mut News) {
+fn call_off(case: &Case<'_>, files: &[Entry], facts: &Facts, (job, told_anything): (&JobFacts, bool), news: &mut News) {
     if job.deleting || job.standing == Standing::Gone {
         return;
     }
     let is_wanted = |file: &Assignment| files.iter().any(|entry| entry.id == FileId::of(file));
     if !job.files.iter().any(is_wanted) {
         return remove(job, "none of its files is wanted any more", news);
+    }
+    if told_anything && job.begins_again() {
+        return remove(job, "it was suspended, and would send again what it has reported", news);
     }
     if job.has_started() {
         return;

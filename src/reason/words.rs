@@ -27,7 +27,7 @@ reasons! {
         fix: "Wait: the upload ends with a key or with another reason.";
     /// The worker's report has no room for more files; another worker uploads the rest at once.
     ReportFull: Working, File,
-        cause: "The files have long names or keys, and a report holds 4096 bytes.",
+        cause: "The files have long names or keys, and a report holds 3000 bytes.",
         fix: "Wait: the next worker starts automatically.";
 
     /// The credentials Secret does not exist, or the operator may not read it.
@@ -51,7 +51,7 @@ reasons! {
     /// The PersistentVolumeClaim is not bound to a volume.
     ClaimNotBound: Waiting, File,
         cause: "The storage class binds the claim only when a Pod uses it, or no volume fits it.",
-        fix: "Run the Pod that fills the claim, since the operator never binds one; if the claim stays unbound, see \
+        fix: "Run the Pod that fills the claim, since the operator binds none but those with a data source; if the claim stays unbound, see \
               `kubectl describe pvc`.";
     /// Another Pod uses the PersistentVolumeClaim, or waits for it, and only one can have it.
     ClaimInUse: Waiting, File,
@@ -104,7 +104,8 @@ reasons! {
         cause: "The worker runs as another user than the file's owner, and the file's mode does not let others read \
                 it.",
         fix: "Set spec.worker.runAsUser or supplementalGroups to the owner that the message names, or change the mode; \
-              then run `fileupload refresh NAME`.";
+              on nodes with SELinux set spec.worker.seLinuxOptions to those of the Pod that writes the files. Then run \
+              `fileupload refresh NAME`.";
     /// The path is not a regular file.
     NotAFile: Stalled, File,
         cause: "The path names a folder, a socket or a device, or the claim is a raw block device.",

@@ -11,8 +11,10 @@ use crate::outcome::{LONGEST_CONTENT_TYPE, LONGEST_KEY};
 /// What the lines before have said.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Before {
-    /// The last key, without its file's name if it ended in that.
-    pub(super) stem: String,
+    /// The first key, without its file's name if it ended in that.
+    pub(super) stem: Option<String>,
+    /// How the last key was coded.
+    pub(super) coding: Option<Coding>,
     pub(super) content_type: String,
     pub(super) seconds: i64,
     pub(super) message: String,
@@ -25,32 +27,105 @@ impl Before {
     }
 }
 
-/// A key as it is written: the bytes taken over from the stem before, and what is between them.
-pub(super) struct Coded<'a> {
+/// Which part of a key is not written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Coding {
+    /// The bytes taken over from the first stem, at its beginning and its end.
     pub(super) head: usize,
     pub(super) tail: usize,
-    pub(super) middle: &'a str,
     /// Whether the file's name follows.
     pub(super) named: bool,
-    pub(super) stem: &'a str,
 }
 
-/// Codes `key` against the stem before and its own file's name.
-pub(super) fn code<'a>(key: &'a str, before: &str, file_name: &str) -> Coded<'a> {
+impl Coding {
+    pub(super) fn written(self) -> String {
+        format!("{}{}{}", base36(self.head), if self.named { '~' } else { '.' }, base36(self.tail))
+    }
+
+    pub(super) fn read(text: &str) -> Option<Self> {
+        let (head, tail) = text.split_once(['~', '.'])?;
+        let number = |text: &str| usize::try_from(from_base36(text)?).ok();
+        Some(Self { head: number(head)?, tail: number(tail)?, named: text.contains('~') })
+    }
+
+    /// What is written of `key`; `None` if it cannot be coded so.
+    pub(super) fn middle(self, key: &str, first: &str, file_name: &str) -> Option<String> {
+        let stem = if self.named { key.strip_suffix(file_name)? } else { key };
+        let (head, tail) = self.parts(first)?;
+        Some(shortened(stem.strip_prefix(head)?.strip_suffix(tail)?))
+    }
+
+    /// The stem of which this is the middle; `None` if the first stem has no such head and tail.
+    pub(super) fn stem(self, middle: &str, first: &str) -> Option<String> {
+        let (head, tail) = self.parts(first)?;
+        Some([head, &lengthened(middle)?, tail].concat())
+    }
+
+    /// The two cannot overlap.
+    fn parts(self, first: &str) -> Option<(&str, &str)> {
+        self.head.checked_add(self.tail).filter(|both| *both <= first.len())?;
+        Some((first.get(..self.head)?, first.get(first.len() - self.tail..)?))
+    }
+}
+
+/// The coding of `key` against the first stem that takes the least room, and what is written of the key.
+pub(super) fn code(key: &str, first: &str, file_name: &str) -> (Coding, String) {
     let (stem, named) = key.strip_suffix(file_name).map_or((key, false), |stem| (stem, true));
     let same = |(a, b): &(char, char)| a == b;
     let length = |(c, _): (char, char)| c.len_utf8();
-    let head = stem.chars().zip(before.chars()).take_while(same).map(length).sum();
-    let (rest, old) = (&stem[head..], &before[head..]);
+    let head: usize = stem.chars().zip(first.chars()).take_while(same).map(length).sum();
+    let (rest, old) = (&stem[head..], &first[head..]);
     let tail = rest.chars().rev().zip(old.chars().rev()).take_while(same).map(length).sum::<usize>();
-    Coded { head, tail, middle: &rest[..rest.len() - tail], named, stem }
+    // Whole segments: what they enclose may be packed.
+    let (before, after) = (&first[..head], &first[first.len() - tail..]);
+    let segments = (before.rfind('/').map_or(0, |at| at + 1), after.find('/').map_or(0, |at| tail - at));
+    let codings = [(0, 0), (head, tail), segments].map(|(head, tail)| Coding { head, tail, named });
+    let written = codings.map(|coding| (coding, coding.middle(key, first, file_name).unwrap_or_default()));
+    let [whole, others @ ..] = written;
+    others.into_iter().fold(whole, |best, other| if room(&other) < room(&best) { other } else { best })
 }
 
-/// The stem that was coded; `None` if the stem before has no such head and tail. The two cannot overlap, so that a stem
-/// grows by no more than was written.
-pub(super) fn decode(head: usize, middle: &str, tail: usize, before: &str) -> Option<String> {
-    head.checked_add(tail).filter(|both| *both <= before.len())?;
-    Some([before.get(..head)?, middle, before.get(before.len() - tail..)?].concat())
+/// What a coding and its middle take.
+fn room((coding, middle): &(Coding, String)) -> usize {
+    coding.written().len() + middle.len()
+}
+
+/// The middle of a key as it is written: packed where it is hexadecimal.
+fn shortened(middle: &str) -> String {
+    let is_hex = middle.len().is_multiple_of(2) && middle.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    if is_hex
+        && middle.len() >= 8
+        && let Some(bytes) = from_hex(middle)
+    {
+        return format!("={}", URL_SAFE_NO_PAD.encode(bytes));
+    }
+    match middle.strip_prefix('=') {
+        Some(rest) => format!("\\x3d{}", escape(rest, false)),
+        None => escape(middle, false),
+    }
+}
+
+fn lengthened(text: &str) -> Option<String> {
+    match text.strip_prefix('=') {
+        Some(packed) => Some(to_hex(&URL_SAFE_NO_PAD.decode(packed).ok()?)),
+        None => unescape(text),
+    }
+}
+
+/// A number in base 36.
+pub(super) fn base36(number: impl TryInto<i128>) -> String {
+    let number = number.try_into().unwrap_or_default();
+    let (mut rest, mut digits) = (number.unsigned_abs(), Vec::new());
+    while rest > 0 || digits.is_empty() {
+        digits.push(u32::try_from(rest % 36).ok().and_then(|digit| char::from_digit(digit, 36)).unwrap_or('0'));
+        rest /= 36;
+    }
+    digits.extend((number < 0).then_some('-'));
+    digits.into_iter().rev().collect()
+}
+
+pub(super) fn from_base36(text: &str) -> Option<i128> {
+    i128::from_str_radix(text, 36).ok()
 }
 
 /// Whether an upload may stand in a report: what a status cannot hold is neither written nor read.
@@ -99,15 +174,23 @@ pub(super) fn unescape(text: &str) -> Option<String> {
     Some(plain)
 }
 
+/// The length of a SHA-256 in base64url.
+pub(super) const SHA256: usize = 43;
+
 /// 64 hexadecimal digits as 43 characters of base64url.
 pub(super) fn pack(sha256: &str) -> Option<String> {
-    let byte = |at: usize| u8::from_str_radix(sha256.get(at..at + 2)?, 16).ok();
-    let bytes: Vec<u8> = (0..32).map(|index| byte(index * 2)).collect::<Option<_>>()?;
-    (sha256.len() == 64).then(|| URL_SAFE_NO_PAD.encode(bytes))
+    (sha256.len() == 64).then(|| from_hex(sha256).map(|bytes| URL_SAFE_NO_PAD.encode(bytes)))?
 }
 
 pub(super) fn unpack(text: &str) -> Option<String> {
-    let bytes = URL_SAFE_NO_PAD.decode(text).ok().filter(|bytes| bytes.len() == 32)?;
-    let digit = |nibble: u8| char::from_digit(nibble.into(), 16);
+    URL_SAFE_NO_PAD.decode(text).ok().filter(|bytes| bytes.len() == 32).map(|bytes| to_hex(&bytes))
+}
+
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    (0..text.len() / 2).map(|at| u8::from_str_radix(text.get(at * 2..at * 2 + 2)?, 16).ok()).collect()
+}
+
+fn to_hex(bytes: &[u8]) -> String {
+    let digit = |nibble: u8| char::from_digit(nibble.into(), 16).unwrap_or('0');
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }

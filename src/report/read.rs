@@ -8,11 +8,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::line::{Before, decode, is_allowed, unescape, unpack};
-use super::{Assignment, Entry, LIMIT, Report, Unreadable, VERSION};
+use super::line::{Before, Coding, SHA256, from_base36, is_allowed, unescape, unpack};
+use super::previous;
+use super::{Assignment, Entry, Report, Unreadable, VERSION};
 use crate::outcome::{Trouble, Upload};
 use crate::reason::Reason;
 
+/// The most bytes of a report of any version that is read.
+const LIMIT: usize = previous::LIMIT;
 /// The longest text that is looked at, in bytes: a byte that is no UTF-8 comes as a character of three.
 const LONGEST_TEXT: usize = 4 * LIMIT;
 /// More entries than a report can hold: no line of one is shorter than this.
@@ -21,16 +24,18 @@ const MAX_ENTRIES: usize = LIMIT / "-0 Queued -\n".len();
 /// Reads the report on `files`, which are all assignments of the Job, whichever of them were this worker's.
 pub fn read(text: &str, files: &[Assignment]) -> Result<Report, Unreadable> {
     let Some((version, lines)) = text.split_once('\n') else {
-        return Err(if VERSION.starts_with(text) { Unreadable::Missing } else { foreign(text) });
+        let begins = VERSION.starts_with(text) || previous::VERSION.starts_with(text);
+        return Err(if begins { Unreadable::Missing } else { foreign(text) });
     };
-    if version != VERSION {
+    let is_previous = version == previous::VERSION;
+    if version != VERSION && !is_previous {
         return Err(foreign(version));
     }
     let known = lines.get(..lines.floor_char_boundary(LONGEST_TEXT)).unwrap_or_default();
     let mut report = Report { garbled: known.len() < lines.len(), ..Report::default() };
     let mut before = Before::default();
     for line in known.split_inclusive('\n').map_while(|line| line.strip_suffix('\n')) {
-        if take_line(line, files, &mut before, &mut report).is_none() {
+        if take_line(line, files, is_previous, &mut before, &mut report).is_none() {
             report.garbled = true;
             break;
         }
@@ -43,12 +48,20 @@ fn foreign(version: &str) -> Unreadable {
     if version.starts_with(family) { Unreadable::Unsupported } else { Unreadable::Garbled }
 }
 
-fn take_line(line: &str, files: &[Assignment], before: &mut Before, report: &mut Report) -> Option<()> {
+fn take_line(
+    line: &str,
+    files: &[Assignment],
+    is_previous: bool,
+    before: &mut Before,
+    report: &mut Report,
+) -> Option<()> {
     if report.entries.len() >= MAX_ENTRIES {
         return None;
     }
     match line.split_at_checked(1)? {
-        ("+", rest) => report.entries.push(uploaded(rest, files, before)?),
+        ("+", rest) if is_previous => report.entries.push(previous::uploaded(rest, files, before)?),
+        ("+", rest) => report.entries.push(uploaded(rest, files, before, true)?),
+        ("=", rest) if !is_previous => report.entries.push(uploaded(rest, files, before, false)?),
         ("-", rest) => report.entries.push(failed(rest, files.len(), before)?),
         _ if line == "full" => report.full = true,
         _ if line == "limited" => report.limited = true,
@@ -57,26 +70,28 @@ fn take_line(line: &str, files: &[Assignment], before: &mut Before, report: &mut
     Some(())
 }
 
-fn uploaded(line: &str, files: &[Assignment], before: &mut Before) -> Option<Entry> {
-    let mut fields = line.splitn(7, ' ');
+fn uploaded(line: &str, files: &[Assignment], before: &mut Before, is_coded: bool) -> Option<Entry> {
+    let (sha256, line) = line.split_at_checked(SHA256)?;
+    let mut fields = line.splitn(if is_coded { 6 } else { 4 }, ' ');
     let file: usize = fields.next()?.parse().ok()?;
     let assignment = files.get(file)?;
-    let seconds = before.seconds.checked_add(fields.next()?.parse().ok()?)?;
-    let at = Timestamp::from_second(seconds).ok()?;
-    let size = fields.next()?.parse().ok()?;
-    let sha256 = unpack(fields.next()?)?;
-    let (parts, content_type) = (fields.next()?, unescape(fields.next()?)?);
-    let named = parts.contains('~');
-    let (head, tail) = parts.split_once(['~', '.'])?;
-    let middle = unescape(fields.next()?)?;
-    let stem = decode(head.parse().ok()?, &middle, tail.parse().ok()?, &before.stem)?;
-    let file_key = if named { format!("{stem}{}", assignment.file_name) } else { stem.clone() };
+    let seconds = i64::try_from(from_base36(fields.next()?)?).ok()?;
+    let seconds = before.seconds.checked_add(seconds)?;
+    let size = u64::try_from(from_base36(fields.next()?)?).ok()?;
+    let (coding, content_type) = if is_coded {
+        (Coding::read(fields.next()?)?, unescape(fields.next()?)?)
+    } else {
+        (before.coding?, String::new())
+    };
+    let stem = coding.stem(fields.next()?, before.stem.as_deref().unwrap_or_default())?;
+    let file_key = if coding.named { format!("{stem}{}", assignment.file_name) } else { stem.clone() };
     let content_type = if content_type.is_empty() { before.usual_type(assignment).to_owned() } else { content_type };
+    let (sha256, at) = (unpack(sha256)?, Timestamp::from_second(seconds).ok()?);
     if !is_allowed(&file_key, &content_type) {
         return None;
     }
-    *before =
-        Before { stem, content_type: content_type.clone(), seconds, message: std::mem::take(&mut before.message) };
+    before.stem.get_or_insert(stem);
+    (before.coding, before.content_type, before.seconds) = (Some(coding), content_type.clone(), seconds);
     Some(Entry::Uploaded { file, upload: Upload { file_key, content_type, size, sha256, at } })
 }
 

@@ -1,5 +1,7 @@
 //! Writes a report, one line at a time, and promises room before there is something to say.
 //!
+//! Nothing is written before the first line: of a worker that crashes until then the kubelet keeps the end of its log.
+//!
 //! An upload may begin only once [`Writer::reserve`] has found room for its line, whatever is written before it.
 //! There is always room for the shortest failure of each file that is still open (of as many as usually share a
 //! report), for one that concerns them all, and to say that the report is full. Messages take what is left over.
@@ -7,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use super::line::{Before, code, escape, is_allowed, pack, shorten};
+use super::line::{Before, SHA256, base36, code, escape, is_allowed, pack, shorten};
 use super::{Assignment, Entry, LIMIT, PER_REPORT, VERSION};
 use crate::outcome::{Trouble, Upload};
 use crate::reason::Reason;
@@ -19,7 +21,10 @@ const MESSAGE: usize = 400;
 /// A message shorter than this says nothing.
 const LEAST_MESSAGE: usize = 24;
 /// What a usual line takes; messages leave so much to each file that is still open, as long as they can.
-const USUAL: usize = 110;
+const USUAL: usize = 90;
+/// The most characters of a time, which is kept to: clocks may jump.
+const TIME: usize = 8;
+const LONGEST_TIME: i64 = 36_i64.pow(7) - 1;
 /// The longest wait that is written, in seconds.
 const LONGEST_RETRY: u64 = 9_999_999;
 
@@ -51,25 +56,32 @@ pub struct Writer<W> {
     open: BTreeMap<usize, Option<usize>>,
     /// Lines that come once.
     once: Once,
+    /// Whether the version has been written.
+    begun: bool,
     torn: bool,
 }
 
 impl<W: Write> Writer<W> {
-    /// Begins a report on those of `files` that are in `share`, by its first line.
-    pub fn begin(out: W, files: Vec<Assignment>, share: impl IntoIterator<Item = usize>) -> io::Result<Self> {
+    /// A report on those of `files` that are in `share`, of which nothing is written yet.
+    pub fn new(out: W, files: Vec<Assignment>, share: impl IntoIterator<Item = usize>) -> Self {
         let open = share.into_iter().map(|file| (file, None)).collect();
-        let (before, once) = (Before::default(), Once::default());
-        let mut writer = Self { out, files, before, said: String::new(), used: 0, open, once, torn: false };
-        writer.put(&format!("{VERSION}\n"))?;
-        Ok(writer)
+        let (before, once, used) = (Before::default(), Once::default(), VERSION.len() + 1);
+        Self { out, files, before, said: String::new(), used, open, once, begun: false, torn: false }
+    }
+
+    /// Ends a report in which there may be nothing to say.
+    pub fn finish(&mut self) -> io::Result<()> {
+        if self.begun { Ok(()) } else { self.put("") }
     }
 
     /// Promises room for the line that will tell of this upload, instead of what the file was promised before.
     pub fn reserve(&mut self, file: usize, file_key: &str, content_type: &str, size: u64) -> Result<(), NoRoom> {
         let others = self.promised(file);
-        let key = escape(file_key, false).len() + escape(content_type, true).len();
-        // Nothing taken over from another line; any time since then.
-        let cost = format!("+{file} {} {size} {:43} 0.0  \n", i64::MIN, "").len() + key;
+        let name = self.files.get(file).map_or("", |file| &file.file_name);
+        // Nothing taken over from the line before; any time since then.
+        let (coding, middle) = code(file_key, self.before.stem.as_deref().unwrap_or_default(), name);
+        let (coding, kind) = (coding.written(), escape(content_type, true));
+        let cost = format!("+{:SHA256$}{file} {:TIME$} {} {coding} {kind} {middle}\n", "", "", base36(size)).len();
         let fits = VERSION.len() + 1 + cost + Once::default().kept() + PER_REPORT * shortest() <= LIMIT;
         if !fits || !is_allowed(file_key, content_type) {
             return Err(NoRoom::Ever);
@@ -137,22 +149,25 @@ impl<W: Write> Writer<W> {
     fn uploaded(&self, file: usize, upload: &Upload) -> Option<(String, Before)> {
         let Upload { file_key, content_type, size, sha256, at } = upload;
         let assignment = self.files.get(file)?;
-        let coded = code(file_key, &self.before.stem, &assignment.file_name);
-        let usual = self.before.usual_type(assignment) == content_type;
-        let written_type = if usual { String::new() } else { escape(content_type, true) };
-        let line = format!(
-            "+{file} {} {size} {} {}{}{} {written_type} {}\n",
-            at.as_second() - self.before.seconds,
-            pack(sha256)?,
-            coded.head,
-            if coded.named { '~' } else { '.' },
-            coded.tail,
-            escape(coded.middle, false),
-        );
+        let (name, first) = (&assignment.file_name, self.before.stem.as_deref().unwrap_or_default());
+        let seconds = (at.as_second() - self.before.seconds).clamp(-LONGEST_TIME, LONGEST_TIME);
+        let facts = format!("{}{file} {} {}", pack(sha256)?, base36(seconds), base36(*size));
+        let (mut coding, middle) = code(file_key, first, name);
+        let is_usual = self.before.usual_type(assignment) == content_type;
+        let kind = if is_usual { String::new() } else { escape(content_type, true) };
+        let mut line = format!("+{facts} {} {kind} {middle}\n", coding.written());
+        if let Some(last) = self.before.coding.filter(|_| is_usual)
+            && let Some(middle) = last.middle(file_key, first, name)
+            && facts.len() + middle.len() + 3 <= line.len()
+        {
+            (coding, line) = (last, format!("={facts} {middle}\n"));
+        }
+        let stem = if coding.named { file_key.strip_suffix(name.as_str())? } else { file_key };
         let before = Before {
-            stem: coded.stem.to_owned(),
+            stem: Some(self.before.stem.clone().unwrap_or_else(|| stem.to_owned())),
+            coding: Some(coding),
             content_type: content_type.clone(),
-            seconds: at.as_second(),
+            seconds: self.before.seconds + seconds,
             message: String::new(),
         };
         Some((line, before))
@@ -178,13 +193,15 @@ impl<W: Write> Writer<W> {
         })
     }
 
-    /// One write for the line. After one that failed the line may be torn, and nothing may follow it.
+    /// One write for the line, with the version before the first. After one that failed the line may be torn, and nothing
+    /// may follow it.
     fn put(&mut self, line: &str) -> io::Result<()> {
         if self.torn {
             return Err(io::Error::other("an earlier line could not be written whole"));
         }
         self.used += line.len();
-        let result = self.out.write_all(line.as_bytes()).and_then(|()| self.out.flush());
+        let version = if std::mem::replace(&mut self.begun, true) { String::new() } else { format!("{VERSION}\n") };
+        let result = self.out.write_all((version + line).as_bytes()).and_then(|()| self.out.flush());
         self.torn = result.is_err();
         result
     }

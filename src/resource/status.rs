@@ -165,7 +165,7 @@ pub struct FileStatus {
     pub reason: Option<String>,
     /// The reason in words, and what to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 1024))]
+    #[schemars(length(max = 2048))]
     pub message: Option<String>,
 }
 

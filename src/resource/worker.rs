@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::Toleration;
+use k8s_openapi::api::core::v1::{SELinuxOptions, Toleration};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
@@ -14,11 +14,12 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Worker {
-    /// The uid that reads the files. Defaults to 65532. Files that only their owner may read need the owner's uid.
+    /// The uid that reads the files. Defaults to the image's (65532), or to the one that the cluster assigns. Files that
+    /// only their owner may read need the owner's uid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 2_147_483_647))]
     pub run_as_user: Option<i64>,
-    /// The gid that reads the files. Defaults to the number of `runAsUser`.
+    /// The gid that reads the files. Defaults to the number of `runAsUser`, if that is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 2_147_483_647))]
     pub run_as_group: Option<i64>,
@@ -26,7 +27,10 @@ pub struct Worker {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), inner(range(min = 0, max = 2_147_483_647)))]
     pub supplemental_groups: Option<Vec<i64>>,
-    /// Labels that a node must have to run the worker Pods.
+    /// The SELinux labels of the worker Pods. By default the level of a Pod that uses the claim, if it names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub se_linux_options: Option<SELinuxOptions>,
+    /// Labels that a node must have to run the worker Pods. `kubernetes.io/arch` defaults to the operator's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("maxProperties" = 32))]
     pub node_selector: Option<BTreeMap<String, String>>,

@@ -244,6 +244,7 @@ fn what_a_worker_may_be_told_is_bounded() {
         refused(world, &cases);
         let all = json!({
             "runAsUser": 0, "runAsGroup": 1, "supplementalGroups": [2], "nodeSelector": {"disk": "fast"},
+            "seLinuxOptions": {"level": "s0:c1,c2"},
             "tolerations": [{"key": "batch", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 60}],
             "resources": {"limits": {"memory": "1Gi", "cpu": 1}, "requests": {"memory": "64Mi"}},
         });

@@ -80,6 +80,19 @@ fn an_image_that_reports_nothing_is_tried_again_with_growing_waits() -> anyhow::
 }
 
 #[test]
+fn a_worker_that_crashes_leaves_the_end_of_its_log() -> anyhow::Result<()> {
+    with_pods(OPERATOR, "workers", async |world| {
+        let image = reference(world);
+        world.cluster.script_image(&image, Some("echo first; echo no room for 65532 files; exit 3"))?;
+        two(world, &image, &[]).await?;
+        let words = ["file a", "exit code 3", "its log ends", "no room for 65532 files"];
+        world.says("two", ("WorkerFailed", "Reconciling"), &words).await?;
+        world.cluster.mend_image(&image)?;
+        mended(world).await
+    })
+}
+
+#[test]
 fn a_report_of_another_version_stalls_until_the_spec_changes() -> anyhow::Result<()> {
     with_pods(OPERATOR, "workers", async |world| {
         let image = reference(world);

@@ -152,6 +152,39 @@ fn keys_that_could_not_be_renewed_in_time_are_refused_with_both_flags_named() {
     assert!(said.contains("no-such-file"), "these are taken: {said}");
 }
 
+#[test]
+fn labels_of_workers_that_are_ours_or_that_kubernetes_refuses_are_refused_at_the_start() {
+    let render = |label: &str| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_fileupload"));
+        let ended =
+            command.args(["render", "-f", "no-such-file"]).arg(format!("--worker-label={label}")).output().unwrap();
+        (ended.status.code(), String::from_utf8_lossy(&ended.stderr).into_owned())
+    };
+    let (long, longest) = (format!("team={}", "x".repeat(64)), format!("team={}", "x".repeat(63)));
+    for (label, why) in [
+        ("app.kubernetes.io/managed-by=me", "belongs to the operator"),
+        ("cyberun.cloud/fileupload-uid=u", "belongs to the operator"),
+        ("x.cyberun.cloud/a=b", "belongs to the operator"),
+        ("batch.kubernetes.io/job-name=a", "belongs to the operator"),
+        ("job-name=a", "belongs to the operator"),
+        ("team", "KEY=VALUE"),
+        ("=data", "no such label"),
+        ("te am=data", "no such label"),
+        ("-team=data", "no such label"),
+        ("team=data!", "no such label"),
+        ("Example.com/team=data", "no such label"),
+        ("a/b/c=data", "no such label"),
+        (long.as_str(), "no such label"),
+    ] {
+        let (code, said) = render(label);
+        assert!(code == Some(2) && said.contains("--worker-label") && said.contains(why), "{label}: {said}");
+    }
+    for label in ["team=data", "team=", "kueue.x-k8s.io/queue-name=team-a", "mycyberun.cloud/a=b", longest.as_str()] {
+        let (_, said) = render(label);
+        assert!(said.contains("no-such-file"), "{label} is taken: {said}");
+    }
+}
+
 #[tokio::test]
 async fn a_refused_credential_costs_one_call_and_fails_every_file() {
     let (stub, files) = (stub().await, Files::new());

@@ -172,7 +172,7 @@ const FLOORS: &[&[&str]] = &[
     &["messages"],
     &["file"],
     &["acts"],
-    &["retry"],
+    &["retry", "work/manifest/pod"],
     &["work/manifest", "work/trouble"],
     &["work/reports", "work/launch"],
     &["work", "output"],

@@ -43,7 +43,7 @@ pub(crate) struct JobFacts {
     pub standing: Standing,
     /// Whether it is being deleted.
     pub deleting: bool,
-    /// Whether it is suspended: our Jobs never are, so somebody else has done that.
+    /// Whether it is suspended, which another controller does: that deletes its Pods, and is no failure.
     pub suspended: bool,
     /// When it was created.
     pub created: Option<Timestamp>,
@@ -215,6 +215,11 @@ impl PodFacts {
         matches!(self.container, Container::Running { .. })
     }
 
+    /// Whether its container runs, or ran.
+    pub(crate) fn has_started(&self) -> bool {
+        !matches!(self.container, Container::Waiting(_))
+    }
+
     /// Whether its worker has ended or is no longer there. What a webhook put beside it may run on.
     pub(crate) fn is_over(&self) -> bool {
         let ended_alone = self.presence == Presence::There && self.terminated().is_some();
@@ -223,20 +228,33 @@ impl PodFacts {
 }
 
 impl JobFacts {
-    /// Whether nothing of it runs or will run.
+    /// Whether nothing of it runs or will run. One that was suspended after it had started would begin again with what it
+    /// has reported: it is over, and another takes the rest.
     pub(crate) fn is_over(&self) -> bool {
         let pods = || self.pods.iter();
         // A Job is never retried: where each worker has ended beside a container that goes on, it waits for that alone.
         let ended_beside =
             |pod: &PodFacts| pod.presence == Presence::There && pod.terminated().is_some() && !pod.has_ended;
         let share_is_over = |share| pods().any(|pod| pod.index == share && ended_beside(pod));
-        let no_more = self.standing != Standing::Alive || (0..self.shards).all(share_is_over);
+        let was_stopped = self.suspended && self.has_started();
+        let no_more = self.standing != Standing::Alive || was_stopped || (0..self.shards).all(share_is_over);
         no_more && pods().all(PodFacts::is_over)
+    }
+
+    /// Whether it was suspended and resumed: a Pod is about to take the whole share of one that is over, and none runs.
+    pub(crate) fn begins_again(&self) -> bool {
+        let is_living = |pod: &&PodFacts| !pod.is_over();
+        let is_follower = |pod: &PodFacts| {
+            !pod.has_started()
+                && self.pods.iter().any(|other| other.index == pod.index && other.is_over() && other.has_started())
+        };
+        let mut living = self.pods.iter().filter(is_living);
+        living.clone().all(|pod| !pod.has_started()) && living.any(is_follower)
     }
 
     /// Whether a container of it runs, or ran.
     pub(crate) fn has_started(&self) -> bool {
-        self.pods.iter().any(|pod| !matches!(pod.container, Container::Waiting(_)))
+        self.pods.iter().any(PodFacts::has_started)
     }
 
     /// For how many seconds it exists.

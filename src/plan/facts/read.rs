@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ConfigMap, ContainerStatus, PersistentVolumeClaim, Pod, PodCondition, PodStatus};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, ContainerStatus, PersistentVolumeClaim, Pod, PodCondition, PodSpec, PodStatus,
+};
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::{Resource, ResourceExt};
@@ -18,6 +20,8 @@ use crate::resource::{FIELD_MANAGER, FileUpload, LABEL_FILE_UPLOAD, LABEL_MANAGE
 /// The label by which the Job controller names a Pod's Job, and the annotation for its share.
 pub(crate) const LABEL_JOB: &str = "batch.kubernetes.io/job-name";
 const ANNOTATION_INDEX: &str = "batch.kubernetes.io/job-completion-index";
+/// The longest SELinux level that is taken over, in bytes: anybody may write Pods. Those of containers have 11.
+const MAX_LEVEL: usize = 64;
 
 /// A claim, without the Pods that name it.
 pub(crate) fn claim(claim: &PersistentVolumeClaim) -> ClaimFacts {
@@ -30,6 +34,7 @@ pub(crate) fn claim(claim: &PersistentVolumeClaim) -> ClaimFacts {
         deleting: claim.metadata.deletion_timestamp.is_some(),
         block: spec.and_then(|spec| spec.volume_mode.as_deref()) == Some("Block"),
         access_modes: access_modes.unwrap_or_default(),
+        has_data_source: spec.is_some_and(|spec| spec.data_source.is_some() || spec.data_source_ref.is_some()),
         users: Vec::new(),
     }
 }
@@ -63,9 +68,19 @@ pub(crate) fn claim_user(pod: &Pod) -> ClaimUser {
         node: spec.and_then(|spec| spec.node_name.clone()),
         started: statuses.any(has_started),
         tolerations: spec.and_then(|spec| spec.tolerations.clone()).unwrap_or_default(),
+        level: spec.and_then(level),
         worker_of: pod.labels().get(LABEL_JOB).filter(|_| is_worker).cloned(),
         created: created(&pod.metadata),
     }
+}
+
+/// The SELinux level of a Pod, or else of the first of its containers that names one.
+fn level(spec: &PodSpec) -> Option<Box<str>> {
+    let of_pod = spec.security_context.as_ref().and_then(|context| context.se_linux_options.as_ref());
+    let contexts = spec.containers.iter().filter_map(|container| container.security_context.as_ref());
+    let mut options = of_pod.into_iter().chain(contexts.filter_map(|context| context.se_linux_options.as_ref()));
+    let level = options.find_map(|options| options.level.as_deref())?;
+    (level.len() <= MAX_LEVEL).then(|| level.into())
 }
 
 /// A Pod of a worker; `gone` if it no longer exists.

@@ -1,7 +1,8 @@
 //! Claims and placement: what a worker reads, and whether and where it may.
 //!
 //! A claim that only one node may use puts the worker on the node of its holder. A claim that only one Pod may use is
-//! waited for. A claim without a volume is waited for too: to bind it would choose its place for its owner.
+//! waited for. A claim without a volume is waited for too: to bind it would choose its place for its owner. Only one that
+//! is restored from something, and that no other Pod names, would wait for ever.
 
 use std::collections::BTreeSet;
 
@@ -19,6 +20,8 @@ pub(crate) struct Placement {
     pub node: Option<String>,
     /// The tolerations of the Pods there.
     pub tolerations: Vec<Toleration>,
+    /// The SELinux level of a Pod that uses it.
+    pub level: Option<Box<str>>,
     /// Whether several workers may use the volume at the same time, on any node.
     pub shared: bool,
     /// Whether the volume can be attached only for reading.
@@ -49,6 +52,12 @@ impl ClaimFacts {
         !self.access_modes.is_empty() && self.access_modes.iter().all(|mode| mode == "ReadOnlyMany")
     }
 
+    /// Whether it waits for nothing but a Pod that uses it. Where its class binds at once, that Pod waits as we would.
+    fn may_be_bound_by_worker(&self) -> bool {
+        let waits = self.phase == "Pending" && self.has_data_source;
+        waits && self.users.iter().all(|user| user.worker_of.is_some())
+    }
+
     fn is_for_one_pod(&self) -> bool {
         !self.access_modes.is_empty() && self.access_modes.iter().all(|mode| mode == "ReadWriteOncePod")
     }
@@ -57,30 +66,32 @@ impl ClaimFacts {
 /// Where a worker on the claim `name` is to run; or why it must wait.
 pub(in crate::plan) fn access(name: &str, claim: &ClaimFacts) -> Result<Placement, Trouble> {
     let say = |reason, text: &str| Err(Trouble::new(reason, format!("PersistentVolumeClaim {name} {text}")));
+    let is_usable = claim.phase == "Bound" || claim.may_be_bound_by_worker();
     match claim.phase.as_str() {
         "" => say(Reason::ClaimNotFound, "does not exist in this namespace: create it, or correct claimName"),
         _ if claim.deleting => say(Reason::ClaimNotFound, "is being deleted: name another, or create it again"),
         "Lost" => {
             say(Reason::ClaimNotBound, "has lost its volume: restore the PersistentVolume, or name another claim")
         }
-        "Bound" if claim.block => say(
+        _ if is_usable && claim.block => say(
             Reason::NotAFile,
             "is a raw block device (volumeMode: Block) and holds no files: name one with a file system",
         ),
-        "Bound" if claim.is_for_one_pod() && !claim.users.is_empty() => say(
+        _ if is_usable && claim.is_for_one_pod() && !claim.users.is_empty() => say(
             Reason::ClaimInUse,
             "may be used by one Pod at a time (ReadWriteOncePod) and is in use: it is read once that Pod has ended",
         ),
         // The next worker follows the one before to its node, once that has one.
-        "Bound"
-            if !claim.is_shared() && claim.users.iter().any(|user| user.worker_of.is_some() && user.node.is_none()) =>
+        _ if is_usable
+            && !claim.is_shared()
+            && claim.users.iter().any(|user| user.worker_of.is_some() && user.node.is_none()) =>
         {
             say(Reason::Queued, "is about to be read by another worker: waiting until that has its node")
         }
-        "Bound" => Ok(place(claim)),
+        _ if is_usable => Ok(place(claim)),
         _ => say(
             Reason::ClaimNotBound,
-            "is not bound to a volume yet: it is read once the Pod that fills it has run (the operator never binds a claim)",
+            "is not bound to a volume yet: it is read once the Pod that fills it has run (the operator never binds a claim without a data source)",
         ),
     }
 }
@@ -88,10 +99,13 @@ pub(in crate::plan) fn access(name: &str, claim: &ClaimFacts) -> Result<Placemen
 fn place(claim: &ClaimFacts) -> Placement {
     let (shared, read_only) = (claim.is_shared(), claim.is_read_only());
     let on_a_node = || claim.users.iter().filter(|user| user.node.is_some());
-    let holder = on_a_node().find(|user| user.started).or_else(|| on_a_node().next()).filter(|_| !shared);
+    let holder = on_a_node().find(|user| user.started).or_else(|| on_a_node().next());
+    let level = holder.and_then(|user| user.level.clone()).or_else(|| on_a_node().find_map(|user| user.level.clone()));
+    let holder = holder.filter(|_| !shared);
     Placement {
         node: holder.and_then(|user| user.node.clone()),
         tolerations: holder.map(|user| user.tolerations.clone()).unwrap_or_default(),
+        level,
         shared,
         read_only,
     }
@@ -110,8 +124,8 @@ pub(in crate::plan) fn is_wanted_elsewhere(job: &JobFacts, claim: &ClaimFacts, n
     }
     let others = || claim.users.iter().filter(|user| user.worker_of.is_none());
     let is_here = |user: &ClaimUser| user.node.as_ref().is_some_and(|node| nodes.contains(node));
-    // The volume stays where it is as long as somebody else uses it there.
-    let is_held_here = others().any(|user| user.started && is_here(user));
+    // The volume comes to this node, or stays here, as long as another Pod here names it, whether that has started or not.
+    let is_held_here = others().any(is_here);
     let waits = |user: &ClaimUser| {
         let elsewhere = user.node.is_some() && !is_here(user) && !is_held_here;
         let is_late = user.created.is_some_and(|created| now.as_second() - created.as_second() >= NORMAL_START_UP);

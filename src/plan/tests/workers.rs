@@ -85,7 +85,7 @@ fn a_key_of_a_worker_that_made_way_after_all_is_not_lost() {
     let attempt = job.attempt;
     let mut report = Vec::new();
     let files: Vec<Assignment> = job.files.clone();
-    let mut writer = crate::report::Writer::begin(&mut report, files, 0..1).unwrap();
+    let mut writer = crate::report::Writer::new(&mut report, files, 0..1);
     writer.reserve(0, "k", "a/b", 1).unwrap();
     let upload = Upload {
         file_key: "k".into(),
@@ -147,4 +147,77 @@ fn to_wait_for_a_turn_neither_ends_nor_begins_a_run_of_trouble() {
     story.later(hours(1.0)).step();
     let since = story.status().files[0].since.as_ref().unwrap().0;
     assert_eq!((story.reasons(), since), (vec![Some("WorkerPending")], START.parse().unwrap()));
+}
+
+#[test]
+fn a_slow_attach_is_waited_for_by_the_same_job() {
+    let event = Said { reason: "FailedAttachVolume".into(), message: "Multi-Attach error for volume \"pv-1\"".into() };
+    let pod = PodFacts { node: Some("n2".into()), events: vec![event], ..PodFacts::default() };
+    let mut story = with_job(|job| job.pods = vec![pod]);
+    story.facts.claims.get_mut("c").unwrap().access_modes = vec!["ReadWriteOnce".into()];
+    for _ in 0..15 {
+        story.later(SignedDuration::from_secs(10));
+        let upload = story.upload.clone();
+        let case = Case::new(&upload, story.now, Deployment::default(), Senders::Operator);
+        assert_eq!(plan(&case, &story.facts).acts.remove, []);
+        assert_eq!((story.step().launched, story.reasons()), (vec![], vec![Some("ClaimInUse")]));
+    }
+    let Some(WorkFacts::Job(job)) = story.facts.work.last_mut() else { unreachable!() };
+    job.pods[0].container = Container::Running { ready: true };
+    assert_eq!((story.step().launched, story.reasons()), (vec![], vec![None]));
+    assert_eq!((story.states(), story.status().attempts), (vec![FileState::Uploading], 1));
+}
+
+#[test]
+fn how_a_worker_ended_is_told_with_what_is_known_of_it() {
+    let on_start = "failed to create containerd task: exec: \"/fileupload\": exec format error";
+    for (reason, code, message, expected, words) in [
+        ("StartError", 128, on_start, "WorkerFailed", "not for the architecture of its node"),
+        ("Error", 255, "exec /fileupload: exec format error\n", "WorkerFailed", "not for the architecture of its node"),
+        ("Error", 1, "exec /fileupload: exec format error", "WorkerFailed", "not for the architecture of its node"),
+        ("Error", 255, "", "WorkerFailed", "may not be for the architecture of its node"),
+        ("Error", 255, "boom", "WorkerFailed", "exit code 255 before it had sent every file; its log ends: boom"),
+        (
+            "Error",
+            3,
+            "one\ntwo 65532",
+            "WorkerFailed",
+            "exit code 3 before it had sent every file; its log ends: one two 65532",
+        ),
+        ("Error", 1, "{\"message\":\"no\",\"error\":\"why\"}\n", "ReportMissing", "image; its log ends: no: why"),
+        ("Completed", 0, "", "ReportMissing", "--worker-image names this operator's own image"),
+        ("Error", 137, "boom", "WorkerFailed", "was killed (exit code 137)"),
+        ("Error", 3, "fileupload-report/1\n", "WorkerFailed", "exit code 3 before it had sent every file"),
+    ] {
+        let terminated = Terminated { reason: reason.into(), exit_code: code, message: message.into() };
+        let pod = PodFacts { container: Container::Ended(terminated), has_ended: true, ..PodFacts::default() };
+        let mut story = with_job(|job| (job.pods, job.standing) = (vec![pod], Standing::Ended(Said::default())));
+        story.step();
+        let said = story.status().files[0].message.clone().unwrap();
+        assert_eq!(story.reasons(), [Some(expected)], "{message}");
+        assert!(said.contains(words), "{message}: {said}");
+    }
+}
+
+#[test]
+fn what_a_suspended_job_left_is_taken_up_once_by_another() {
+    let running = || PodFacts { container: Container::Running { ready: true }, ..PodFacts::default() };
+    let mut story = with_job(|job| job.pods = vec![running()]);
+    story.step();
+    let Some(WorkFacts::Job(job)) = story.facts.work.last_mut() else { unreachable!() };
+    job.suspended = true;
+    (job.pods[0].presence, job.pods[0].container) = (Presence::Gone, ended(143, "fileupload-report/1\n"));
+    assert_eq!((story.step().launched, story.reasons()), (vec![], vec![None]), "the status has it first");
+    assert_eq!(story.states(), [FileState::Pending]);
+    let next = story.step().launched.remove(0);
+    assert_eq!((next.attempt, next.files.len()), (2, 1));
+    // The old Job is still there while the new one begins.
+    let (name, volume, attempt, files) = (next.name, next.volume, next.attempt, next.files);
+    let pods = vec![running()];
+    let job = JobFacts { name, volume, attempt, files, pods, shards: 1, ..JobFacts::default() };
+    story.facts.work.insert(0, WorkFacts::Job(job));
+    for _ in 0..2 {
+        assert_eq!((story.step().launched, story.states()), (vec![], vec![FileState::Uploading]));
+    }
+    assert_eq!(story.status().jobs.len(), 1);
 }

@@ -3,17 +3,17 @@
 //! To hear a report again changes nothing. Once its Job is over, every file that has no answer gets one: the report was
 //! full, or whatever ended the worker.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::acts::{Concluded, News};
 use super::super::case::Case;
-use super::super::facts::{FileId, JobFacts, PodFacts, Standing, Volume};
+use super::super::facts::{FileId, JobFacts, PodFacts, Standing, Terminated, Volume};
 use super::super::file::{Entry, Note, Work};
 use super::super::{messages, retry};
 use super::trouble;
 use crate::outcome::Trouble;
 use crate::reason::{Class, Reason};
-use crate::report::{self, Unreadable};
+use crate::report::{self, Report, Unreadable};
 
 /// What a Job's reports told.
 #[derive(Default)]
@@ -24,8 +24,8 @@ pub(super) struct Told {
     full: BTreeSet<usize>,
     /// Shares whose report is of a version that is not known.
     unsupported: BTreeSet<usize>,
-    /// Shares whose report is missing or broken.
-    unreadable: BTreeSet<usize>,
+    /// Shares whose report is missing or broken, with what stands in its place: the end of a log.
+    unreadable: BTreeMap<usize, Option<String>>,
     /// Whether the API asked to slow down.
     limited: bool,
     /// What came of each file, and its size in bytes.
@@ -45,17 +45,18 @@ pub(super) fn hear(case: &Case<'_>, job: &JobFacts, news: &mut News) -> Told {
                 told.unsupported.insert(pod.index);
                 continue;
             }
-            Err(Unreadable::Missing | Unreadable::Garbled) => {
-                told.unreadable.insert(pod.index);
+            Err(unreadable) => {
+                let log = (unreadable == Unreadable::Garbled).then(|| terminated.message.clone());
+                told.unreadable.insert(pod.index, log);
                 continue;
             }
         };
         told.limited |= report.limited;
-        if report.full {
+        if report.full || was_cut(&report, terminated) {
             told.full.insert(pod.index);
         }
         if report.garbled {
-            told.unreadable.insert(pod.index);
+            told.unreadable.insert(pod.index, None);
         }
         for entry in report.entries {
             match entry {
@@ -73,6 +74,15 @@ pub(super) fn hear(case: &Case<'_>, job: &JobFacts, news: &mut News) -> Told {
         tell_failure(case, job, (share, file), trouble, &mut told, news);
     }
     told
+}
+
+/// Whether the kubelet kept less than a report: other containers take a part of what a Pod may say. A worker that ends by
+/// itself has a whole line for each of its files, and one that uploaded nothing would do no better the next time.
+fn was_cut(report: &Report, terminated: &Terminated) -> bool {
+    let uploaded = report.entries.iter().any(|entry| matches!(entry, report::Entry::Uploaded { .. }));
+    let is_torn = !terminated.message.ends_with('\n');
+    let is_short = terminated.exit_code == 0 || terminated.exit_code == 1 && is_torn;
+    uploaded && !report.garbled && is_short
 }
 
 /// Hears of one failure: of one file, or of all of a share that have no line of their own.
@@ -104,7 +114,7 @@ fn tell_failure(
 
 fn with_words(trouble: Trouble) -> Trouble {
     let is_empty = trouble.what.is_empty() && trouble.quoted.is_none();
-    if is_empty { Trouble { what: "see the log of the worker's Pod".into(), ..trouble } } else { trouble }
+    if is_empty { Trouble { what: "the worker's report had no room for the cause".into(), ..trouble } } else { trouble }
 }
 
 /// The Job is over: every file of it that has no answer gets one.
@@ -141,7 +151,8 @@ fn why_unreported(case: &Case<'_>, job: &JobFacts, told: &Told, file: usize) -> 
             "the report of its worker was full: another worker follows at once",
         ));
     }
-    if !matches!(job.standing, Standing::Ended(_)) && !job.has_started() {
+    let has_begun = pod.map_or(job.has_started(), PodFacts::has_started);
+    if !matches!(job.standing, Standing::Ended(_)) && (job.suspended || !has_begun) {
         return None;
     }
     if told.unsupported.contains(&share) {
@@ -149,15 +160,19 @@ fn why_unreported(case: &Case<'_>, job: &JobFacts, told: &Told, file: usize) -> 
         let message = format!("the worker wrote a report that this operator cannot read: {fix}");
         return Some(Trouble::new(Reason::ReportUnsupported, message));
     }
-    let clean_exit = pod
-        .and_then(PodFacts::terminated)
-        .is_some_and(|ended| matches!(ended.exit_code, 0..=2) && ended.reason != "OOMKilled");
-    if told.unreadable.contains(&share) && clean_exit {
-        let fix = "see that --worker-image names this operator's own image, and the log of the Pod";
-        let message = format!("the worker ended without a report that can be read: {fix}");
-        return Some(Trouble::new(Reason::ReportMissing, message));
+    let terminated = pod.and_then(PodFacts::terminated);
+    if let Some(trouble) = terminated.and_then(trouble::wrong_architecture) {
+        return Some(trouble);
     }
-    Some(trouble::ended(case.upload, job, pod, case.now))
+    let log = told.unreadable.get(&share);
+    let clean_exit = terminated.is_some_and(|ended| matches!(ended.exit_code, 0..=2) && ended.reason != "OOMKilled");
+    let log_text = log.and_then(Option::as_deref);
+    if log.is_some() && clean_exit {
+        let fix = "see that --worker-image names this operator's own image";
+        let message = format!("the worker ended without a report that can be read: {fix}");
+        return Some(trouble::with_log(Trouble::new(Reason::ReportMissing, message), log_text));
+    }
+    Some(trouble::ended(case.upload, job, (pod, log_text), case.now))
 }
 
 /// The files of a Job of which nothing is left, not even which files it had: those on its volume that were being sent.

@@ -12,7 +12,7 @@ use super::super::facts::{Container, JobFacts, PodFacts, Presence, Said, Standin
 use super::super::messages;
 use crate::outcome::Trouble;
 use crate::reason::Reason;
-use crate::redact::quote;
+use crate::redact::{quote, quote_log, quote_rule};
 use crate::resource::FileUpload;
 
 /// How long a worker may be on its way before that is worth saying, in seconds.
@@ -20,7 +20,12 @@ const NORMAL_START_UP: i64 = 15;
 
 /// What keeps the Pod of a share from running; `None` if it runs, or if nothing is known.
 pub(super) fn pending(upload: &FileUpload, job: &JobFacts, pod: Option<&PodFacts>) -> Option<Trouble> {
-    let Some(pod) = pod else { return suspended(job).or_else(|| not_created(job)) };
+    // A suspended Job has no Pods, but for what is known of those that it had.
+    let exists = pod.is_some_and(|pod| pod.presence != Presence::Gone);
+    if let Some(trouble) = suspended(job).filter(|_| !exists) {
+        return Some(trouble);
+    }
+    let Some(pod) = pod else { return not_created(job) };
     if pod.is_running() {
         return node_silent(pod);
     }
@@ -37,8 +42,13 @@ pub(super) fn slow(job: &JobFacts, pod: Option<&PodFacts>, now: Timestamp) -> Op
     (job.age(now) >= NORMAL_START_UP).then(|| Trouble::new(Reason::WorkerPending, message()))
 }
 
-/// Why a share has ended without a word on some of its files.
-pub(super) fn ended(upload: &FileUpload, job: &JobFacts, pod: Option<&PodFacts>, now: Timestamp) -> Trouble {
+/// Why a share has ended without a word on some of its files; `log` is what it left instead of a report.
+pub(super) fn ended(
+    upload: &FileUpload,
+    job: &JobFacts,
+    (pod, log): (Option<&PodFacts>, Option<&str>),
+    now: Timestamp,
+) -> Trouble {
     if matches!(&job.standing, Standing::Ended(said) if said.reason == "DeadlineExceeded") {
         let waiting = pod.filter(|pod| pod.terminated().is_none());
         let last = waiting.and_then(|pod| pending(upload, job, Some(pod)).or_else(|| slow(job, Some(pod), now)));
@@ -57,7 +67,7 @@ pub(super) fn ended(upload: &FileUpload, job: &JobFacts, pod: Option<&PodFacts>,
     };
     killed(pod).unwrap_or_else(|| match pod.terminated() {
         _ if pod.presence != Presence::There => failed("the worker's Pod was deleted before it had sent every file"),
-        Some(terminated) => by_itself(terminated),
+        Some(terminated) => by_itself(terminated, log),
         None => failed("the worker's Pod ended before its container started"),
     })
 }
@@ -94,7 +104,21 @@ fn killed(pod: &PodFacts) -> Option<Trouble> {
         .or_else(|| node_silent(pod))
 }
 
-fn by_itself(terminated: &Terminated) -> Trouble {
+/// The image is for another architecture than the node. The kernel says so, and the runtime or the log quotes it.
+pub(super) fn wrong_architecture(terminated: &Terminated) -> Option<Trouble> {
+    let fix = "see --worker-image, and kubernetes.io/arch in spec.worker.nodeSelector";
+    let said = terminated.exit_code != 0 && terminated.message.contains("exec format error");
+    said.then(|| failed(format!("the worker's image is not for the architecture of its node: {fix}")))
+}
+
+/// What is known of a worker that left no report: the end of its log, as its Pod goes with its Job.
+pub(super) fn with_log(trouble: Trouble, log: Option<&str>) -> Trouble {
+    let log = log.map(quote_log).filter(|words| !words.is_empty());
+    let Some(log) = log else { return trouble };
+    Trouble { what: format!("{}; its log ends", trouble.what).into(), ..trouble }.quoting(log)
+}
+
+fn by_itself(terminated: &Terminated, log: Option<&str>) -> Trouble {
     let Terminated { reason, exit_code, message } = terminated;
     match (reason.as_str(), exit_code) {
         ("StartError" | "ContainerCannotRun", _) => {
@@ -105,16 +129,21 @@ fn by_itself(terminated: &Terminated) -> Trouble {
         }
         (_, 137) => failed("the worker was killed (exit code 137)"),
         (_, 0 | 143) => failed("the worker was asked to end before it had sent every file"),
-        (_, code) => failed(format!(
-            "the worker ended with exit code {code} before it had sent every file: see the log of its Pod"
-        )),
+        // So ends a program that cannot be executed, and no worker.
+        (_, 255) if log.is_none() => failed(
+            "the worker ended with exit code 255 and said nothing: its image may not be for the architecture of its node",
+        ),
+        (_, code) => {
+            with_log(failed(format!("the worker ended with exit code {code} before it had sent every file")), log)
+        }
     }
 }
 
 /// Another controller holds the Job back.
 fn suspended(job: &JobFacts) -> Option<Trouble> {
-    let what = format!("the Job of the worker on {} is suspended by another controller", job.volume.describe());
-    let fix = "it runs once spec.suspend of the Job is false";
+    let claim = job.volume.describe();
+    let what = format!("the Job of the worker on {claim} is suspended by another controller, such as Kueue");
+    let fix = "it runs once that admits it; a queue is named by --worker-label";
     job.suspended.then(|| Trouble::new(Reason::WorkerPending, format!("{what}: {fix}")))
 }
 
@@ -132,9 +161,9 @@ pub(crate) fn refused(what: &str, message: &str, job: &str) -> Trouble {
     if message.contains("exceeded quota") {
         let fix = "have the ResourceQuota raised, or ask for less in spec.worker.resources";
         let what = format!("a quota leaves no room for {what}");
-        return Trouble::new(Reason::QuotaExceeded, what).quoting(format!("{}: {fix}", quote(message)));
+        return Trouble::new(Reason::QuotaExceeded, what).quoting(format!("{}: {fix}", quote_rule(message)));
     }
-    Trouble::new(Reason::AdmissionDenied, format!("the cluster does not admit {what}")).quoting(quote(message))
+    Trouble::new(Reason::AdmissionDenied, format!("the cluster does not admit {what}")).quoting(quote_rule(message))
 }
 
 /// Why the kubelet does not start the worker's container.

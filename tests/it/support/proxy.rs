@@ -2,11 +2,11 @@
 //!
 //! HTTP's CONNECT, with or without TLS, or SOCKS5. It says nothing of what ought to happen.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cyberun_stub::Tls;
+use cyberun_stub::{Options, Tls};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;

@@ -78,7 +78,7 @@ impl World {
         let path = format!("/proc/{process}/root/dev/termination-log");
         let report = async || {
             let report = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-            Ok((report.lines().filter(|line| line.starts_with('+')).count() == uploads, report))
+            Ok((report.lines().filter(|line| line.starts_with(['+', '='])).count() == uploads, report))
         };
         self.wait_for(DEADLINE, &format!("{uploads} reported uploads"), report).await?;
         Ok(())

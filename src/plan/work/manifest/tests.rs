@@ -52,3 +52,29 @@ fn what_no_fileupload_can_have_is_not_read_from_a_job() {
     assert_eq!((names, read.parallelism), (vec![63], MAX_PARALLELISM));
     assert_eq!((read.settings_hash.as_str(), read.credentials_version.as_str()), ("", "v"));
 }
+
+#[test]
+fn the_container_called_worker_is_read_wherever_it_stands() {
+    let file = json!({"name": "a", "revision": "r", "path": "p", "fileName": "f"}).to_string();
+    let ended = |code: i32, message: &str| json!({"terminated": {"exitCode": code, "message": message}});
+    let status = |name: &str, state: serde_json::Value| json!({"name": name, "image": "i", "imageID": "", "ready": false, "restartCount": 0, "state": state});
+    let pod: Pod = serde_json::from_value(json!({
+        "metadata": {"name": "x-1"},
+        "spec": {
+            "containers": [
+                {"name": "istio-proxy", "image": "proxy", "args": ["proxy", "sidecar", "--shards", "9"]},
+                {"name": WORKER, "image": "own", "args": [WORKER, SHARDS, "2", file]},
+            ],
+            "volumes": [{"name": VOLUME, "configMap": {"name": "inputs"}}],
+        },
+        "status": {"phase": "Running", "containerStatuses": [
+            status("istio-proxy", json!({"running": {}})), status(WORKER, ended(3, "said")),
+        ]},
+    }))
+    .unwrap();
+    let job = read_pod("x", &pod).unwrap();
+    assert_eq!((job.image.as_str(), job.shards, job.files.len()), ("own", 2, 1));
+    let facts = read::pod(&pod, false);
+    let terminated = facts.terminated().unwrap();
+    assert_eq!((terminated.exit_code, terminated.message.as_str(), facts.is_over()), (3, "said", true));
+}

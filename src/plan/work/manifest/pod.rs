@@ -1,0 +1,211 @@
+//! The Pod of a worker, as its Job makes it.
+//!
+//! It meets Pod Security *restricted*, holds no API token and no right, mounts the volume for reading only, and carries
+//! only our own labels and those that the settings name. No credential stands in it: it mounts the Secret. It runs as the
+//! image's own user unless the spec names another, so that a cluster which assigns users can.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::super::super::acts::Launch;
+use super::super::super::facts::Volume;
+use crate::resource::{FileUpload, SECRET_API_KEY, SECRET_TEAM_ID, Worker};
+
+/// The container's name, and the command that it runs.
+pub(super) const WORKER: &str = "worker";
+/// The name of the volume that is read.
+pub(super) const VOLUME: &str = "source";
+/// The flag that says into how many shares the files are cut.
+pub(super) const SHARDS: &str = "--shards";
+/// Where the volume is mounted.
+const SOURCE: &str = "/source";
+const CREDENTIALS: &str = "/credentials";
+const DEFAULT_RESOURCES: [(&str, &str); 2] = [("cpu", "250m"), ("memory", "64Mi")];
+/// Meshes would add a container that never ends, and need rights that a worker does not have.
+const MESH_LABELS: [(&str, &str); 2] =
+    [("sidecar.istio.io/inject", "false"), ("kuma.io/sidecar-injection", "disabled")];
+const MESH_ANNOTATIONS: [(&str, &str); 4] = [
+    ("sidecar.istio.io/inject", "false"),
+    ("linkerd.io/inject", "disabled"),
+    ("consul.hashicorp.com/connect-inject", "false"),
+    ("kuma.io/sidecar-injection", "disabled"),
+];
+/// Consolidation would end an upload, which begins again at its first byte.
+const EVICTION_ANNOTATIONS: [(&str, &str); 2] =
+    [("karpenter.sh/do-not-disrupt", "true"), ("cluster-autoscaler.kubernetes.io/safe-to-evict", "false")];
+/// The architecture that this program is built for, as nodes name it. Workers run the same image.
+const ARCHITECTURE: Option<&str> = if cfg!(target_arch = "x86_64") {
+    Some("amd64")
+} else if cfg!(target_arch = "aarch64") {
+    Some("arm64")
+} else {
+    None
+};
+
+/// What the operator was told of its workers.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct WorkerSettings {
+    /// The API they call.
+    pub api_url: String,
+    /// Whether `http:` is accepted.
+    pub allow_http: bool,
+    /// Their image.
+    pub image: String,
+    /// How long a Job may take, in seconds.
+    pub deadline: i64,
+    /// Secrets to pull the image with; they must exist in each namespace.
+    pub pull_secrets: Vec<String>,
+    /// Further labels of Jobs and Pods.
+    pub labels: BTreeMap<String, String>,
+    /// Certificates to trust besides the system's, as PEM.
+    pub ca_pem: Option<String>,
+    /// `HTTPS_PROXY` and its kin, by name.
+    pub proxies: BTreeMap<String, String>,
+}
+
+/// The template of the Pods of a Job that has these labels and annotations. The Pods carry them too: they may be all that
+/// is left of a Job.
+pub(super) fn template(upload: &FileUpload, launch: &Launch, settings: &WorkerSettings, job: &Value) -> Value {
+    let mut metadata = json!({ "labels": job["labels"], "annotations": job["annotations"] });
+    for (name, value) in MESH_LABELS {
+        metadata["labels"][name] = value.into();
+    }
+    for (name, value) in MESH_ANNOTATIONS.into_iter().chain(EVICTION_ANNOTATIONS) {
+        metadata["annotations"][name] = value.into();
+    }
+    json!({ "metadata": metadata, "spec": pod(upload, launch, settings) })
+}
+
+fn pod(upload: &FileUpload, launch: &Launch, settings: &WorkerSettings) -> Value {
+    let worker = upload.spec.worker.clone().unwrap_or_default();
+    let own = [Some(("kubernetes.io/os", "linux")), ARCHITECTURE.map(|name| ("kubernetes.io/arch", name))];
+    let own = own.into_iter().flatten().map(|(label, value)| (label.to_owned(), value.to_owned()));
+    let mut node_selector: BTreeMap<_, _> = own.collect();
+    node_selector.extend(worker.node_selector.clone().unwrap_or_default());
+    let mut tolerations = worker.tolerations.clone().unwrap_or_default();
+    for toleration in &launch.placement.tolerations {
+        if !tolerations.contains(toleration) {
+            tolerations.push(toleration.clone());
+        }
+    }
+    let pull_secrets: Vec<_> = settings.pull_secrets.iter().map(|name| json!({ "name": name })).collect();
+    json!({
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": false,
+        "enableServiceLinks": false,
+        // All names that a worker looks up are whole: search domains only delay or distort them.
+        "dnsConfig": { "options": [{ "name": "ndots", "value": "1" }] },
+        "securityContext": security(&worker, launch),
+        "nodeSelector": node_selector,
+        "tolerations": tolerations,
+        "affinity": launch.placement.node.as_ref().map(|node| json!({ "nodeAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": { "nodeSelectorTerms": [{
+                "matchFields": [{ "key": "metadata.name", "operator": "In", "values": [node] }],
+            }]},
+        }})),
+        "imagePullSecrets": pull_secrets,
+        "containers": [container(&worker, launch, settings)],
+        "volumes": [volume(launch), credentials(upload.spec.secret_name())],
+    })
+}
+
+/// No fsGroup: it would give the user's files to another group. The SELinux level is that of a Pod which uses the claim, or
+/// the runtime would relabel the volume for the worker alone.
+fn security(worker: &Worker, launch: &Launch) -> Value {
+    let level = launch.placement.level.as_ref().map(|level| json!({ "level": level }));
+    json!({
+        "runAsNonRoot": (worker.run_as_user != Some(0)).then_some(true),
+        "runAsUser": worker.run_as_user,
+        "runAsGroup": worker.run_as_group.or(worker.run_as_user),
+        "supplementalGroups": worker.supplemental_groups,
+        "seLinuxOptions": worker.se_linux_options.as_ref().map(|options| json!(options)).or(level),
+        "seccompProfile": { "type": "RuntimeDefault" },
+    })
+}
+
+fn container(worker: &Worker, launch: &Launch, settings: &WorkerSettings) -> Value {
+    let environment: Vec<_> =
+        settings.proxies.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect();
+    json!({
+        "name": WORKER,
+        "image": settings.image,
+        "args": arguments(launch, settings),
+        "env": environment,
+        "resources": resources(worker),
+        // What a crash before the first line of a report leaves.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "securityContext": {
+            "allowPrivilegeEscalation": false,
+            "readOnlyRootFilesystem": true,
+            "capabilities": { "drop": ["ALL"] },
+        },
+        "volumeMounts": [
+            { "name": VOLUME, "mountPath": SOURCE, "readOnly": true },
+            { "name": "credentials", "mountPath": CREDENTIALS, "readOnly": true },
+        ],
+    })
+}
+
+fn arguments(launch: &Launch, settings: &WorkerSettings) -> Vec<String> {
+    let mut arguments: Vec<String> =
+        [WORKER, "--api-url", &settings.api_url, "--source", SOURCE, "--credentials", CREDENTIALS]
+            .map(str::to_owned)
+            .into();
+    if settings.allow_http {
+        arguments.push("--allow-http".into());
+    }
+    if let Some(pem) = &settings.ca_pem {
+        arguments.extend(["--ca-pem".into(), pem.clone()]);
+    }
+    if launch.shards > 1 {
+        arguments.extend([SHARDS.into(), launch.shards.to_string()]);
+    }
+    if matches!(launch.volume, Volume::ConfigMap(_)) {
+        arguments.push("--settled".into()); // the kubelet writes a ConfigMap as a whole
+    }
+    // The kubelet would expand `$(NAME)`, which may well stand in a path.
+    arguments.extend(launch.files.iter().map(|file| json!(file).to_string().replace('$', r"\u0024")));
+    arguments
+}
+
+/// The same small amounts are asked for and allowed; what the spec names takes their place.
+fn resources(worker: &Worker) -> Value {
+    let given = worker.resources.clone().unwrap_or_default();
+    let mut limits = json!(BTreeMap::from(DEFAULT_RESOURCES));
+    let mut requests = json!({});
+    for (name, quantity) in given.limits.iter().flatten() {
+        limits[name] = json!(quantity);
+    }
+    for (name, quantity) in given.requests.iter().flatten() {
+        requests[name] = json!(quantity);
+        if given.limits.as_ref().is_none_or(|limits| !limits.contains_key(name)) {
+            limits[name] = json!(quantity);
+        }
+    }
+    for (name, quantity) in limits.as_object().cloned().unwrap_or_default() {
+        if requests.get(&name).is_none() {
+            requests[&name] = quantity;
+        }
+    }
+    json!({ "limits": limits, "requests": requests })
+}
+
+fn volume(launch: &Launch) -> Value {
+    match &launch.volume {
+        Volume::Claim(name) => {
+            let read_only = launch.placement.read_only.then_some(true);
+            json!({ "name": VOLUME, "persistentVolumeClaim": { "claimName": name, "readOnly": read_only } })
+        }
+        Volume::ConfigMap(name) => json!({ "name": VOLUME, "configMap": { "name": name, "defaultMode": 0o444 } }),
+    }
+}
+
+/// A source for each key, as a Secret may lack the team's id but not the token. The mode lets any user read it.
+fn credentials(secret: &str) -> Value {
+    let source = |key: &str, optional: Option<bool>| json!({ "secret": { "name": secret, "optional": optional, "items": [{ "key": key, "path": key }] } });
+    json!({ "name": "credentials", "projected": {
+        "defaultMode": 0o444,
+        "sources": [source(SECRET_API_KEY, None), source(SECRET_TEAM_ID, Some(true))],
+    }})
+}
