@@ -103,9 +103,9 @@ reasons! {
     PermissionDenied: Stalled, File,
         cause: "The worker runs as another user than the file's owner, and the file's mode does not let others read \
                 it.",
-        fix: "Set spec.worker.runAsUser or supplementalGroups to the owner that the message names, or change the mode; \
-              on nodes with SELinux set spec.worker.seLinuxOptions to those of the Pod that writes the files. Then run \
-              `fileupload refresh NAME`.";
+        fix: "Set spec.worker.runAsUser or supplementalGroups to the owner that the message names, or change the mode, \
+              or set spec.worker.seLinuxOptions to those of the Pod that writes the files; then run `fileupload \
+              refresh NAME`.";
     /// The path is not a regular file.
     NotAFile: Stalled, File,
         cause: "The path names a folder, a socket or a device, or the claim is a raw block device.",
