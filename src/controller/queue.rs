@@ -1,8 +1,7 @@
 //! The queue of FileUploads to look at, and the bell that fills it.
 //!
 //! Each is looked at by one task at a time, and once more if it was woken meanwhile. Order and bounds are the matter of
-//! the Gates. It is not kube-runtime's, which polls all that waits whenever anything ends: of 10,000 that wait for their
-//! place, each would be polled 10,000 times.
+//! the Gates. It is not kube-runtime's, whose store and timers keep several objects for each FileUpload (docs/adr/0010).
 
 use std::collections::{BTreeSet, HashMap};
 use std::future::Future;

@@ -345,7 +345,7 @@ fn continues(reason: Reason) -> bool {
     reason.class() == Class::Backoff || is_wait(reason)
 }
 
-/// Whether a reason says that work waits for its turn, which is no failure.
+/// Whether the reason means that the file waits for its turn and has not failed.
 pub(super) fn is_wait(reason: Reason) -> bool {
     matches!(reason, Reason::Queued | Reason::WorkerPending | Reason::ClaimInUse | Reason::ReportFull)
 }

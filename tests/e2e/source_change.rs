@@ -33,7 +33,7 @@ fn with_on_change_new_content_is_uploaded_while_the_old_key_stays_and_nothing_el
         assert_eq!(key_of(&second, "b"), key_of(&first, "b"));
         assert_ne!(key_of(&second, "a"), key_of(&first, "a"));
 
-        // Another key, an annotation, a deletion, the same text anew: nothing of that is other content.
+        // None of these changes the content: another key, an annotation, a deletion, the same text written again.
         world.patch("ConfigMap", "texts", json!({"data": {"other.txt": "new"}})).await?;
         seen(world).await?;
         world.patch("ConfigMap", "texts", json!({"metadata": {"annotations": {"note": "hello"}}})).await?;

@@ -18,8 +18,8 @@ async fn two(world: &mut World, spec: Value) -> anyhow::Result<()> {
     world.upload_from("data", "two", &FILES, spec).await
 }
 
-/// Trouble that costs no call and is mended by now: each file is sent, once.
-async fn mended(world: &World) -> anyhow::Result<()> {
+/// The cause has been fixed: each file is sent once, and nothing was sent before.
+async fn both_are_sent_once(world: &World) -> anyhow::Result<()> {
     world.heals("two").await?;
     world.tidied().await?;
     assert_eq!((world.calls(Step::Presign).len(), world.calls(Step::Put).len()), (2, 2));
@@ -75,7 +75,7 @@ fn a_worker_that_no_node_can_run_says_so_and_follows_the_spec() -> anyhow::Resul
         assert_eq!(jobs.names().len(), 1, "one that waits is not made again");
 
         world.patch("FileUpload", "two", json!({"spec": {"worker": {"nodeSelector": null}}})).await?;
-        mended(world).await?;
+        both_are_sent_once(world).await?;
         assert_eq!(jobs.names().len(), 2, "it is made anew for the new spec");
         Ok(())
     })
@@ -106,7 +106,7 @@ fn a_quota_without_room_for_a_pod_is_named() -> anyhow::Result<()> {
         looked_at_events(world, 1).await?;
         assert_eq!(message(&world.read("FileUpload", "two").await?), message(&first));
         world.delete("ResourceQuota", "full").await?;
-        mended(world).await?;
+        both_are_sent_once(world).await?;
         assert_eq!(jobs.names().len(), 1, "the same Job gets its pod");
         Ok(())
     })
@@ -122,7 +122,7 @@ fn a_quota_without_room_for_a_job_is_named() -> anyhow::Result<()> {
         two(world, json!({})).await?;
         waits(world, "QuotaExceeded", &["the worker's Job", "exceeded quota: full", "count/jobs.batch=0"]).await?;
         world.delete("ResourceQuota", "full").await?;
-        mended(world).await
+        both_are_sent_once(world).await
     })
 }
 
@@ -136,7 +136,7 @@ fn a_limit_that_a_worker_does_not_meet_is_named_and_met_by_the_spec() -> anyhow:
         waits(world, "AdmissionDenied", &["the worker's Pod", "minimum cpu usage per Container is 300m"]).await?;
         let resources = json!({"limits": {"cpu": "300m"}});
         world.patch("FileUpload", "two", json!({"spec": {"worker": {"resources": resources}}})).await?;
-        mended(world).await
+        both_are_sent_once(world).await
     })
 }
 
@@ -146,7 +146,7 @@ fn a_user_that_pod_security_forbids_is_named() -> anyhow::Result<()> {
         two(world, json!({"worker": {"runAsUser": 0}})).await?;
         waits(world, "AdmissionDenied", &["the worker's Pod", "PodSecurity \"restricted", "runAsUser=0"]).await?;
         world.patch("FileUpload", "two", json!({"spec": {"worker": {"runAsUser": 1000}}})).await?;
-        mended(world).await
+        both_are_sent_once(world).await
     })
 }
 
@@ -157,7 +157,7 @@ fn a_policy_against_workers_pods_is_named_in_its_own_words() -> anyhow::Result<(
         two(world, json!({})).await?;
         waits(world, "AdmissionDenied", &["the worker's Pod", "ask the platform team first"]).await?;
         world.permit("pods").await?;
-        mended(world).await
+        both_are_sent_once(world).await
     })
 }
 
@@ -174,7 +174,7 @@ fn a_claim_that_goes_while_the_worker_waits_is_named() -> anyhow::Result<()> {
         world.patch("PersistentVolume", &format!("{}-data", world.namespace), released).await?;
         world.claim("data", &["ReadWriteMany"]).await?;
         set_gate(world, &label, "open".into()).await?;
-        mended(world).await?;
+        both_are_sent_once(world).await?;
         set_gate(world, &label, Value::Null).await
     })
 }
@@ -189,7 +189,7 @@ fn a_secret_that_goes_while_the_worker_waits_is_named() -> anyhow::Result<()> {
         set_gate(world, &label, "open".into()).await?;
         waits(world, "SecretNotFound", &["Secret cyberun", "does not exist"]).await?;
         world.credential().await?;
-        mended(world).await?;
+        both_are_sent_once(world).await?;
         set_gate(world, &label, Value::Null).await
     })
 }

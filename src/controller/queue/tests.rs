@@ -1,3 +1,5 @@
+//! The clock is paused in each test: a sleep moves it, and nothing waits for real time.
+
 use futures::channel::oneshot;
 use parking_lot::Mutex;
 

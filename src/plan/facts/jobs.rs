@@ -43,7 +43,7 @@ pub(crate) struct JobFacts {
     pub standing: Standing,
     /// Whether it is being deleted.
     pub deleting: bool,
-    /// Whether it is suspended, which another controller does: that deletes its Pods, and is no failure.
+    /// Whether another controller, such as Kueue, has suspended it. Kubernetes then deletes its Pods; the files have not failed.
     pub suspended: bool,
     /// When it was created.
     pub created: Option<Timestamp>,

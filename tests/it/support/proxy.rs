@@ -107,6 +107,7 @@ async fn connect(
     let head = String::from_utf8(head).unwrap();
     let target = head.strip_prefix("CONNECT ").and_then(|rest| rest.split(' ').next()).unwrap();
     asked.send_modify(|asked| asked.push(target.to_owned()));
+    // The proxy's own slowness, which the test asks for.
     tokio::time::sleep(manners.pause).await;
     if manners.user.is_some_and(|login| !head.contains(&format!("Basic {}\r\n", login.base64))) {
         return client.write_all(b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n").await.ok();

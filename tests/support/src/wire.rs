@@ -1,7 +1,7 @@
 //! The wire between an operator and its API server, which a test can cut: what is sent into it is lost.
 //!
 //! As with a router that has forgotten a connection, nobody is told: no end, no reset. What was under way is lost for
-//! good; new connections get through once the wire is mended.
+//! good; new connections get through after `reconnect`.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -43,7 +43,7 @@ impl Wire {
         self.address
     }
 
-    /// Loses all that is under way, and all that comes until it is mended.
+    /// Loses all data under way and all later data, until `reconnect`.
     pub fn cut(&self) {
         self.state.send_modify(|state| *state = State { cuts: state.cuts + 1, is_cut: true });
     }
