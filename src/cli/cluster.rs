@@ -155,3 +155,6 @@ impl Cluster {
 fn is_unknown_kind(said: &Status) -> bool {
     said.code == 404 && said.details.is_none()
 }
+
+#[cfg(test)]
+mod tests;

@@ -119,3 +119,6 @@ async fn say(context: &Context, upload: &FileUpload, news: Announcement<'_>) {
 fn ready(conditions: &[Condition]) -> Option<&Condition> {
     conditions.iter().find(|condition| condition.type_ == "Ready")
 }
+
+#[cfg(test)]
+mod tests;
