@@ -54,6 +54,10 @@ const CALLS: (usize, usize) = (4, 256);
 const WITHDRAWALS: (usize, usize) = (4, 32);
 /// Sends per namespace.
 const SENDS_PER_NAMESPACE: usize = 4;
+/// How long what a status does not depend on, reads that confirm and deletions, may take of a reconcile; and of one that
+/// withdraws a key.
+const PATIENT: Duration = Duration::from_mins(1);
+const IMPATIENT: Duration = Duration::from_millis(500);
 /// How long Sends and their writes may take once the operator is asked to end.
 const FAREWELL: Duration = Duration::from_secs(4);
 /// How often places of workers are reviewed.
@@ -269,9 +273,12 @@ async fn reconcile(context: Arc<Context>, key: Key) -> Option<Duration> {
     }
     let settings = &context.settings;
     let case = Case::new(&known.upload, clock::now(), settings.deployment, settings.senders());
-    let facts = observe::observe(&context, &key, &known, case.now).await;
+    // That a key is withdrawn in time waits for nothing else.
+    let withdraws = context.index.withdrawn_at(&key).is_some_and(|at| at <= clock::exact());
+    let patience = if withdraws { IMPATIENT } else { PATIENT };
+    let facts = observe::observe(&context, &key, &known, case.now, patience).await;
     let plan = plan::plan(&case, &facts);
-    let done = perform::perform(&context, &key, &known, &plan).await;
+    let done = perform::perform(&context, &key, &known, &plan, patience).await;
     let settled = plan::settle(&plan, done);
     let written = Output::of(&context.client, &context.index, &known.upload).perform(&settled.output).await;
     let ending = settled.finish(&written);

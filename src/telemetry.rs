@@ -41,7 +41,9 @@ fn quieted(filter: &str) -> Result<EnvFilter, tracing_subscriber::filter::ParseE
         filter = filter.add_directive(format!("{quiet}=info").parse()?);
     }
     // It logs the whole answer that it cannot parse, which may be a Secret.
-    Ok(filter.add_directive("kube_client::client=error".parse()?))
+    filter = filter.add_directive("kube_client::client=error".parse()?);
+    // It logs a watch that fails at each attempt: the watches of the operator log that once per cause.
+    Ok(filter.add_directive("kube_runtime=error".parse()?))
 }
 
 #[cfg(test)]

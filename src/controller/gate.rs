@@ -8,9 +8,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+/// What a namespace lost by [`Gate::slow_down`] it has again after so long without any work.
+const FORGIVEN: Duration = Duration::from_mins(5);
 
 /// Gives places. Clones give the same places.
 #[derive(Clone)]
@@ -39,6 +44,8 @@ struct Books {
 struct Account {
     lane: Arc<Lane>,
     share: usize,
+    /// When it lost part of its share last.
+    slowed: Option<Instant>,
     debt: usize,
     /// Places and waiters.
     visits: usize,
@@ -134,6 +141,7 @@ impl Gate {
         let account = books.account(&visit.lane);
         let lost = account.share - (account.share / 2).max(1);
         account.share -= lost;
+        account.slowed = Some(Instant::now());
         account.debt += lost - visit.lane.places.forget_permits(lost);
     }
 
@@ -146,6 +154,12 @@ impl Gate {
             give_back(&mut account.debt, &account.lane.places);
             books.remove_if_idle(namespace, self.0.per_namespace);
         }
+    }
+
+    /// A namespace that has asked for nothing since it was slowed down, for so long, begins anew.
+    pub(super) fn forgive(&self) {
+        let is_over = |account: &Account| account.slowed.is_some_and(|at| at.elapsed() >= FORGIVEN);
+        self.0.books.lock().lanes.retain(|_, account| account.visits > 0 || !is_over(account));
     }
 
     /// How many callers wait for a place.
@@ -174,7 +188,7 @@ impl Gate {
         let namespace: Arc<str> = namespace.into();
         let lane = Lane { namespace: Arc::clone(&namespace), places: Semaphore::new(share), turn: Semaphore::new(1) };
         let lane = Arc::new(lane);
-        books.lanes.insert(namespace, Account { lane: Arc::clone(&lane), share, debt: 0, visits: 1 });
+        books.lanes.insert(namespace, Account { lane: Arc::clone(&lane), share, slowed: None, debt: 0, visits: 1 });
         Visit { gate: self.clone(), lane }
     }
 }

@@ -237,9 +237,9 @@ impl Index {
         self.0.lock().config_maps.doubt(key);
     }
 
-    /// What a request found of a ConfigMap of which the watch has not told; none if it does not exist.
-    pub(super) fn looked_up(&self, key: &Key, version: Option<&str>) {
-        self.0.lock().config_maps.looked_up(key, version);
+    /// What a request found of a ConfigMap of which `before` was known when it was made; none if it does not exist.
+    pub(super) fn looked_up(&self, key: &Key, before: &ConfigMapFacts, version: Option<&str>) {
+        self.0.lock().config_maps.looked_up(key, before, version);
     }
 
     /// What is known of a ConfigMap that files come from.

@@ -186,6 +186,7 @@ impl Launches {
 
     /// Frees the places of Jobs that are over, and the process places of workers that do not run.
     pub(super) fn review(&self) {
+        self.0.gate.forgive();
         let places: Vec<_> = {
             let books = self.0.books.lock();
             books.places.iter().map(|(at, held)| (at.clone(), held.since.elapsed())).collect()

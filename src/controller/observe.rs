@@ -23,11 +23,8 @@ use crate::plan::{
 };
 use crate::resource::FileUpload;
 
-/// How long the API server may take to tell of all Jobs.
-const READS: Duration = Duration::from_mins(1);
-
-/// Observes what a plan for this resource may depend on.
-pub(super) async fn observe(context: &Context, key: &Key, known: &Known, now: Timestamp) -> Facts {
+/// Observes what a plan for this resource may depend on. The API server has so long to tell of all Jobs.
+pub(super) async fn observe(context: &Context, key: &Key, known: &Known, now: Timestamp, patience: Duration) -> Facts {
     let Known { upload, uid } = known;
     let (sends, last_read) = context.sends.facts(uid);
     let launches = context.launches.facts(uid);
@@ -40,7 +37,7 @@ pub(super) async fn observe(context: &Context, key: &Key, known: &Known, now: Ti
         }
     }
     jobs.extend(vanished(upload, &jobs));
-    let deadline = tokio::time::Instant::now() + READS;
+    let deadline = tokio::time::Instant::now() + patience;
     for job in jobs {
         let look = looked_at(context, key, uid, job.clone(), now);
         let job = tokio::time::timeout_at(deadline, look).await.unwrap_or_else(|_| unconfirmed(job));

@@ -5,20 +5,22 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::Status;
 use kube::{Api, Client, Error, Resource, ResourceExt};
-use serde_json::json;
+use serde_json::{Value, json};
 use tracing::warn;
 
 use super::index::{Index, Key};
+use crate::clock;
 use crate::outcome::Trouble;
 use crate::plan::{OutputAct, OutputFacts, Written, read};
 use crate::reason::Reason;
-use crate::redact::quote;
-use crate::resource::{FIELD_MANAGER, FileUpload, LABEL_FILE_UPLOAD, LABEL_MANAGED_BY};
+use crate::redact::quote_rule;
+use crate::resource::{FIELD_MANAGER, FileUpload, KEYS_JSON, LABEL_FILE_UPLOAD, LABEL_MANAGED_BY};
 
 type Data = BTreeMap<String, String>;
 
@@ -50,32 +52,31 @@ impl<'a> Output<'a> {
                 None => return Written { trouble: Some(unfinished(name)), exists },
             },
         };
-        match result {
-            Ok(()) => Written { trouble: None, exists: true },
-            Err(error) => {
-                warn!(output = name, error = %crate::redact::cause(&error), "cannot write the output");
-                Written { trouble: Some(trouble(name, &error)), exists }
-            }
-        }
+        let trouble = result.err().map(|error| {
+            warn!(output = name, error = %crate::redact::cause(&error), "cannot write the output");
+            trouble(name, &error)
+        });
+        // Even what could not be written may be another by now.
+        let exists = matches!(self.index.output(self.upload, name).0, OutputFacts::Ours { .. });
+        Written { trouble, exists }
     }
 
     async fn create(&self, name: &str, data: &Data) -> kube::Result<()> {
-        let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
-        match self.api.create(&params, &new(self.upload, name, data.clone())).await {
-            Ok(created) => {
-                self.index.wrote_output(&created);
-                Ok(())
-            }
-            Err(error) => {
-                if matches!(&error, Error::Api(refusal) if refusal.is_already_exists()) {
-                    self.look_up(name).await?;
-                }
-                Err(error)
-            }
+        let created = self.post(name, data).await;
+        if matches!(&created, Err(Error::Api(refusal)) if refusal.is_already_exists()) {
+            self.look_up(name).await?;
         }
+        created
     }
 
-    /// Replaces the content, provided that it is still as it was last seen.
+    async fn post(&self, name: &str, data: &Data) -> kube::Result<()> {
+        let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
+        let created = self.api.create(&params, &new(self.upload, name, data.clone())).await?;
+        self.index.wrote_output(&created);
+        Ok(())
+    }
+
+    /// Replaces the content, provided that it is still as it was last seen. One that may not be changed is made anew.
     async fn replace(&self, name: &str, version: &str, data: &Data) -> kube::Result<()> {
         let patch = json!([
             { "op": "replace", "path": "/metadata/resourceVersion", "value": version },
@@ -88,15 +89,35 @@ impl<'a> Output<'a> {
                 self.index.wrote_output(&patched);
                 Ok(())
             }
+            Err(Error::Api(refusal)) if is_refusal(&refusal) => self.make_anew(name, data, refusal).await,
             Err(error) => {
-                match &error {
-                    Error::Api(refusal) if refusal.is_not_found() => self.index.forget_output(&self.key(name)),
-                    Error::Api(refusal) if refusal.code == 422 => {
-                        self.delete_if(name, |found| found.immutable == Some(true)).await?;
-                    }
-                    _ => {}
+                if matches!(&error, Error::Api(refusal) if refusal.is_not_found()) {
+                    self.index.forget_output(&self.key(name));
                 }
                 Err(error)
+            }
+        }
+    }
+
+    /// Deletes one that may not be changed, and makes it anew. One that could not be made anew stays, unless it holds a key
+    /// that is withdrawn: that goes by any means.
+    async fn make_anew(&self, name: &str, data: &Data, refusal: Box<Status>) -> kube::Result<()> {
+        // Whether a name is taken is looked at after all policies have agreed.
+        let may_be_made = match self.post(name, data).await {
+            Ok(()) => return Ok(()),
+            Err(Error::Api(said)) => said.is_already_exists(),
+            Err(_) => false,
+        };
+        let now = clock::now();
+        let goes =
+            |found: &ConfigMap| may_be_made || found.immutable == Some(true) || holds_withdrawn(found, data, now);
+        match self.delete_if(name, goes).await {
+            Ok(true) if data.is_empty() => Ok(()),
+            Ok(true) => self.create(name, data).await,
+            Ok(false) => Err(Error::Api(refusal)),
+            Err(error) => {
+                warn!(output = name, error = %crate::redact::cause(&error), "cannot delete an output that may not be changed");
+                Err(Error::Api(refusal))
             }
         }
     }
@@ -112,20 +133,21 @@ impl<'a> Output<'a> {
 
     /// Deletes an output that is no longer asked for, if it is ours.
     pub(super) async fn delete(&self, name: &str) -> kube::Result<()> {
-        self.delete_if(name, |_| true).await
+        self.delete_if(name, |_| true).await.map(drop)
     }
 
-    async fn delete_if(&self, name: &str, is_meant: impl FnOnce(&ConfigMap) -> bool) -> kube::Result<()> {
+    /// Deletes an output that is ours and meant; says whether it did.
+    async fn delete_if(&self, name: &str, is_meant: impl FnOnce(&ConfigMap) -> bool) -> kube::Result<bool> {
         let is_ours = |found: &ConfigMap| {
             let facts = read::Ownership::of(&found.metadata).output(self.upload, None);
             matches!(facts, OutputFacts::Ours { .. })
         };
         let found = self.api.get_opt(name).await?;
-        let Some(found) = found.filter(|found| is_ours(found) && is_meant(found)) else { return Ok(()) };
+        let Some(found) = found.filter(|found| is_ours(found) && is_meant(found)) else { return Ok(false) };
         let preconditions = Preconditions { uid: found.uid(), resource_version: found.resource_version() };
         self.api.delete(name, &DeleteParams::default().preconditions(preconditions)).await?;
         self.index.forget_output(&self.key(name));
-        Ok(())
+        Ok(true)
     }
 
     fn key(&self, name: &str) -> Key {
@@ -138,10 +160,20 @@ fn trouble(name: &str, error: &Error) -> Trouble {
     match error {
         Error::Api(refusal) if is_refusal(refusal) => {
             let what = format!("ConfigMap {name} (spec.output.configMap) cannot be written");
-            Trouble::new(Reason::AdmissionDenied, what).quoting(quote(&refusal.message))
+            Trouble::new(Reason::AdmissionDenied, what).quoting(quote_rule(&refusal.message))
         }
         _ => unfinished(name),
     }
+}
+
+/// Whether an output holds a key that `data` no longer has for its file, or another key that has expired by now.
+fn holds_withdrawn(found: &ConfigMap, data: &Data, now: Timestamp) -> bool {
+    let held = found.data.iter().flatten().filter(|(name, _)| *name != KEYS_JSON);
+    let all = found.data.as_ref().and_then(|data| data.get(KEYS_JSON));
+    let all: Value = all.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let expires_at = |name: &String| all[name]["expiresAt"].as_str()?.parse::<Timestamp>().ok();
+    let has_expired = |name| expires_at(name).is_some_and(|at| at <= now);
+    held.into_iter().any(|(name, key)| data.get(name) != Some(key) && (!data.contains_key(name) || has_expired(name)))
 }
 
 fn unfinished(name: &str) -> Trouble {

@@ -16,26 +16,32 @@ use super::{Context, launches, sends};
 use crate::plan::{Done, Plan, Stand};
 use crate::resource::FileUpload;
 
-/// How long the deletions of Jobs may take in all; what remains is for the next reconcile.
-const REMOVALS: Duration = Duration::from_mins(1);
-
-/// Performs the acts of a plan.
-pub(super) async fn perform(context: &Context, key: &Key, known: &Known, plan: &Plan<'_>) -> Done {
+/// Performs the acts of a plan. The deletions may take so long in all; what remains is for the next reconcile.
+pub(super) async fn perform(context: &Context, key: &Key, known: &Known, plan: &Plan<'_>, patience: Duration) -> Done {
     forget(context, known, plan);
-    let mut done = Done { unfinished: !begin(context, key, known, plan), former_remains: false };
-    let removed = tokio::time::timeout(REMOVALS, remove(context, key, plan)).await;
-    done.unfinished |= removed != Ok(true);
-    if let Some(former) = former(&known.upload) {
-        let deleted = Output::of(&context.client, &context.index, &known.upload).delete(former).await;
-        if let Err(error) = deleted {
-            warn!(output = former, error = %crate::redact::cause(&error), "cannot delete the output that the spec no longer names");
-            (done.unfinished, done.former_remains) = (true, true);
+    let begun = begin(context, key, known, plan);
+    let former = former(&known.upload);
+    let mut done = Done { unfinished: true, former_remains: former.is_some() };
+    let deletions = async {
+        if let Some(former) = former {
+            done.former_remains = !remove_output(context, known, former).await;
         }
-    }
-    if plan.stand == Stand::Finished {
-        done.unfinished |= !discard(context, key, &known.upload).await;
-    }
+        let removed = remove(context, key, plan).await;
+        let discarded = plan.stand != Stand::Finished || discard(context, key, &known.upload).await;
+        done.unfinished = done.former_remains || !removed || !discarded;
+    };
+    let _ = tokio::time::timeout(patience, deletions).await;
+    done.unfinished |= !begun;
     done
+}
+
+/// Deletes the output that the spec no longer names; says whether it is gone.
+async fn remove_output(context: &Context, known: &Known, name: &str) -> bool {
+    let deleted = Output::of(&context.client, &context.index, &known.upload).delete(name).await;
+    if let Err(error) = &deleted {
+        warn!(output = name, error = %crate::redact::cause(error), "cannot delete the output that the spec no longer names");
+    }
+    deleted.is_ok()
 }
 
 /// What the status has is forgotten, and places of Jobs that are over are freed.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kube::api::{Patch, PatchParams};
-use kube::{Api, Error};
+use kube::{Api, Error, Resource};
 use parking_lot::Mutex;
 use serde_json::json;
 use tracing::{debug, warn};
@@ -39,6 +39,8 @@ pub(super) struct Unwritten(Mutex<HashMap<Arc<str>, Instant>>);
 
 /// A status that cannot be written is tried again after this at the latest.
 const REWRITE: Duration = Duration::from_secs(30);
+/// How long the next step may wait for an event to be written.
+const EVENT: Duration = Duration::from_secs(5);
 
 impl Unwritten {
     /// After how long one that could not be written is tried again: as long again as that has lasted.
@@ -57,8 +59,12 @@ impl Unwritten {
 pub(super) async fn publish(context: &Context, key: &Key, upload: &FileUpload, status: &FileUploadStatus) -> Published {
     match write(context, key, upload, status).await {
         Ok(written) => {
+            // The watch may have told of it first, so this alone says whether it changed.
+            let changed = written.meta().resource_version != upload.metadata.resource_version;
             // What cannot be understood is named by the watch.
-            let changed = written.understood().is_some_and(|written| context.index.wrote_upload(written));
+            if let Some(written) = written.understood() {
+                context.index.wrote_upload(written);
+            }
             announce(context, upload, status).await;
             if changed { Published::Yes } else { Published::NoNeed }
         }
@@ -111,8 +117,10 @@ async fn announce(context: &Context, upload: &FileUpload, status: &FileUploadSta
 }
 
 async fn say(context: &Context, upload: &FileUpload, news: Announcement<'_>) {
-    if let Err(error) = events::publish(&context.client, upload, news).await {
-        warn!(error = %crate::redact::cause(&error), "cannot publish an event");
+    match tokio::time::timeout(EVENT, events::publish(&context.client, upload, news)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => warn!(error = %crate::redact::cause(&error), "cannot publish an event"),
+        Err(_) => warn!(seconds = EVENT.as_secs(), "an event was not published in time"),
     }
 }
 

@@ -13,7 +13,7 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tracing::error;
+use tracing::{error, warn};
 
 use super::gate::Place;
 use super::index::{Change, Key};
@@ -26,6 +26,8 @@ mod tests;
 
 /// Before a reconcile that panicked is tried again.
 const AFTER_PANIC: Duration = Duration::from_secs(30);
+/// How long a look may take: each call of it has its deadline, but they add up. Less than what `/livez` allows.
+const LONGEST: Duration = Duration::from_mins(4);
 
 /// Tells the queue whom a change concerns, and the rest what is gone.
 pub(super) struct Bell {
@@ -89,12 +91,24 @@ async fn withdrawal(context: &Context, key: &Key) -> Place {
 /// Looks at a resource in a task of its own; says when to look again.
 async fn look(context: Arc<Context>, key: Key, _place: Place) -> (Key, Option<Duration>) {
     let _reconciling = context.health.reconcile_begins(key.to_string());
-    let task = tokio::spawn(AssertUnwindSafe(reconcile(Arc::clone(&context), key.clone())).catch_unwind());
-    let Ok(Ok(next)) = task.await else {
-        error!(fileupload = %key, "a reconcile panicked: it is tried again later");
-        return (key, Some(AFTER_PANIC));
-    };
+    let next = ended(&key, reconcile(Arc::clone(&context), key.clone())).await;
     (key, next)
+}
+
+/// Waits for a reconcile, which neither panics nor runs for long.
+async fn ended(key: &Key, reconcile: impl Future<Output = Option<Duration>> + Send + 'static) -> Option<Duration> {
+    let reconcile = tokio::time::timeout(LONGEST, reconcile);
+    match tokio::spawn(AssertUnwindSafe(reconcile).catch_unwind()).await {
+        Ok(Ok(Ok(next))) => next,
+        Ok(Ok(Err(_))) => {
+            warn!(fileupload = %key, seconds = LONGEST.as_secs(), "a reconcile took too long: it is begun again");
+            Some(Duration::ZERO)
+        }
+        _ => {
+            error!(fileupload = %key, "a reconcile panicked: it is tried again later");
+            Some(AFTER_PANIC)
+        }
+    }
 }
 
 /// Serves keys as they are woken or their time comes: `enter` waits for a place, `look` says after how long to look again.

@@ -77,6 +77,11 @@ fn version(uid: &str, content: &[u8]) -> String {
 
 type Read = Shared<BoxFuture<'static, Result<Fetched, Arc<kube::Error>>>>;
 
+/// A read whose task panicked.
+#[derive(Debug, thiserror::Error)]
+#[error("the operator failed: see its log")]
+struct Panicked;
+
 /// Reads Secrets. Clones share what is under way.
 #[derive(Clone)]
 pub(super) struct Secrets(Arc<State>);
@@ -129,13 +134,15 @@ impl Secrets {
             let mut reads = self.0.reads.lock();
             let start = || {
                 let (state, key) = (Arc::clone(&self.0), key.clone());
-                async move {
-                    let read = state.fetch(&key).await;
+                // A task: what nobody waits for any more must not be left half read, and answer the next who asks.
+                let read = tokio::spawn(async move {
+                    let read = AssertUnwindSafe(state.fetch(&key)).catch_unwind().await;
                     state.reads.lock().remove(&key);
-                    read.map_err(Arc::new)
-                }
-                .boxed()
-                .shared()
+                    read.unwrap_or_else(|_| Err(kube::Error::Service(Panicked.into()))).map_err(Arc::new)
+                });
+                read.map(|read| read.unwrap_or_else(|_| Err(Arc::new(kube::Error::Service(Panicked.into())))))
+                    .boxed()
+                    .shared()
             };
             reads.entry(key.clone()).or_insert_with(start).clone()
         };
@@ -277,73 +284,4 @@ fn credential(token: Option<&[u8]>, team: Option<&[u8]>) -> Result<Credential, S
 }
 
 #[cfg(test)]
-mod tests {
-    use std::convert::Infallible;
-
-    use http::{Request, Response};
-    use kube::client::Body;
-
-    use super::*;
-    use crate::key_life::Terms;
-
-    #[derive(Default)]
-    struct Heard(Mutex<Vec<Key>>);
-
-    impl Listener for Heard {
-        fn hear(&self, change: Change) {
-            self.0.lock().extend(change.wakes);
-        }
-    }
-
-    /// Secrets of a cluster that has none and one FileUpload, of uid u-1.
-    fn secrets() -> (Secrets, Key, Arc<Heard>) {
-        let upload = serde_json::json!({
-            "apiVersion": "cyberun.cloud/v1alpha1",
-            "kind": "FileUpload",
-            "metadata": { "name": "portrait", "namespace": "team-a", "uid": "u-1", "resourceVersion": "7" },
-            "spec": { "files": [] },
-        });
-        let index = Index::new(Terms::default());
-        index.apply_upload(serde_json::from_value(upload).unwrap(), crate::controller::index::Told::List(1));
-        let status = r#"{"kind":"Status","status":"Failure","reason":"NotFound","message":"none","code":404}"#;
-        let none = move |_: Request<Body>| async move {
-            Ok::<_, Infallible>(Response::builder().status(404).body(Body::from(status.as_bytes().to_vec())).unwrap())
-        };
-        let heard = Arc::new(Heard::default());
-        let client = Client::new(tower::service_fn(none), "team-a");
-        (Secrets::new(client, index, Arc::clone(&heard) as _), Key::new("team-a", "portrait"), heard)
-    }
-
-    #[tokio::test]
-    async fn every_read_is_told_to_those_who_wait_and_only_news_wake_them() {
-        let (secrets, upload, heard) = secrets();
-        let secret = Key::new("team-a", "cyberun");
-        secrets.set_waiting(&secret, &"u-1".into(), &upload, true);
-        for _ in 0..2 {
-            secrets.read(&secret).await.unwrap();
-            assert_eq!(secrets.facts(&secret, "u-1"), SecretFacts::Missing);
-        }
-        assert_eq!(*heard.0.lock(), [upload]);
-    }
-
-    #[tokio::test]
-    async fn a_fileupload_waits_for_one_secret_and_one_that_is_gone_for_none() {
-        let (secrets, upload, _heard) = secrets();
-        let waiting = |name: &str| {
-            let waits = secrets.0.waits.lock();
-            waits.of.get(&Key::new("team-a", name)).map_or(0, |wait| wait.uploads.len())
-        };
-        let wait = |name: &str, uid: &str| secrets.set_waiting(&Key::new("team-a", name), &uid.into(), &upload, true);
-        wait("old", "u-0");
-        assert_eq!(waiting("old"), 0);
-        wait("old", "u-1");
-        wait("old", "u-1");
-        assert_eq!(waiting("old"), 1);
-        wait("new", "u-1");
-        assert_eq!((waiting("old"), waiting("new")), (0, 1));
-        secrets.forget("u-1");
-        assert_eq!(waiting("new"), 0);
-        wait("new", "u-1");
-        assert_eq!(waiting("new"), 1);
-    }
-}
+mod tests;

@@ -141,6 +141,7 @@ impl Sends {
         let is_old = |sending: &Sending| sending.last_read.is_none_or(|read| now - read.as_second() > 15);
         let mut all = self.0.sends.lock();
         all.retain(|_, sending| !sending.sends.is_empty() || !is_old(sending));
+        self.0.parts.gate.forgive();
         let sends = all.values().flat_map(|sending| &sending.sends);
         let ended = sends.filter(|send| send.facts.stage == SendStage::Ended);
         self.0.parts.metrics.owed_results(ended.map(|send| send.facts.results.len()).sum());
@@ -173,9 +174,16 @@ impl Sends {
         let all = self.0.sends.lock();
         let mut owed = Vec::new();
         for sending in all.values() {
+            // A status that was written just now has not led to another look yet.
+            let known = self.0.parts.index.get(&sending.key).and_then(|known| known.upload.status);
+            let known = |key: &str| {
+                let mut files = known.iter().flat_map(|status| &status.files);
+                files.any(|file| file.file_key.as_deref() == Some(key))
+            };
             for send in &sending.sends {
-                let stored =
-                    send.facts.results.iter().filter(|(_, result)| matches!(result, SendResult::Stored { .. }));
+                let stored = send.facts.results.iter().filter(
+                    |(_, result)| matches!(result, SendResult::Stored { upload, .. } if !known(&upload.file_key)),
+                );
                 let cut_off = send.begun.keys().filter(|index| !send.facts.results.contains_key(index));
                 for index in stored.map(|(index, _)| index).chain(cut_off) {
                     owed.extend(send.names.get(*index).map(|name| (sending.key.clone(), name.clone())));

@@ -6,7 +6,9 @@
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::IntoDeserializer;
+use serde::de::value::{self, StringDeserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// The state of a `FileUpload`.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
@@ -15,7 +17,7 @@ pub struct FileUploadStatus {
     /// The generation of the spec that this status describes.
     pub observed_generation: i64,
     /// A summary of the state for people. Programs read the conditions.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "known")]
     pub phase: Option<Phase>,
     /// Uploaded files and all files, as `1/2`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -117,6 +119,7 @@ pub struct FileStatus {
     #[schemars(length(max = 63))]
     pub name: String,
     /// The state of the file.
+    #[serde(deserialize_with = "known_state")]
     pub state: FileState,
     /// Identifies the source, file name, MIME type and Secret that this entry belongs to.
     #[schemars(length(max = 64))]
@@ -170,9 +173,10 @@ pub struct FileStatus {
 }
 
 /// The state of a file.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[expect(missing_docs, reason = "the schema would show them in place of the field's own description")]
 pub enum FileState {
+    #[default]
     Pending,
     Uploading,
     Uploaded,
@@ -180,7 +184,35 @@ pub enum FileState {
     Failed,
 }
 
+/// None in place of a word that this version does not know: another version may have written it, and what it stands for is
+/// derived anew.
+fn known<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    let word: StringDeserializer<value::Error> = String::deserialize(deserializer)?.into_deserializer();
+    Ok(T::deserialize(word).ok())
+}
+
+fn known_state<'de, D: Deserializer<'de>>(deserializer: D) -> Result<FileState, D::Error> {
+    Ok(known(deserializer)?.unwrap_or_default())
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
 fn is_zero(number: &i64) -> bool {
     *number == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{from_value, json};
+
+    use super::*;
+
+    #[test]
+    fn a_status_of_another_version_is_read_whatever_its_words_are() {
+        let file = json!({"name": "a", "state": "Resting", "revision": "r", "fileKey": "k"});
+        let status: FileUploadStatus = from_value(json!({"phase": "Dreaming", "files": [file]})).unwrap();
+        assert_eq!((status.phase, status.files[0].state), (None, FileState::Pending));
+        assert_eq!(status.files[0].file_key.as_deref(), Some("k"));
+        let status: FileUploadStatus = from_value(json!({"phase": "Ready"})).unwrap();
+        assert_eq!(status.phase, Some(Phase::Ready));
+    }
 }

@@ -11,8 +11,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// A reconcile waits only for the API server, and each call takes less than 30 s. So no healthy reconcile takes this
-/// long.
+/// The queue ends each reconcile before that: one that runs longer hangs.
 const LONGEST_RECONCILE: Duration = Duration::from_mins(5);
 
 /// The operator's state. Clones share it.

@@ -320,3 +320,16 @@ async fn a_further_place_is_given_only_while_nobody_waits() {
     drop((waiter.await, first));
     assert_eq!((gate.taken(), gate.waiting()), (0, 0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_that_was_slowed_down_and_is_gone_is_forgotten() {
+    let gate = Gate::new(4, 8);
+    gate.slow_down("gone");
+    let _place = gate.enter("busy").await;
+    gate.slow_down("busy");
+    gate.forgive();
+    assert_eq!(gate.0.books.lock().lanes.len(), 2);
+    tokio::time::advance(FORGIVEN).await;
+    gate.forgive();
+    assert_eq!(gate.0.books.lock().lanes.keys().map(|name| &**name).collect::<Vec<_>>(), ["busy"]);
+}

@@ -139,12 +139,17 @@ impl ConfigMaps {
         named.record = Some(Record { version, exists: true, ownership, hash: Some(hash.into()), round });
     }
 
-    /// What a request found of one that the watch has not told of; none if it does not exist.
-    pub(super) fn looked_up(&mut self, key: &Key, version: Option<&str>) {
+    /// What a request found of one of which `before` was known when it was made; none if it does not exist. The watch may
+    /// be far behind: one that is gone is not looked for again until it tells of another.
+    pub(super) fn looked_up(&mut self, key: &Key, before: &ConfigMapFacts, version: Option<&str>) {
+        let is_as_before = self.source(key) == *before;
         let Some(named) = self.named.get_mut(key) else { return };
         let exists = version.is_some();
         let version = Version::new(version, Told::Watch(0));
-        named.record.get_or_insert_with(|| Record { exists, ..Record::gone(version, 0) });
+        match &mut named.record {
+            None => named.record = Some(Record { exists, ..Record::gone(version, 0) }),
+            Some(known) => known.exists &= exists || !is_as_before,
+        }
     }
 
     /// What is known of it is wrong.

@@ -190,3 +190,19 @@ fn pods_on_a_shared_claim_wake_nobody() {
         assert_eq!(index.delete_pod(&pod(1)).wakes.len(), woken, "{mode}");
     }
 }
+
+#[test]
+fn a_config_map_that_a_request_does_not_find_is_gone_although_the_watch_has_not_told_so() {
+    let index = index();
+    index.apply_upload(of_config_map("1"), Told::List(1));
+    index.apply_config_map(&meta("inputs", "10"), Told::Watch(1));
+    let before = source(&index);
+    assert!(matches!(&before, ConfigMapFacts::There { version, .. } if version == "10"));
+    index.looked_up(&Key::new("team", "inputs"), &before, None);
+    assert_eq!(source(&index), ConfigMapFacts::Missing);
+    index.apply_config_map(&meta("inputs", "9"), Told::Watch(1));
+    assert_eq!(source(&index), ConfigMapFacts::Missing, "a late event does not bring it back");
+    index.apply_config_map(&meta("inputs", "12"), Told::Watch(1));
+    index.looked_up(&Key::new("team", "inputs"), &before, None);
+    assert!(matches!(source(&index), ConfigMapFacts::There { .. }), "it was made while the request was on its way");
+}

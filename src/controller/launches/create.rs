@@ -34,10 +34,11 @@ impl State {
     async fn missing_config_map(&self, order: &Order, upload: &FileUpload) -> Option<Trouble> {
         let Volume::ConfigMap(name) = &order.launch.volume else { return None };
         let api = Api::<ConfigMap>::namespaced(self.client.clone(), order.key.namespace());
+        let before = self.index.config_map(&order.key, name);
         // If nobody can tell, the kubelet will.
         let found = api.get_metadata_opt(name).await.ok()?;
         let version = found.as_ref().and_then(|found| found.metadata.resource_version.as_deref());
-        self.index.looked_up(&Key::new(order.key.namespace(), name), version);
+        self.index.looked_up(&Key::new(order.key.namespace(), name), &before, version);
         let reads = |file: &&File| Volume::of(file, true).as_ref() == Some(&order.launch.volume);
         let file = upload.spec.files.iter().find(reads)?;
         found.is_none().then(|| plan::config_map_missing(file))

@@ -136,3 +136,12 @@ async fn one_that_waits_holds_no_other() {
     queue.wake("b");
     assert_eq!(queue.now().await, (only("b"), only("a")));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_reconcile_that_hangs_is_begun_again_before_the_process_is_and_one_that_panics_later() {
+    let (begun, key) = (Instant::now(), Key::new("team", "a"));
+    assert_eq!(ended(&key, std::future::pending()).await, Some(Duration::ZERO));
+    assert!(begun.elapsed() < Duration::from_mins(5), "/livez fails by then");
+    assert_eq!(ended(&key, async { panic!("a fault of ours") }).await, Some(AFTER_PANIC));
+    assert_eq!(ended(&key, async { None }).await, None);
+}

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures::FutureExt;
+use futures::{FutureExt, TryFutureExt};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Error};
 use tracing::{error, info, warn};
@@ -21,7 +21,7 @@ use crate::delivery::{Batch, Delivery, Parcel, Progress, Source};
 use crate::outcome::Trouble;
 use crate::plan::{self, Content, Item, SecretFacts, SendResult, SendStage, read};
 use crate::reason::Reason;
-use crate::redact::quote;
+use crate::redact::quote_rule;
 use crate::resource::{File, FileUpload};
 
 /// How long a Send may take in all, once it has its place.
@@ -30,6 +30,8 @@ const LONGEST: Duration = Duration::from_mins(1);
 const SHOWS: Duration = Duration::from_secs(1);
 /// The wait before a Secret or ConfigMap that could not be read is read again.
 const READ_AGAIN: Duration = Duration::from_secs(2);
+/// What the API server does not give out for so long is told, and the place is left to others.
+const UNREADABLE: Duration = Duration::from_secs(5);
 
 /// A Send that has its place, and its resource.
 struct Work<'a> {
@@ -139,16 +141,7 @@ impl State {
     async fn credential(&self, work: &Work<'_>) -> Result<Fetched, Trouble> {
         let Work { order, upload } = work;
         let secret = Key::new(order.key.namespace(), upload.spec.secret_name());
-        let fetched = loop {
-            match self.parts.secrets.read(&secret).await {
-                Ok(fetched) => break fetched,
-                Err(error) => {
-                    warn!(secret = %secret, error = %crate::redact::cause(&*error), "cannot read the credentials");
-                }
-            }
-            // Its own deadline ends this.
-            tokio::time::sleep(READ_AGAIN).await;
-        };
+        let fetched = read(&format!("Secret {}", secret.name()), || self.parts.secrets.read(&secret)).await?;
         let facts = fetched.facts(&order.uid);
         let version = facts.version().map(str::to_owned);
         self.change(order, |send| send.facts.credentials_version = version);
@@ -164,8 +157,6 @@ impl State {
     async fn contents(&self, order: &Order) -> Result<(String, HashMap<String, (Content, Bytes)>), Halt> {
         let config_map = self.config_map(order).await?;
         let version = config_map.metadata.resource_version.clone().unwrap_or_default();
-        let place = Key::new(order.key.namespace(), &order.dispatch.config_map);
-        self.parts.index.looked_up(&place, Some(&version));
         if let Some(sending) = self.sends.lock().get_mut(&order.uid) {
             sending.last_read = Some(clock::now());
         }
@@ -183,27 +174,16 @@ impl State {
     async fn config_map(&self, order: &Order) -> Result<ConfigMap, Halt> {
         let name = &order.dispatch.config_map;
         let api = Api::<ConfigMap>::namespaced(self.parts.client.clone(), order.key.namespace());
-        loop {
-            match api.get_opt(name).await {
-                Ok(Some(found)) => return Ok(found),
-                Ok(None) => return Err(Halt::NoConfigMap),
-                Err(Error::Api(refusal)) if refusal.is_forbidden() => {
-                    let what = format!("the operator may not read ConfigMap {name}");
-                    let trouble = Trouble::new(Reason::AdmissionDenied, what).quoting(quote(&refusal.message));
-                    return Err(Halt::Trouble(trouble));
-                }
-                Err(error) => {
-                    warn!(config_map = name, error = %crate::redact::cause(&error), "cannot read a ConfigMap");
-                }
-            }
-            // Its own deadline ends this.
-            tokio::time::sleep(READ_AGAIN).await;
-        }
+        let (place, before) = (Key::new(order.key.namespace(), name), self.parts.index.config_map(&order.key, name));
+        let get = || api.get_opt(name).map_err(Arc::new);
+        let found = read(&format!("ConfigMap {name}"), get).await.map_err(Halt::Trouble)?;
+        let version = found.as_ref().map(|found| found.metadata.resource_version.as_deref().unwrap_or_default());
+        self.parts.index.looked_up(&place, &before, version);
+        found.ok_or(Halt::NoConfigMap)
     }
 
     fn nothing_there(&self, work: &Work<'_>) {
         let order = work.order;
-        self.parts.index.looked_up(&Key::new(order.key.namespace(), &order.dispatch.config_map), None);
         for (index, item) in order.dispatch.files.iter().enumerate() {
             let Some(file) = work.file(item) else { continue };
             let trouble = plan::config_map_missing(file);
@@ -255,6 +235,30 @@ impl Work<'_> {
     }
 }
 
+/// Reads until there is an answer. What the API server refuses, or goes on to refuse, is told; that it cannot be reached
+/// could not be told to anybody.
+async fn read<T, F>(what: &str, read: impl Fn() -> F) -> Result<T, Trouble>
+where
+    F: Future<Output = Result<T, Arc<Error>>>,
+{
+    let begun = tokio::time::Instant::now();
+    loop {
+        let error = match read().await {
+            Ok(found) => return Ok(found),
+            Err(error) => error,
+        };
+        warn!(what, error = %crate::redact::cause(&*error), "cannot read what a Send needs");
+        if let Error::Api(said) = &*error
+            && (said.is_forbidden() || begun.elapsed() >= UNREADABLE)
+        {
+            let what = format!("the operator cannot read {what}");
+            return Err(Trouble::new(Reason::AdmissionDenied, what).quoting(quote_rule(&said.message)));
+        }
+        // The deadline of the Send ends this.
+        tokio::time::sleep(READ_AGAIN).await;
+    }
+}
+
 /// What is sent of a file; or its result, where nothing is.
 fn parcel(
     work: &Work<'_>,
@@ -278,4 +282,31 @@ fn parcel(
         sent: Arc::default(),
     };
     Ok((content.clone(), parcel))
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_api_server_goes_on_to_refuse_is_told_and_that_it_cannot_be_reached_is_waited_for() {
+        let begun = tokio::time::Instant::now();
+        let refused = |code, reason: &str| Status::failure("the key service is down", reason).with_code(code).boxed();
+        let cases = [(403, "Forbidden", 0..1), (500, "InternalError", 5..9), (429, "TooManyRequests", 5..9)];
+        for (code, reason, limits) in cases {
+            let begun = tokio::time::Instant::now();
+            let answer = || async { Err::<(), _>(Arc::new(Error::Api(refused(code, reason)))) };
+            let trouble = read("Secret cyberun", answer).await.unwrap_err();
+            let told = trouble.message();
+            assert!(told.contains("Secret cyberun") && told.contains("the key service is down"), "{told}");
+            assert!(limits.contains(&begun.elapsed().as_secs()), "{code} after {:?}", begun.elapsed());
+        }
+        let unreachable = || async {
+            let is_back = begun.elapsed() > Duration::from_secs(50);
+            if is_back { Ok(()) } else { Err(Arc::new(Error::Service("connection refused".into()))) }
+        };
+        assert_eq!(read("Secret cyberun", unreachable).await, Ok(()));
+    }
 }
