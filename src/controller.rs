@@ -54,10 +54,9 @@ const CALLS: (usize, usize) = (4, 256);
 const WITHDRAWALS: (usize, usize) = (4, 32);
 /// Sends per namespace.
 const SENDS_PER_NAMESPACE: usize = 4;
-/// How long what a status does not depend on, reads that confirm and deletions, may take of a reconcile; and of one that
-/// withdraws a key.
-const PATIENT: Duration = Duration::from_mins(1);
-const IMPATIENT: Duration = Duration::from_millis(500);
+/// How long the reads that confirm, and the deletions, may take of a reconcile at the most, and even where a key is to be
+/// withdrawn.
+const PATIENCE: (Duration, Duration) = (Duration::from_mins(1), Duration::from_millis(500));
 /// How long Sends and their writes may take once the operator is asked to end.
 const FAREWELL: Duration = Duration::from_secs(4);
 /// How often places of workers are reviewed.
@@ -273,9 +272,7 @@ async fn reconcile(context: Arc<Context>, key: Key) -> Option<Duration> {
     }
     let settings = &context.settings;
     let case = Case::new(&known.upload, clock::now(), settings.deployment, settings.senders());
-    // That a key is withdrawn in time waits for nothing else.
-    let withdraws = context.index.withdrawn_at(&key).is_some_and(|at| at <= clock::exact());
-    let patience = if withdraws { IMPATIENT } else { PATIENT };
+    let patience = patience(context.index.withdrawn_at(&key), clock::exact());
     let facts = observe::observe(&context, &key, &known, case.now, patience).await;
     let plan = plan::plan(&case, &facts);
     let done = perform::perform(&context, &key, &known, &plan, patience).await;
@@ -298,6 +295,13 @@ async fn reconcile(context: Arc<Context>, key: Key) -> Option<Duration> {
         Published::NoNeed => ending.look.saturating_sub(elapsed(case.now)),
         Published::No => ending.look.min(context.unwritten.again(&known.uid)),
     })
+}
+
+/// How long a reconcile may wait for what the withdrawal of a key does not wait for.
+fn patience(withdrawn_at: Option<Timestamp>, now: Timestamp) -> Duration {
+    let (longest, shortest) = PATIENCE;
+    let left = withdrawn_at.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
+    left.map_or(longest, |left| left.clamp(shortest, longest))
 }
 
 fn elapsed(since: Timestamp) -> Duration {

@@ -9,7 +9,9 @@ use anyhow::ensure;
 use cyberun_stub::{Credential, Fault, Hold, Options, Rule, Step};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use test_support::{DEADLINE, History, Request, Space, World, file, files, key_of, prompt, scenario_alone, state};
+use test_support::{
+    DEADLINE, History, Request, Space, World, file, files, key_of, on_claim, prompt, scenario_alone, state, with_output,
+};
 
 use crate::OPERATOR;
 
@@ -131,7 +133,7 @@ fn a_webhook_that_hangs_for_one_namespace_keeps_no_other_waiting() -> anyhow::Re
     scenario_alone(OPERATOR, Options::default(), "a webhook that hangs", async |world| {
         world.operator_everywhere(&[]).await?;
         let (slow, credential) = space(world, "slow").await?;
-        let _webhook = slow.hanging_webhook().await?;
+        let _webhook = slow.hanging_webhook(STATUS).await?;
         uploads(&slow, TWELVE, 1).await?;
         stored(world, &credential, 4).await?;
         others_are_served(world).await
@@ -191,6 +193,30 @@ fn a_store_that_never_answers_one_namespace_keeps_no_other_waiting_and_no_dying_
         leave_in_time(&statuses, &outputs, &before).await?;
         assert!(calls(world, Step::Put, &credential) >= 4, "the store was asked");
         hold.release();
+        Ok(())
+    })
+}
+
+#[test]
+fn a_deletion_that_hangs_keeps_no_dying_key_alive() -> anyhow::Result<()> {
+    let options = Options { retention: Some(Duration::from_secs(30)), ..Options::default() };
+    scenario_alone(OPERATOR, options, "a deletion that hangs", async |world| {
+        world.credential().await?;
+        world.config_map("texts", &[("a.txt", "one")]).await?;
+        world.volume("data", &["ReadWriteMany"], &[("b.txt", b"two")]).await?;
+        world.operator_everywhere(&[r#"retention="30s""#, TERMS[1]]).await?;
+        let (statuses, outputs) = (world.history("FileUpload").await?, world.history("ConfigMap").await?);
+        let list = json!([file("a", "texts", "a.txt"), on_claim("b", "data", "b.txt")]);
+        world.file_upload("one", with_output(&list, "one-keys")).await?;
+        // There is no node, so the worker waits.
+        let has_both = |upload: &Value| key_of(upload, "a").is_some() && upload["status"]["jobs"].is_array();
+        let mut before = world.upload("one", "a key and a worker", has_both).await?;
+        let _webhook = world.hanging_webhook(("DELETE", "batch/jobs")).await?;
+        world.patch("FileUpload", "one", json!({"spec": {"files": [list[0]]}})).await?;
+        assert!(SystemTime::now() < end_of(&files(&before)[0])?, "the deletion began before the key died");
+        before["status"]["files"] = json!([files(&before)[0]]);
+        leave_in_time(&statuses, &outputs, &[before]).await?;
+        assert_eq!(world.list("Job").await?.len(), 1, "the deletion still hangs");
         Ok(())
     })
 }

@@ -2,6 +2,8 @@
 
 use std::net::Ipv4Addr;
 
+use cyberun_stub::{Options, Tls};
+use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
 use kube::api::PostParams;
@@ -26,28 +28,33 @@ impl Drop for HangingWebhook {
 }
 
 impl Space {
-    /// Lets the API server ask a webhook that hangs about each creation of a `ConfigMap` and each write of a
-    /// `FileUpload`'s status in this namespace; returns once it does.
-    pub async fn hanging_webhook(&self) -> anyhow::Result<HangingWebhook> {
+    /// Lets the API server ask a webhook that hangs about each creation of a `ConfigMap` in this namespace, and about what
+    /// else is named by verb and `GROUP/RESOURCE`; returns once it does.
+    pub async fn hanging_webhook(&self, about: (&str, &str)) -> anyhow::Result<HangingWebhook> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let url = format!("https://{}/", listener.local_addr()?);
         let (called, mut is_called) = watch::channel(false);
+        // With TLS: the API server gives up a handshake that hangs after 10 s, whatever it was told.
+        let Tls { acceptor, ca_pem } = Tls::new(&Options::default())?;
         let webhook = HangingWebhook(tokio::spawn(async move {
             let mut held = Vec::new();
             while let Ok((call, _)) = listener.accept().await {
-                held.push(call);
-                called.send_replace(true);
+                if let Ok(call) = acceptor.accept(call).await {
+                    held.push(call);
+                    called.send_replace(true);
+                }
             }
         }));
         let namespace = Api::<Namespace>::all(self.client.clone()).get(&self.namespace).await?;
         let owner =
             json!({"apiVersion": "v1", "kind": "Namespace", "name": self.namespace, "uid": namespace.metadata.uid});
         let rule = |group: &str, resource: &str, verb: &str| json!({"apiGroups": [group], "apiVersions": ["*"], "resources": [resource], "operations": [verb]});
+        let (group, resource) = about.1.split_once('/').unwrap_or(("", about.1));
         let hook = json!({
-            "name": "hangs.example.com", "clientConfig": {"url": url}, "timeoutSeconds": PATIENCE,
+            "name": "hangs.example.com", "clientConfig": {"url": url, "caBundle": ByteString(ca_pem.into_bytes())}, "timeoutSeconds": PATIENCE,
             "failurePolicy": "Ignore", "sideEffects": "None", "admissionReviewVersions": ["v1"],
             "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": self.namespace}},
-            "rules": [rule("", "configmaps", "CREATE"), rule("cyberun.cloud", "fileuploads/status", "UPDATE")],
+            "rules": [rule("", "configmaps", "CREATE"), rule(group, resource, about.0)],
         });
         let body = json!({"metadata": {"ownerReferences": [owner]}, "webhooks": [hook]});
         self.create("ValidatingWebhookConfiguration", &self.namespace, body).await?;
