@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use self::budget::Budget;
 use self::gate::Gate;
 use self::index::{Change, Index, Key};
 use self::launches::Launches;
@@ -36,6 +37,7 @@ use crate::telemetry::{Health, Metrics};
 
 pub(crate) use self::secrets::secret_facts;
 
+mod budget;
 mod events;
 mod gate;
 mod index;
@@ -128,6 +130,7 @@ struct Context {
     secrets: Secrets,
     sends: Sends,
     launches: Launches,
+    budget: Budget,
     events_of: EventsOf,
     unwritten: Unwritten,
     calls: Gate,
@@ -221,10 +224,12 @@ impl Operator {
         let listener = || Arc::clone(bell) as Arc<dyn Listener>;
         let (client, index) = (self.clients.calls.clone(), Index::new(self.settings.deployment.terms));
         let secrets = Secrets::new(self.clients.calls.clone(), index.clone(), listener());
+        let budget =
+            Budget { sends: Gate::new(SENDS_PER_NAMESPACE, sends), workers: Gate::new(workers_per_namespace, workers) };
         let sends = Sends::new(sends::Parts {
             client: self.clients.calls.clone(),
             courier: Arc::clone(&self.courier),
-            gate: Gate::new(SENDS_PER_NAMESPACE, sends),
+            budget: budget.clone(),
             index: index.clone(),
             secrets: secrets.clone(),
             listener: listener(),
@@ -233,7 +238,7 @@ impl Operator {
         });
         let launches = Launches::new(launches::Parts {
             client: client.clone(),
-            gate: Gate::new(workers_per_namespace, workers),
+            gate: budget.workers.clone(),
             index: index.clone(),
             secrets: secrets.clone(),
             listener: listener(),
@@ -250,6 +255,7 @@ impl Operator {
             secrets,
             sends,
             launches,
+            budget,
             events_of: EventsOf::default(),
             unwritten: Unwritten::default(),
             calls: Gate::new(CALLS.0, CALLS.1),
@@ -316,7 +322,11 @@ fn count(context: &Context, key: &Key, plan: &plan::Plan<'_>, published: Publish
             context.metrics.reported(reason.as_str(), *size);
         }
         info!(attempt = concluded.attempt, "took in what a worker reported");
-        context.launches.pace(key.namespace(), concluded.limited);
+        if concluded.limited {
+            context.budget.strained(key.namespace(), None);
+        } else {
+            context.budget.succeeded(key.namespace());
+        }
     }
 }
 
@@ -341,6 +351,8 @@ async fn review(context: &Context) {
         ticks.tick().await;
         context.launches.review();
         context.sends.tidy();
+        context.budget.forgive();
+        context.metrics.slowed_namespaces(context.budget.slowed());
         let (running, queued) = context.launches.count();
         context.metrics.workers(running, queued);
         let (running, queued) = context.sends.count();

@@ -65,6 +65,12 @@ impl Trouble {
         Self { retry_after: self.retry_after.max(Some(backoff::LONGEST)), lasts: true, ..self }
     }
 
+    /// Whether a server is under load or away, so that less should be asked of it at the same time.
+    pub fn is_strain(&self) -> bool {
+        use Reason::{ApiUnavailable, RateLimited, StorageUnavailable};
+        matches!(self.reason, RateLimited | ApiUnavailable | StorageUnavailable) && !self.lasts
+    }
+
     /// The whole text.
     pub fn message(&self) -> String {
         self.to_string()

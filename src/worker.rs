@@ -159,9 +159,9 @@ impl Worker<'_> {
         self.write(|report| report.append(&Entry::Failed { file, trouble }));
     }
 
-    /// Reports that the API asks to slow down, if that is the trouble.
+    /// Reports that less should be asked at the same time, if that is the trouble.
     fn report_limit(&self, trouble: &Trouble) {
-        if trouble.reason == Reason::RateLimited {
+        if trouble.is_strain() {
             self.write(Writer::limited);
         }
     }

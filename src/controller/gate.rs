@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-/// What a namespace lost by [`Gate::slow_down`] it has again after so long without any work.
+/// What a namespace lost by [`Gate::slow_down`] or [`Gate::hold`] it has again after so long without any work.
 const FORGIVEN: Duration = Duration::from_mins(5);
 
 /// Gives places. Clones give the same places.
@@ -46,6 +46,8 @@ struct Account {
     share: usize,
     /// When it lost part of its share last.
     slowed: Option<Instant>,
+    /// Until when its next ones are held back.
+    held: Option<Instant>,
     debt: usize,
     /// Places and waiters.
     visits: usize,
@@ -100,6 +102,10 @@ impl Gate {
         obtain(&lane.places).await;
         let mut place = Place { visit, process: ProcessPlace::Awaited };
         let turn = lane.turn.acquire().await;
+        while let Some(until) = self.held_until(&lane) {
+            // The moment that the server asked for.
+            tokio::time::sleep_until(until).await;
+        }
         obtain(&self.0.process).await;
         place.process = ProcessPlace::Held;
         self.0.books.lock().taken += 1;
@@ -114,6 +120,9 @@ impl Gate {
         }
         let visit = self.visit(namespace);
         let lane = Arc::clone(&visit.lane);
+        if self.held_until(&lane).is_some() {
+            return None;
+        }
         let of_namespace = lane.places.try_acquire().ok()?;
         let of_process = self.0.process.try_acquire().ok()?;
         of_namespace.forget();
@@ -143,6 +152,26 @@ impl Gate {
         account.share -= lost;
         account.slowed = Some(Instant::now());
         account.debt += lost - visit.lane.places.forget_permits(lost);
+    }
+
+    /// Gives no further place to a namespace for so long, unless it is held back for longer already.
+    pub(super) fn hold(&self, namespace: &str, pause: Duration) {
+        let visit = self.visit(namespace);
+        let mut books = self.0.books.lock();
+        let account = books.account(&visit.lane);
+        account.held = account.held.max(Some(Instant::now() + pause));
+        account.slowed = Some(Instant::now());
+    }
+
+    fn held_until(&self, lane: &Lane) -> Option<Instant> {
+        self.0.books.lock().account(lane).held.filter(|until| *until > Instant::now())
+    }
+
+    /// How many namespaces have less than their full share, or are held back.
+    pub(super) fn slowed(&self) -> usize {
+        let (books, now) = (self.0.books.lock(), Instant::now());
+        let is_slowed = |account: &&Account| account.share < self.0.per_namespace || account.held > Some(now);
+        books.lanes.values().filter(is_slowed).count()
     }
 
     /// Gives one place of its share back to a namespace that had lost it.
@@ -188,7 +217,10 @@ impl Gate {
         let namespace: Arc<str> = namespace.into();
         let lane = Lane { namespace: Arc::clone(&namespace), places: Semaphore::new(share), turn: Semaphore::new(1) };
         let lane = Arc::new(lane);
-        books.lanes.insert(namespace, Account { lane: Arc::clone(&lane), share, slowed: None, debt: 0, visits: 1 });
+        books.lanes.insert(
+            namespace,
+            Account { lane: Arc::clone(&lane), share, slowed: None, held: None, debt: 0, visits: 1 },
+        );
         Visit { gate: self.clone(), lane }
     }
 }
@@ -244,7 +276,10 @@ impl Books {
     }
 
     fn remove_if_idle(&mut self, namespace: &str, full: usize) {
-        if self.lanes.get(namespace).is_some_and(|account| account.visits == 0 && account.share == full) {
+        let is_idle = |account: &Account| {
+            account.visits == 0 && account.share == full && account.held.is_none_or(|until| until <= Instant::now())
+        };
+        if self.lanes.get(namespace).is_some_and(is_idle) {
             self.lanes.remove(namespace);
         }
     }

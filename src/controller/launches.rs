@@ -179,14 +179,8 @@ impl Launches {
         self.0.books.lock().places.remove(&(Arc::clone(uid), job.to_owned()));
     }
 
-    /// A worker met a 429, or ended without one.
-    pub(super) fn pace(&self, namespace: &str, limited: bool) {
-        if limited { self.0.gate.slow_down(namespace) } else { self.0.gate.speed_up(namespace) }
-    }
-
     /// Frees the places of Jobs that are over, and the process places of workers that do not run.
     pub(super) fn review(&self) {
-        self.0.gate.forgive();
         let places: Vec<_> = {
             let books = self.0.books.lock();
             books.places.iter().map(|(at, held)| (at.clone(), held.since.elapsed())).collect()

@@ -13,8 +13,9 @@ use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::budget::Budget;
 use super::clock;
-use super::gate::{Gate, Place};
+use super::gate::Place;
 use super::index::{Change, Index, Key};
 use super::secrets::Secrets;
 use super::watches::Listener;
@@ -32,7 +33,7 @@ pub(super) struct Sends(Arc<State>);
 pub(super) struct Parts {
     pub(super) client: Client,
     pub(super) courier: Arc<Courier>,
-    pub(super) gate: Gate,
+    pub(super) budget: Budget,
     pub(super) index: Index,
     pub(super) secrets: Secrets,
     pub(super) listener: Arc<dyn Listener>,
@@ -141,7 +142,6 @@ impl Sends {
         let is_old = |sending: &Sending| sending.last_read.is_none_or(|read| now - read.as_second() > 15);
         let mut all = self.0.sends.lock();
         all.retain(|_, sending| !sending.sends.is_empty() || !is_old(sending));
-        self.0.parts.gate.forgive();
         let sends = all.values().flat_map(|sending| &sending.sends);
         let ended = sends.filter(|send| send.facts.stage == SendStage::Ended);
         self.0.parts.metrics.owed_results(ended.map(|send| send.facts.results.len()).sum());
@@ -159,7 +159,7 @@ impl Sends {
 
     /// How many run and how many wait for their place.
     pub(super) fn count(&self) -> (usize, usize) {
-        (self.0.parts.gate.taken(), self.0.parts.gate.waiting())
+        (self.0.parts.budget.sends.taken(), self.0.parts.budget.sends.waiting())
     }
 
     /// Whether no file is on its way, and no result is yet to be written.

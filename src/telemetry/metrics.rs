@@ -23,6 +23,7 @@ pub(crate) struct Metrics {
     sends: Family<Labels, Gauge>,
     owed_results: Gauge,
     skipped_objects: Gauge,
+    slowed_namespaces: Gauge,
 }
 
 impl Default for Metrics {
@@ -59,8 +60,14 @@ impl Default for Metrics {
             "FileUploads that the operator cannot read and does not serve",
             skipped_objects.clone(),
         );
+        let slowed_namespaces = Gauge::default();
+        registry.register(
+            "slowed_namespaces",
+            "Namespaces that have fewer upload slots for now, as Cyberun or its storage is under load",
+            slowed_namespaces.clone(),
+        );
         let registry = Arc::new(registry);
-        Self { registry, attempts, sent, duration, workers, sends, owed_results, skipped_objects }
+        Self { registry, attempts, sent, duration, workers, sends, owed_results, skipped_objects, slowed_namespaces }
     }
 }
 
@@ -98,6 +105,11 @@ impl Metrics {
         set(&self.skipped_objects, number);
     }
 
+    /// How many namespaces have fewer upload slots for now.
+    pub(crate) fn slowed_namespaces(&self, number: usize) {
+        set(&self.slowed_namespaces, number);
+    }
+
     /// All metrics as text.
     pub(crate) fn render(&self) -> String {
         let mut text = String::new();
@@ -130,6 +142,7 @@ mod tests {
         metrics.sends(3, 4);
         metrics.owed_results(5);
         metrics.skipped_objects(6);
+        metrics.slowed_namespaces(7);
         let text = metrics.render();
         for line in [
             "fileupload_attempts_total{reason=\"Uploaded\"} 2",
@@ -141,6 +154,7 @@ mod tests {
             "fileupload_sends{state=\"queued\"} 4",
             "fileupload_owed_results 5",
             "fileupload_skipped_objects 6",
+            "fileupload_slowed_namespaces 7",
         ] {
             assert!(text.lines().any(|shown| shown == line), "{line}\n{text}");
         }

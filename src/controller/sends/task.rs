@@ -53,7 +53,7 @@ impl State {
         let place = tokio::select! {
             biased;
             () = self.parts.stop.cancelled() => return,
-            place = self.parts.gate.enter(order.key.namespace()) => place,
+            place = self.parts.budget.sends.enter(order.key.namespace()) => place,
         };
         // A fault of ours is the matter of this one resource: it is tried again later.
         if Box::pin(AssertUnwindSafe(self.run(&order, place)).catch_unwind()).await.is_err() {
@@ -203,22 +203,20 @@ impl State {
         };
         let (namespace, fileupload) = (order.key.namespace(), order.key.name());
         let file = order.dispatch.files.get(index).map_or("", |item| item.id.name.as_str());
-        let (gate, metrics, source_version) = (&self.parts.gate, &self.parts.metrics, version.to_owned());
+        let (budget, metrics, source_version) = (&self.parts.budget, &self.parts.metrics, version.to_owned());
         self.change(order, |send| {
             let took = send.begun.remove(&index).map(|begun| begun.at.elapsed()).unwrap_or_default();
             let result = match delivery {
                 Delivery::Stored(upload) => {
                     info!(namespace, fileupload, file, size = upload.size, "uploaded");
                     metrics.attempt(Reason::Uploaded.as_str(), upload.size, took);
-                    gate.speed_up(namespace);
+                    budget.succeeded(namespace);
                     SendResult::Stored { upload, source_version }
                 }
                 Delivery::Failed(trouble) => {
                     warn!(namespace, fileupload, file, reason = %trouble.reason, cause = trouble.message(), "not uploaded");
                     metrics.attempt(trouble.reason.as_str(), 0, took);
-                    if trouble.reason == Reason::RateLimited {
-                        gate.slow_down(namespace);
-                    }
+                    budget.failed(namespace, &trouble);
                     let content = Some(content.clone());
                     SendResult::Failed { trouble, source_version: Some(source_version), content }
                 }
