@@ -6,11 +6,12 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::ensure;
-use cyberun_stub::{Credential, Fault, Hold, Options, Rule, Step};
+use cyberun_stub::{Call, Credential, Fault, Hold, Options, Rule, Step};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use test_support::{
-    DEADLINE, History, Request, Space, World, file, files, key_of, on_claim, prompt, scenario_alone, state, with_output,
+    DEADLINE, History, Request, Space, World, file, files, key_of, on_claim, prompt, reason, scenario_alone, state,
+    with_output,
 };
 
 use crate::OPERATOR;
@@ -217,6 +218,29 @@ fn a_deletion_that_hangs_keeps_no_dying_key_alive() -> anyhow::Result<()> {
         before["status"]["files"] = json!([files(&before)[0]]);
         leave_in_time(&statuses, &outputs, &[before]).await?;
         assert_eq!(world.list("Job").await?.len(), 1, "the deletion still hangs");
+        Ok(())
+    })
+}
+
+#[test]
+fn what_the_api_asks_one_to_wait_its_whole_namespace_waits_and_no_other() -> anyhow::Result<()> {
+    scenario_alone(OPERATOR, Options::default(), "an API that asks to wait", async |world| {
+        world.operator_everywhere(&[]).await?;
+        let (slow, credential) = space(world, "slow").await?;
+        world.stub.arm(Rule::once(Step::Presign, Fault::retry_after(429, 6)).for_credential(&credential));
+        let of = |call: &&Call| call.credential.as_deref() == Some(credential.label());
+        let one = json!({"files": [file("a", "texts", "a.txt")]});
+        slow.file_upload("first", one.clone()).await?;
+        let is_refused = |upload: &Value| reason(upload) == "RateLimited";
+        slow.wait("FileUpload", "first", "RateLimited", is_refused).await?;
+        slow.file_upload("second", one).await?;
+        others_are_served(world).await?;
+        stored(world, &credential, 2).await?;
+        let calls = world.calls(Step::Presign);
+        let begun: Vec<_> = calls.iter().filter(of).map(|call| call.started_at).collect();
+        let waited = begun[1].duration_since(begun[0]).unsigned_abs();
+        assert!(waited >= Duration::from_secs(6), "Retry-After said 6 s, the next call came after {waited:?}");
+        assert_eq!(begun.len(), 3);
         Ok(())
     })
 }
