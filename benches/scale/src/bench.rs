@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use cyberun_stub::{Step, Stub};
 use kube::Client;
 use test_support::Cluster;
@@ -21,6 +21,8 @@ use crate::{floor, foreign, hands, judge, proc, say, stage};
 
 /// As many threads as the operator has.
 const THREADS: usize = 2;
+/// How long the garbage collector may take to remove the Pods of all workers.
+const COLLECTION: Duration = Duration::from_mins(15);
 
 /// What is at work during a run.
 pub(crate) struct Bench<'a> {
@@ -151,7 +153,23 @@ async fn volumes(bench: &mut Bench<'_>, table: &mut Table) -> anyhow::Result<()>
     let mut left = 0;
     hands::for_each(&hands::everywhere(&bench.client, "Job"), OURS, |_| left += 1).await?;
     table.goal("Jobs left", count(left), "", Goal::AtMost(0.0));
-    Ok(())
+    say("waiting until the garbage collector has removed the Pods");
+    pods_are_gone(bench).await
+}
+
+/// The garbage collector removes some twenty Pods a second. What the watch tells of that is work, and no idle time.
+async fn pods_are_gone(bench: &Bench<'_>) -> anyhow::Result<()> {
+    let until = Instant::now() + COLLECTION;
+    loop {
+        let mut left = 0;
+        hands::for_each(&hands::everywhere(&bench.client, "Pod"), OURS, |_| left += 1).await?;
+        if left == 0 {
+            return Ok(());
+        }
+        ensure!(Instant::now() < until, "{left} Pods of workers are left after {COLLECTION:?}");
+        // The interval at which they are counted.
+        sleep(Duration::from_secs(5)).await;
+    }
 }
 
 fn times(table: &mut Table, load: &Load, rate_name: &str, goal: Option<Goal>) -> f64 {
