@@ -51,20 +51,23 @@ impl<'a> Output<'a> {
             },
         };
         match result {
-            Ok(()) => Written { trouble: None, exists: true },
+            Ok(exists) => Written { trouble: None, exists },
             Err(error) => {
                 warn!(output = name, error = %crate::redact::cause(&error), "cannot write the output");
+                // It may have been deleted, and then not made again.
+                let exists = matches!(self.index.output(self.upload, name).0, OutputFacts::Ours { .. });
                 Written { trouble: Some(trouble(name, &error)), exists }
             }
         }
     }
 
-    async fn create(&self, name: &str, data: &Data) -> kube::Result<()> {
+    /// Whether there is one then, as of the other writes.
+    async fn create(&self, name: &str, data: &Data) -> kube::Result<bool> {
         let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
         match self.api.create(&params, &new(self.upload, name, data.clone())).await {
             Ok(created) => {
                 self.index.wrote_output(&created);
-                Ok(())
+                Ok(true)
             }
             Err(error) => {
                 if matches!(&error, Error::Api(refusal) if refusal.is_already_exists()) {
@@ -75,30 +78,40 @@ impl<'a> Output<'a> {
         }
     }
 
-    /// Replaces the content, provided that it is still as it was last seen.
-    async fn replace(&self, name: &str, version: &str, data: &Data) -> kube::Result<()> {
+    /// Replaces the content, provided that it is still as it was last seen. What may not be replaced is made again if it
+    /// is immutable, or if it says what it must not say, such as a dead key.
+    async fn replace(&self, name: &str, version: &str, data: &Data) -> kube::Result<bool> {
         let patch = json!([
             { "op": "replace", "path": "/metadata/resourceVersion", "value": version },
             { "op": "add", "path": "/data", "value": data },
         ]);
         let patch = serde_json::from_value(patch).map_err(Error::SerdeError)?;
         let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-        match self.api.patch(name, &params, &Patch::<ConfigMap>::Json(patch)).await {
+        let error = match self.api.patch(name, &params, &Patch::<ConfigMap>::Json(patch)).await {
             Ok(patched) => {
                 self.index.wrote_output(&patched);
-                Ok(())
+                return Ok(true);
             }
-            Err(error) => {
-                match &error {
-                    Error::Api(refusal) if refusal.is_not_found() => self.index.forget_output(&self.key(name)),
-                    Error::Api(refusal) if refusal.code == 422 => {
-                        self.delete_if(name, |found| found.immutable == Some(true)).await?;
-                    }
-                    _ => {}
+            Err(error) => error,
+        };
+        match &error {
+            Error::Api(refusal) if refusal.is_not_found() => self.index.forget_output(&self.key(name)),
+            Error::Api(refusal) if is_refusal(refusal) => {
+                let must_go = |found: &ConfigMap| found.immutable == Some(true) || says_more(found, data);
+                let is_gone = self.delete_if(name, must_go).await.unwrap_or_else(|error| {
+                    warn!(output = name, error = %crate::redact::cause(&error), "cannot delete the output");
+                    false
+                });
+                // One without entries is not made.
+                match is_gone {
+                    true if data.is_empty() => return Ok(false),
+                    true => return self.create(name, data).await,
+                    false => {}
                 }
-                Err(error)
             }
+            _ => {}
         }
+        Err(error)
     }
 
     /// Reads it: the watch has not told of it.
@@ -112,25 +125,31 @@ impl<'a> Output<'a> {
 
     /// Deletes an output that is no longer asked for, if it is ours.
     pub(super) async fn delete(&self, name: &str) -> kube::Result<()> {
-        self.delete_if(name, |_| true).await
+        self.delete_if(name, |_| true).await.map(drop)
     }
 
-    async fn delete_if(&self, name: &str, is_meant: impl FnOnce(&ConfigMap) -> bool) -> kube::Result<()> {
+    /// Whether it was ours and as it is meant, and is gone.
+    async fn delete_if(&self, name: &str, is_meant: impl FnOnce(&ConfigMap) -> bool) -> kube::Result<bool> {
         let is_ours = |found: &ConfigMap| {
             let facts = read::Ownership::of(&found.metadata).output(self.upload, None);
             matches!(facts, OutputFacts::Ours { .. })
         };
         let found = self.api.get_opt(name).await?;
-        let Some(found) = found.filter(|found| is_ours(found) && is_meant(found)) else { return Ok(()) };
+        let Some(found) = found.filter(|found| is_ours(found) && is_meant(found)) else { return Ok(false) };
         let preconditions = Preconditions { uid: found.uid(), resource_version: found.resource_version() };
         self.api.delete(name, &DeleteParams::default().preconditions(preconditions)).await?;
         self.index.forget_output(&self.key(name));
-        Ok(())
+        Ok(true)
     }
 
     fn key(&self, name: &str) -> Key {
         Key::new(self.upload.metadata.namespace.as_deref().unwrap_or_default(), name)
     }
+}
+
+/// Whether an output holds anything but this data.
+fn says_more(found: &ConfigMap, data: &Data) -> bool {
+    found.data.iter().flatten().any(|(key, text)| data.get(key) != Some(text))
 }
 
 /// A refusal is told; what passes is only work that is not done yet.
@@ -173,4 +192,26 @@ fn new(upload: &FileUpload, name: &str, data: Data) -> ConfigMap {
         ..ObjectMeta::default()
     };
     ConfigMap { metadata, data: Some(data), ..ConfigMap::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_output_says_more_than_it_is_to_say_if_a_key_is_withdrawn_or_another() {
+        let data = |entries: &[(&str, &str)]| -> Data {
+            entries.iter().map(|(name, key)| ((*name).to_owned(), (*key).to_owned())).collect()
+        };
+        let wanted = data(&[("a", "1"), ("b", "2")]);
+        for (held, more) in [
+            (data(&[]), false),
+            (data(&[("a", "1")]), false),
+            (data(&[("a", "1"), ("b", "old")]), true),
+            (data(&[("a", "1"), ("withdrawn", "3")]), true),
+        ] {
+            let found = ConfigMap { data: Some(held.clone()), ..ConfigMap::default() };
+            assert_eq!(says_more(&found, &wanted), more, "{held:?}");
+        }
+    }
 }

@@ -25,6 +25,7 @@ mod history;
 mod http;
 mod image;
 mod kept;
+mod mutation;
 mod nodes;
 mod objects;
 mod operator;
