@@ -12,6 +12,7 @@ mod claims;
 mod config_map_files;
 mod credential_rotation;
 mod deletion;
+mod disks;
 mod examples;
 mod explain_command;
 mod forged_pods;

@@ -93,6 +93,11 @@ impl Cluster {
         ready.as_ref().map_err(|error| anyhow::anyhow!("{error}"))
     }
 
+    /// Whether the nodes have the driver of `tests/cluster/disk`: only our own do.
+    pub fn has_disks(&self) -> bool {
+        self.pods.is_some()
+    }
+
     /// Another one of our own without nodes, with the chart in it.
     pub(crate) fn at(kubeconfig: PathBuf, audit_log: PathBuf) -> anyhow::Result<Self> {
         let mut cluster = Self { kubeconfig, audit_log: Some(audit_log), pods: None, ..Self::find()? };

@@ -19,6 +19,7 @@
 mod alone;
 mod audit;
 mod cluster;
+mod disk;
 mod evidence;
 mod grants;
 mod history;
@@ -49,6 +50,7 @@ mod world;
 pub use alone::ApiServer;
 pub use audit::Request;
 pub use cluster::{Cluster, RELEASE, SYSTEM, kubectl, nodes};
+pub use disk::Disk;
 pub use history::History;
 pub use kept::Kept;
 pub use objects::{DEADLINE, PATIENCE, file};
