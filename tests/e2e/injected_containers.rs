@@ -133,7 +133,7 @@ fn a_full_report_is_whole_in_a_pod_of_four_containers() -> anyhow::Result<()> {
 #[test]
 fn a_report_that_is_cut_among_six_containers_loses_no_line_before_the_cut() -> anyhow::Result<()> {
     with_pods(OPERATOR, "a pod of six containers", async |world| {
-        let pods = world.history("Pod").await?;
+        let (pods, uploads) = (world.history("Pod").await?, world.history("FileUpload").await?);
         beside(world, 5).await?;
         all_told(world).await?;
         let report = first_report(world, &pods).await?;
@@ -142,6 +142,8 @@ fn a_report_that_is_cut_among_six_containers_loses_no_line_before_the_cut() -> a
         let kept = kept.lines().filter(|line| line.starts_with(['+', '='])).count();
         all_come(world).await?;
         assert_eq!(again(world), KEPT - kept, "what was lost is sent once more: {:?}", world.puts_by_file());
+        let failed = uploads.states().into_iter().find(|upload| upload.to_string().contains("WorkerFailed"));
+        assert!(failed.is_none(), "the worker did not fail: {failed:#?}");
         Ok(())
     })
 }

@@ -8,6 +8,7 @@ mod admission;
 mod api_server_outage;
 mod attempts;
 mod chart;
+mod chart_releases;
 mod claims;
 mod config_map_files;
 mod credential_rotation;

@@ -194,6 +194,12 @@ pub fn kubectl<const N: usize>(cluster: &Cluster, arguments: [&str; N], input: &
     output(&mut cluster.kubectl(arguments), input)
 }
 
+/// What helm prints as the cluster's admin; its complaint is the error.
+pub fn helm(cluster: &Cluster, arguments: &[&str]) -> anyhow::Result<String> {
+    let mut command = Command::new(&cluster.helm);
+    output(command.arg("--kubeconfig").arg(&cluster.kubeconfig).args(arguments), "")
+}
+
 pub(crate) fn output(command: &mut Command, input: &str) -> anyhow::Result<String> {
     let what = command.get_program().display().to_string();
     let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -49,7 +49,7 @@ mod world;
 
 pub use alone::ApiServer;
 pub use audit::Request;
-pub use cluster::{Cluster, RELEASE, SYSTEM, kubectl, nodes};
+pub use cluster::{Cluster, RELEASE, SYSTEM, helm, kubectl, nodes};
 pub use disk::Disk;
 pub use history::History;
 pub use kept::Kept;
