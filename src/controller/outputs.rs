@@ -206,3 +206,33 @@ fn new(upload: &FileUpload, name: &str, data: Data) -> ConfigMap {
     };
     ConfigMap { metadata, data: Some(data), ..ConfigMap::default() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn data(entries: &[(&str, &str)]) -> Data {
+        entries.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
+    }
+
+    #[test]
+    fn an_output_holds_what_is_withdrawn_if_the_key_is_missing_now_or_another_and_expired() {
+        let all = |expires: &str| json!({"b": {"expiresAt": expires}}).to_string();
+        let (over, alive) = (all("2026-01-01T00:00:00Z"), all("2026-01-03T00:00:00Z"));
+        let wanted = data(&[("a", "1"), ("b", "2")]);
+        let now = "2026-01-02T00:00:00Z".parse().unwrap();
+        for (held, expected) in [
+            (vec![], false),
+            (vec![("a", "1"), (KEYS_JSON, "{}")], false),
+            (vec![("a", "1"), ("gone", "3")], true),
+            (vec![("a", "1"), ("b", "old")], false),
+            (vec![("b", "old"), (KEYS_JSON, &*alive)], false),
+            (vec![("b", "old"), (KEYS_JSON, &*over)], true),
+            (vec![("b", "2"), (KEYS_JSON, &*over)], false),
+            (vec![("b", "old"), (KEYS_JSON, "{")], false),
+        ] {
+            let found = ConfigMap { data: Some(data(&held)), ..ConfigMap::default() };
+            assert_eq!(holds_withdrawn(&found, &wanted, now), expected, "{held:?}");
+        }
+    }
+}

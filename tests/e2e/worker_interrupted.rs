@@ -5,7 +5,7 @@
 
 use cyberun_stub::{Hold, Step};
 use serde_json::{Value, json};
-use test_support::{DEADLINE, History, Signal, World, files, with_pods};
+use test_support::{DEADLINE, History, Signal, World, condition, files, once, reason, with_pods};
 
 use crate::OPERATOR;
 
@@ -120,5 +120,64 @@ fn a_worker_that_runs_out_of_memory_has_reported_what_it_had_done() -> anyhow::R
         world.starve(&middle.pod).await?;
         let words = "the worker used more memory than it may and was killed: raise spec.worker.resources.limits.memory";
         middle.goes_on(world, words, KILLED).await
+    })
+}
+
+/// Another controller, such as Kueue, holds a Job back.
+async fn suspend(world: &World, job: &str, suspend: bool) -> anyhow::Result<()> {
+    world.patch("Job", job, json!({"spec": {"suspend": suspend}})).await
+}
+
+/// All is there in the end, each file was sent once, and no failure was ever told.
+async fn all_once(world: &World, middle: &Middle) -> anyhow::Result<()> {
+    world.heals("seven").await?;
+    world.tidied().await?;
+    let names: Vec<_> = FILES.iter().map(|name| format!("{name}.txt")).collect();
+    assert_eq!(world.puts_by_file(), once(&names.iter().map(String::as_str).collect::<Vec<_>>()));
+    assert_eq!((world.calls(Step::Presign).len(), world.stub.objects().len()), (GENTLY, 7));
+    let failed: Vec<_> = middle.uploads.states().into_iter().filter(|state| reason(state) == "WorkerFailed").collect();
+    assert!(failed.is_empty(), "a worker that is held back is no failure: {failed:#?}");
+    assert_eq!(middle.jobs.names().len(), 2, "one more Job for what was left");
+    Ok(())
+}
+
+#[test]
+fn a_worker_whose_job_a_queue_takes_back_goes_on_with_the_rest_once_that_is_admitted() -> anyhow::Result<()> {
+    with_pods(OPERATOR, "workers", async |world| {
+        let middle = middle(world, json!({})).await?;
+        // A queue holds each new Job back until it admits it.
+        let held = "[JSONPatch{op: 'add', path: '/spec/suspend', value: true}]";
+        let idle = json!({"spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": "none"}]}}}});
+        world.mutate(("Job", "batch/jobs"), held, idle, |job| job["spec"]["suspend"] == true).await?;
+        suspend(world, &middle.jobs.names()[0], true).await?;
+        middle.asked_to_end(world).await?;
+        let words = ["the Job of the worker on PersistentVolumeClaim data is suspended by another controller", "Kueue"];
+        let waits = world.says("seven", ("WorkerPending", "Reconciling"), &words).await?;
+        let kept = files(&waits).iter().filter(|file| file["fileKey"].is_string()).count();
+        assert_eq!(kept, 1 + UNDER_WAY, "what was done is in the status meanwhile");
+        suspend(world, &middle.jobs.names()[1], false).await?;
+        all_once(world, &middle).await
+    })
+}
+
+#[test]
+fn a_worker_whose_job_is_suspended_and_resumed_at_once_sends_nothing_twice() -> anyhow::Result<()> {
+    with_pods(OPERATOR, "workers", async |world| {
+        let middle = middle(world, json!({})).await?;
+        let pods = world.history("Pod").await?;
+        let job = middle.jobs.names().remove(0);
+        suspend(world, &job, true).await?;
+        let told =
+            async || world.pod_log(&middle.pod).map(|log| (log.contains("stopping after what is under way"), log));
+        world.wait_for(DEADLINE, "the worker to be asked to end", told).await?;
+        suspend(world, &job, false).await?;
+        // The controller of Jobs has acted by it.
+        let resumed = |job: &Value| condition(job, "Suspended")["status"] == "False";
+        world.wait("Job", &job, "the Job to be resumed", resumed).await?;
+        world.had_its_chance().await?;
+        let besides = pods.names().into_iter().filter(|name| *name != middle.pod).collect::<Vec<_>>();
+        assert!(besides.is_empty(), "{besides:?} began while the worker was still ending");
+        middle.hold.release();
+        all_once(world, &middle).await
     })
 }

@@ -117,7 +117,7 @@ fn a_worker_asks_the_api_server_for_nothing() -> anyhow::Result<()> {
 }
 
 /// What the API server or a controller adds to a Job, by JSON pointer.
-const GENERATED: [&str; 17] = [
+const GENERATED: [&str; 16] = [
     "/metadata/uid",
     "/metadata/resourceVersion",
     "/metadata/generation",
@@ -127,7 +127,6 @@ const GENERATED: [&str; 17] = [
     "/spec/selector",
     "/spec/suspend",
     "/spec/completionMode",
-    "/spec/podReplacementPolicy",
     "/spec/manualSelector",
     "/spec/template/metadata/creationTimestamp",
     "/spec/template/spec/dnsPolicy",

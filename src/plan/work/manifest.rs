@@ -75,6 +75,8 @@ pub(crate) fn job(
         "activeDeadlineSeconds": settings.deadline,
         "parallelism": launch.parallelism,
         "completions": launch.shards,
+        // A Job that is resumed while its Pod still ends would have two Pods that send the same files.
+        "podReplacementPolicy": "Failed",
         "template": pod::template(upload, launch, settings, &metadata),
     });
     if launch.shards > 1 {

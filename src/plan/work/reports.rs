@@ -141,7 +141,7 @@ pub(super) fn conclude(case: &Case<'_>, files: &[Entry], job: &JobFacts, told: T
     });
 }
 
-/// Why a Job's report says nothing of a file; `None` if it was called off before it began.
+/// Why a Job's report says nothing of a file; `None` if it was called off before it began, or began again.
 fn why_unreported(case: &Case<'_>, job: &JobFacts, told: &Told, file: usize) -> Option<Trouble> {
     let pod = pod_of(job, file);
     let share = share_of(job, file);
@@ -152,7 +152,9 @@ fn why_unreported(case: &Case<'_>, job: &JobFacts, told: &Told, file: usize) -> 
         ));
     }
     let has_begun = pod.map_or(job.has_started(), PodFacts::has_started);
-    if !matches!(job.standing, Standing::Ended(_)) && (job.suspended || !has_begun) {
+    // A share has a second Pod only where its Job was suspended and resumed: that was removed before it was done.
+    let has_begun_again = job.pods.iter().filter(|pod| pod.index == share).count() > 1;
+    if !matches!(job.standing, Standing::Ended(_)) && (job.suspended || has_begun_again || !has_begun) {
         return None;
     }
     if told.unsupported.contains(&share) {

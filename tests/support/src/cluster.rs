@@ -93,6 +93,11 @@ impl Cluster {
         ready.as_ref().map_err(|error| anyhow::anyhow!("{error}"))
     }
 
+    /// Whether the nodes have the driver of `tests/cluster/disk`: only our own do.
+    pub fn has_disks(&self) -> bool {
+        self.pods.is_some()
+    }
+
     /// Another one of our own without nodes, with the chart in it.
     pub(crate) fn at(kubeconfig: PathBuf, audit_log: PathBuf) -> anyhow::Result<Self> {
         let mut cluster = Self { kubeconfig, audit_log: Some(audit_log), pods: None, ..Self::find()? };
@@ -187,6 +192,12 @@ impl Cluster {
 /// What kubectl prints as the cluster's admin; its complaint is the error.
 pub fn kubectl<const N: usize>(cluster: &Cluster, arguments: [&str; N], input: &str) -> anyhow::Result<String> {
     output(&mut cluster.kubectl(arguments), input)
+}
+
+/// What helm prints as the cluster's admin; its complaint is the error.
+pub fn helm(cluster: &Cluster, arguments: &[&str]) -> anyhow::Result<String> {
+    let mut command = Command::new(&cluster.helm);
+    output(command.arg("--kubeconfig").arg(&cluster.kubeconfig).args(arguments), "")
 }
 
 pub(crate) fn output(command: &mut Command, input: &str) -> anyhow::Result<String> {

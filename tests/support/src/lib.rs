@@ -19,12 +19,14 @@
 mod alone;
 mod audit;
 mod cluster;
+mod disk;
 mod evidence;
 mod grants;
 mod history;
 mod http;
 mod image;
 mod kept;
+mod mutation;
 mod nodes;
 mod objects;
 mod operator;
@@ -47,7 +49,8 @@ mod world;
 
 pub use alone::ApiServer;
 pub use audit::Request;
-pub use cluster::{Cluster, RELEASE, SYSTEM, kubectl, nodes};
+pub use cluster::{Cluster, RELEASE, SYSTEM, helm, kubectl, nodes};
+pub use disk::Disk;
 pub use history::History;
 pub use kept::Kept;
 pub use objects::{DEADLINE, PATIENCE, file};

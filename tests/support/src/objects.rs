@@ -23,12 +23,15 @@ pub const PATIENCE: Duration = DEADLINE.saturating_mul(2);
 
 const AGAIN: Duration = Duration::from_millis(100);
 /// Kinds whose objects are in no namespace.
-const CLUSTER_WIDE: [&str; 5] = [
+const CLUSTER_WIDE: [&str; 8] = [
+    "MutatingAdmissionPolicy",
+    "MutatingAdmissionPolicyBinding",
     "Node",
     "PersistentVolume",
     "ValidatingAdmissionPolicy",
     "ValidatingAdmissionPolicyBinding",
     "ValidatingWebhookConfiguration",
+    "VolumeAttachment",
 ];
 
 /// An entry of `spec.files` from a `ConfigMap`.
@@ -42,9 +45,12 @@ fn group_version(kind: &str) -> &'static str {
         "Job" => "batch/v1",
         "Event" => "events.k8s.io/v1",
         "Deployment" => "apps/v1",
-        "ValidatingAdmissionPolicy" | "ValidatingAdmissionPolicyBinding" | "ValidatingWebhookConfiguration" => {
-            "admissionregistration.k8s.io/v1"
-        }
+        "VolumeAttachment" => "storage.k8s.io/v1",
+        "MutatingAdmissionPolicy"
+        | "MutatingAdmissionPolicyBinding"
+        | "ValidatingAdmissionPolicy"
+        | "ValidatingAdmissionPolicyBinding"
+        | "ValidatingWebhookConfiguration" => "admissionregistration.k8s.io/v1",
         _ => "v1",
     }
 }

@@ -53,9 +53,9 @@ impl World {
         self.running(name).await
     }
 
-    /// Waits until a pod's first container runs.
+    /// Waits until a pod's container runs: the worker, or else the first.
     pub async fn running(&self, pod: &str) -> anyhow::Result<Value> {
-        let runs = |pod: &Value| pod["status"]["containerStatuses"][0]["state"]["running"].is_object();
+        let runs = |pod: &Value| container(pod)["state"]["running"].is_object();
         self.wait("Pod", pod, &format!("pod {pod} to run"), runs).await
     }
 
@@ -71,9 +71,16 @@ impl World {
         self.wait_for(DEADLINE, &format!("{count} Jobs"), counted).await
     }
 
-    /// Sends a signal to the process that a pod's first container was started with, from outside of the container.
+    /// Sends a signal to the process that a pod's container was started with, from outside of the container.
     pub async fn signal(&self, pod: &str, signal: Signal) -> anyhow::Result<()> {
         kill_process(self.process_of(pod).await?, signal).with_context(|| format!("cannot signal pod {pod}"))
+    }
+
+    /// Tells a pod's init container, which runs, to end.
+    pub async fn tell_init(&self, pod: &str) -> anyhow::Result<()> {
+        let seen = self.read("Pod", pod).await?;
+        let id = seen["status"]["initContainerStatuses"][0]["containerID"].as_str().unwrap_or_default();
+        kill_process(main_process(id)?, Signal::TERM).with_context(|| format!("cannot signal pod {pod}"))
     }
 
     /// Evicts a pod by the Eviction API, as who drains a node does.
@@ -105,10 +112,10 @@ impl World {
         Ok(())
     }
 
-    /// The process that a pod's first container was started with, once it runs, as this host numbers it.
+    /// The process that a pod's container was started with, once it runs, as this host numbers it.
     pub async fn process_of(&self, pod: &str) -> anyhow::Result<Pid> {
         let pod = self.running(pod).await?;
-        let id = pod["status"]["containerStatuses"][0]["containerID"].as_str().unwrap_or_default();
+        let id = container(&pod)["containerID"].as_str().unwrap_or_default();
         main_process(id)
     }
 
@@ -117,6 +124,12 @@ impl World {
         let logs = self.logs.as_ref().context("TEST_POD_LOGS is not set: the logs of pods cannot be read")?;
         Ok(logs.text(&format!("{}_{pod}_", self.namespace)))
     }
+}
+
+/// The status of a pod's worker, which may stand among containers that were injected, or else of its first container.
+pub(crate) fn container(pod: &Value) -> &Value {
+    let all = pod["status"]["containerStatuses"].as_array().map(Vec::as_slice).unwrap_or_default();
+    all.iter().find(|status| status["name"] == "worker").or(all.first()).unwrap_or(&Value::Null)
 }
 
 /// Adds the fields that an object lacks.

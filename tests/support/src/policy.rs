@@ -30,7 +30,11 @@ impl Space {
         let rule = |group: &str, resource: &str, verb: &str| json!({"apiGroups": [group], "apiVersions": ["*"], "resources": [resource], "operations": [verb]});
         // What nobody makes tells when the policy is in force.
         let probe = format!("request.resource.resource != 'configmaps' || object.metadata.name != '{name}'");
-        let judged = format!("request.resource.resource == 'configmaps' || ({allowed})");
+        let is_probed = "request.resource.resource == 'configmaps' && request.operation == 'CREATE'";
+        let judged = match (resource, verb) {
+            ("configmaps", "CREATE") => allowed.to_owned(),
+            _ => format!("({is_probed}) || ({allowed})"),
+        };
         let spec = json!({
             "failurePolicy": "Fail",
             "matchConstraints": {"resourceRules": [rule(group, resource, verb), rule("", "configmaps", "CREATE")]},

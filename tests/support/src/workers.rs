@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::DEADLINE;
 use crate::cluster::kubectl;
+use crate::pods::container;
 use crate::volumes::on_claim;
 use crate::world::World;
 
@@ -64,7 +65,7 @@ impl World {
     pub async fn worker(&self) -> anyhow::Result<String> {
         let pods = async || {
             let mut pods = self.list("Pod").await?;
-            let runs = |pod: &Value| pod["status"]["containerStatuses"][0]["state"]["running"].is_object();
+            let runs = |pod: &Value| container(pod)["state"]["running"].is_object();
             pods.retain(|pod| pod["metadata"]["labels"]["batch.kubernetes.io/job-name"].is_string() && runs(pod));
             Ok((pods.len() == 1, pods))
         };

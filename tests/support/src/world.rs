@@ -114,6 +114,13 @@ impl World {
         self.operator.as_mut().context("the operator was just started")
     }
 
+    /// As [`World::operator`], under the account of a release that serves its own namespace alone.
+    pub async fn operator_of(&mut self, space: &Space, account: &str) -> anyhow::Result<&mut Operator> {
+        let only = format!("watchNamespaces={:?}", [&space.namespace]);
+        self.start(&space.namespace, account, &[&only]).await?;
+        self.operator.as_mut().context("the operator was just started")
+    }
+
     /// As [`World::operator`], with these values of the chart (`PATH=JSON`) and with the rights of such a chart alone,
     /// under an account of the test's own.
     pub async fn operator_with(&mut self, values: &[&str]) -> anyhow::Result<&mut Operator> {

@@ -1,0 +1,122 @@
+//! Releases of the chart beside each other, and a CRD that is there already: what `docs/operations.md` says of them.
+
+use anyhow::Context as _;
+use cyberun_stub::Options;
+use serde_json::Value;
+use test_support::{World, file, helm, kubectl, scenario_alone};
+
+use crate::OPERATOR;
+
+/// What Helm says of an object of another release, or of none.
+const NOT_OURS: &str = "exists and cannot be imported into the current release";
+const WITHOUT_CRD: &str = "--set=crds.install=false";
+const WITHOUT_ROLES: &str = "--set=rbac.aggregateToUserRoles=false";
+
+/// `helm install` of a release into the namespace that it serves.
+fn install(world: &World, release: &str, namespace: &str, flags: &[&str]) -> anyhow::Result<String> {
+    let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/fileupload-operator");
+    let (into, serves) = (format!("--namespace={namespace}"), format!("--set=watchNamespaces={{{namespace}}}"));
+    let arguments = ["install", release, chart, &into, &serves];
+    helm(world.cluster, &[arguments.as_slice(), flags].concat())
+}
+
+fn uninstall(world: &World, release: &str, namespace: &str) -> anyhow::Result<String> {
+    helm(world.cluster, &["uninstall", release, &format!("--namespace={namespace}")])
+}
+
+/// Asserts that Helm refuses with these words.
+fn is_refused(answer: anyhow::Result<String>, words: &[&str]) -> anyhow::Result<()> {
+    let complaint = format!("{:#}", answer.err().context("it is installed")?);
+    for word in words {
+        assert!(complaint.contains(word), "{word:?} is not in: {complaint}");
+    }
+    Ok(())
+}
+
+/// The namespace of the release that the CRD belongs to.
+fn owner_of_crd(world: &World) -> anyhow::Result<String> {
+    let owner = r"--output=jsonpath={.metadata.annotations.meta\.helm\.sh/release-namespace}";
+    kubectl(world.cluster, ["get", "crd", "fileuploads.cyberun.cloud", owner], "")
+}
+
+/// Applies the CRD of `crds/` by hand, with this text instead of another.
+fn by_hand(world: &World, (old, new): (&str, &str)) -> anyhow::Result<()> {
+    let crd = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/crds/fileuploads.cyberun.cloud.yaml"))?;
+    anyhow::ensure!(crd.contains(old), "{old:?} is not in the CRD");
+    kubectl(world.cluster, ["apply", "--filename=-"], &crd.replace(old, new))?;
+    Ok(())
+}
+
+#[test]
+fn a_crd_that_is_there_already_is_taken_over_as_the_docs_say_and_outlives_its_release() -> anyhow::Result<()> {
+    scenario_alone(OPERATOR, Options::default(), "releases of the chart", async |world| {
+        let ((first, _), (second, _)) = (world.space("first").await?, world.space("second").await?);
+        let (first_name, second_name) = (first.namespace.as_str(), second.namespace.as_str());
+        // The harness has applied the CRD.
+        let crd = "CustomResourceDefinition \"fileuploads.cyberun.cloud\"";
+        is_refused(install(world, "uploads", first_name, &[]), &[crd, NOT_OURS])?;
+        install(world, "uploads", first_name, &["--take-ownership"])?;
+        assert_eq!(owner_of_crd(world)?, first_name);
+        first.file_upload("kept", serde_json::json!({"files": [file("a", "none", "a.txt")]})).await?;
+
+        uninstall(world, "uploads", first_name)?;
+        assert!(
+            first.read("FileUpload", "kept").await?.is_object(),
+            "the CRD outlives the release with what it defines"
+        );
+        is_refused(install(world, "others", second_name, &[]), &[crd, NOT_OURS])?;
+        install(world, "others", second_name, &["--take-ownership"])?;
+        assert_eq!(owner_of_crd(world)?, second_name);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_crd_of_another_version_that_was_applied_by_hand_is_taken_over_by_force() -> anyhow::Result<()> {
+    scenario_alone(OPERATOR, Options::default(), "a CRD that was applied by hand", async |world| {
+        let (space, _) = world.space("first").await?;
+        kubectl(world.cluster, ["delete", "crd", "fileuploads.cyberun.cloud"], "")?;
+        by_hand(world, ("shortNames:\n", "shortNames:\n    - older\n"))?;
+        let install = |flags: &[&str]| install(world, "uploads", &space.namespace, flags);
+        is_refused(install(&["--take-ownership"]), &["conflict", "kubectl-client-side-apply", "shortNames"])?;
+        uninstall(world, "uploads", &space.namespace)?;
+        install(&["--take-ownership", "--force-conflicts"])?;
+        let names = kubectl(
+            world.cluster,
+            ["get", "crd", "fileuploads.cyberun.cloud", "--output=jsonpath={.spec.names.shortNames}"],
+            "",
+        )?;
+        assert!(!names.contains("older"), "{names}");
+        Ok(())
+    })
+}
+
+#[test]
+fn releases_of_several_teams_stand_beside_each_other_and_each_serves_its_own() -> anyhow::Result<()> {
+    scenario_alone(OPERATOR, Options::default(), "releases of several teams", async |world| {
+        let ((first, _), (second, _), (third, _)) =
+            (world.space("first").await?, world.space("second").await?, world.space("third").await?);
+        install(world, "team-one", &first.namespace, &["--take-ownership"])?;
+        is_refused(install(world, "team", &second.namespace, &[]), &["CustomResourceDefinition", NOT_OURS])?;
+        install(world, "team", &second.namespace, &[WITHOUT_CRD])?;
+
+        // Of the same name in another namespace.
+        let roles = "ClusterRole \"team-fileupload-operator-view\"";
+        is_refused(install(world, "team", &third.namespace, &[WITHOUT_CRD]), &[roles, NOT_OURS])?;
+        install(world, "team", &third.namespace, &[WITHOUT_CRD, WITHOUT_ROLES])?;
+        let releases: Vec<Value> =
+            serde_json::from_str(&helm(world.cluster, &["list", "--all-namespaces", "--output=json"])?)?;
+        assert_eq!(releases.len(), 3, "{releases:#?}");
+        assert!(releases.iter().all(|release| release["status"] == "deployed"), "{releases:#?}");
+
+        // No node runs here: the last release's operator is started by hand, with the rights that Helm gave it.
+        let flag = format!("--namespace={}", third.namespace);
+        let manifests = helm(world.cluster, &["get", "manifest", "team", &flag])?;
+        third.granted_by(&manifests).await?;
+        world.operator_of(&third, "team-fileupload-operator").await?;
+        third.config_map("texts", &[("a.txt", "one")]).await?;
+        third.file_upload("one", serde_json::json!({"files": [file("a", "texts", "a.txt")]})).await?;
+        third.available("one").await?;
+        Ok(())
+    })
+}
