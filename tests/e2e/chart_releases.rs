@@ -39,12 +39,14 @@ fn owner_of_crd(world: &World) -> anyhow::Result<String> {
     kubectl(world.cluster, ["get", "crd", "fileuploads.cyberun.cloud", owner], "")
 }
 
-/// Applies the CRD of `crds/` by hand, with this text instead of another.
+/// Puts the CRD of `crds/`, applied by hand, in the place of the harness's, with this text instead of another.
 fn by_hand(world: &World, (old, new): (&str, &str)) -> anyhow::Result<()> {
     let crd = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/crds/fileuploads.cyberun.cloud.yaml"))?;
     anyhow::ensure!(crd.contains(old), "{old:?} is not in the CRD");
+    kubectl(world.cluster, ["delete", "crd", "fileuploads.cyberun.cloud"], "")?;
     kubectl(world.cluster, ["apply", "--filename=-"], &crd.replace(old, new))?;
-    Ok(())
+    let established = ["wait", "--for=condition=Established", "crd/fileuploads.cyberun.cloud", "--timeout=60s"];
+    kubectl(world.cluster, established, "").map(drop)
 }
 
 #[test]
@@ -52,7 +54,7 @@ fn a_crd_that_is_there_already_is_taken_over_as_the_docs_say_and_outlives_its_re
     scenario_alone(OPERATOR, Options::default(), "releases of the chart", async |world| {
         let ((first, _), (second, _)) = (world.space("first").await?, world.space("second").await?);
         let (first_name, second_name) = (first.namespace.as_str(), second.namespace.as_str());
-        // The harness has applied the CRD.
+        by_hand(world, ("", ""))?;
         let crd = "CustomResourceDefinition \"fileuploads.cyberun.cloud\"";
         is_refused(install(world, "uploads", first_name, &[]), &[crd, NOT_OURS])?;
         install(world, "uploads", first_name, &["--take-ownership"])?;
@@ -75,7 +77,6 @@ fn a_crd_that_is_there_already_is_taken_over_as_the_docs_say_and_outlives_its_re
 fn a_crd_of_another_version_that_was_applied_by_hand_is_taken_over_by_force() -> anyhow::Result<()> {
     scenario_alone(OPERATOR, Options::default(), "a CRD that was applied by hand", async |world| {
         let (space, _) = world.space("first").await?;
-        kubectl(world.cluster, ["delete", "crd", "fileuploads.cyberun.cloud"], "")?;
         by_hand(world, ("shortNames:\n", "shortNames:\n    - older\n"))?;
         let install = |flags: &[&str]| install(world, "uploads", &space.namespace, flags);
         is_refused(install(&["--take-ownership"]), &["conflict", "kubectl-client-side-apply", "shortNames"])?;
@@ -96,6 +97,7 @@ fn releases_of_several_teams_stand_beside_each_other_and_each_serves_its_own() -
     scenario_alone(OPERATOR, Options::default(), "releases of several teams", async |world| {
         let ((first, _), (second, _), (third, _)) =
             (world.space("first").await?, world.space("second").await?, world.space("third").await?);
+        by_hand(world, ("", ""))?;
         install(world, "team-one", &first.namespace, &["--take-ownership"])?;
         is_refused(install(world, "team", &second.namespace, &[]), &["CustomResourceDefinition", NOT_OURS])?;
         install(world, "team", &second.namespace, &[WITHOUT_CRD])?;
