@@ -17,7 +17,7 @@ use super::index::{Index, Key};
 use crate::outcome::Trouble;
 use crate::plan::{OutputAct, OutputFacts, Written, read};
 use crate::reason::Reason;
-use crate::redact::quote;
+use crate::redact::quote_rule;
 use crate::resource::{FIELD_MANAGER, FileUpload, LABEL_FILE_UPLOAD, LABEL_MANAGED_BY};
 
 type Data = BTreeMap<String, String>;
@@ -137,8 +137,7 @@ impl<'a> Output<'a> {
 fn trouble(name: &str, error: &Error) -> Trouble {
     match error {
         Error::Api(refusal) if is_refusal(refusal) => {
-            let what = format!("ConfigMap {name} (spec.output.configMap) cannot be written");
-            Trouble::new(Reason::AdmissionDenied, what).quoting(quote(&refusal.message))
+            refused(format!("ConfigMap {name} (spec.output.configMap) cannot be written"), refusal)
         }
         _ => unfinished(name),
     }
@@ -146,6 +145,11 @@ fn trouble(name: &str, error: &Error) -> Trouble {
 
 fn unfinished(name: &str) -> Trouble {
     Trouble::new(Reason::Uploading, format!("ConfigMap {name} is being written"))
+}
+
+/// What the API server does not admit, in the words of its rule.
+pub(super) fn refused(what: String, said: &Status) -> Trouble {
+    Trouble::new(Reason::AdmissionDenied, what).quoting(quote_rule(&said.message))
 }
 
 /// Whether the API server, or a webhook that it cannot do without, does not admit a write.
@@ -173,4 +177,20 @@ fn new(upload: &FileUpload, name: &str, data: Data) -> ConfigMap {
         ..ObjectMeta::default()
     };
     ConfigMap { metadata, data: Some(data), ..ConfigMap::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_is_quoted_with_its_numbers_and_its_end() {
+        let rules = "provider \"anyuid\": Forbidden: not usable by user or serviceaccount, ".repeat(5);
+        let message =
+            format!("admission webhook \"rules.example\" denied the request: [{rules}at most 134217728 bytes]");
+        let status = Status { code: 403, reason: "Forbidden".into(), message: message.clone(), ..Status::default() };
+        let said = trouble("keys", &Error::Api(status.into()));
+        assert_eq!(said.reason, Reason::AdmissionDenied);
+        assert_eq!(said.message(), format!("ConfigMap keys (spec.output.configMap) cannot be written: {message}"));
+    }
 }

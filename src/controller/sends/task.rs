@@ -16,12 +16,12 @@ use super::{Begun, Order, State};
 use crate::clock;
 use crate::controller::gate::Place;
 use crate::controller::index::Key;
+use crate::controller::outputs;
 use crate::controller::secrets::Fetched;
 use crate::delivery::{Batch, Delivery, Parcel, Progress, Source};
 use crate::outcome::Trouble;
 use crate::plan::{self, Content, Item, SecretFacts, SendResult, SendStage, read};
 use crate::reason::Reason;
-use crate::redact::quote;
 use crate::resource::{File, FileUpload};
 
 /// How long a Send may take in all, once it has its place.
@@ -189,8 +189,7 @@ impl State {
                 Ok(None) => return Err(Halt::NoConfigMap),
                 Err(Error::Api(refusal)) if refusal.is_forbidden() => {
                     let what = format!("the operator may not read ConfigMap {name}");
-                    let trouble = Trouble::new(Reason::AdmissionDenied, what).quoting(quote(&refusal.message));
-                    return Err(Halt::Trouble(trouble));
+                    return Err(Halt::Trouble(outputs::refused(what, &refusal)));
                 }
                 Err(error) => {
                     warn!(config_map = name, error = %crate::redact::cause(&error), "cannot read a ConfigMap");
