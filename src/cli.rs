@@ -14,8 +14,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::cyberun::{BadUrl, Credential};
-use crate::delivery::{Courier, SetupError};
+use crate::cyberun::{self, Credential};
+use crate::delivery::Courier;
 use crate::redact::Secret;
 
 mod cluster;
@@ -124,12 +124,14 @@ struct Api {
 impl Api {
     /// A courier to the API at `url`, which `--api-url` or its variable gave.
     fn courier(&self, url: &str, ca_pem: Option<&str>) -> Result<Courier, Usage> {
-        Courier::new(url, self.allow_http, ca_pem).map_err(|error| match error {
-            SetupError::Url(error @ (BadUrl::Malformed | BadUrl::Unencrypted)) => {
-                Usage(format!("--api-url, or CYBERUN_API_URL: {error}"))
-            }
-            error => Usage(format!("{:#}", anyhow::Error::from(error))),
-        })
+        self.check(url)?;
+        Courier::new(url, self.allow_http, ca_pem).map_err(|error| Usage(format!("{:#}", anyhow::Error::from(error))))
+    }
+
+    /// Refuses a URL to which no courier can go.
+    fn check(&self, url: &str) -> Result<(), Usage> {
+        let checked = cyberun::base_url(url, self.allow_http);
+        checked.map(drop).map_err(|error| Usage(format!("--api-url, or CYBERUN_API_URL: {error}")))
     }
 }
 
@@ -174,6 +176,15 @@ fn on_terminal() -> bool {
 /// Installs the one TLS provider: with two in the dependency tree, rustls chooses none.
 fn install_tls_provider() {
     let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// Does the work unless a signal comes first. Without this no signal would end the first process of a container.
+async fn until_signal<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let stop = stop_on_signal()?;
+    tokio::select! {
+        result = work => result,
+        () = stop.cancelled() => anyhow::bail!("stopped by a signal"),
+    }
 }
 
 /// Is cancelled at SIGTERM or SIGINT: running work is finished, and nothing new starts.

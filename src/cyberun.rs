@@ -68,20 +68,21 @@ pub enum BadUrl {
     Client(#[source] reqwest::Error),
 }
 
+/// The URL of an API (with its `/api/v1`), if it can be used; `http:` only with `allow_http`.
+pub fn base_url(text: &str, allow_http: bool) -> Result<Url, BadUrl> {
+    let base = Url::parse(text.trim()).map_err(|_| BadUrl::Malformed)?;
+    let plain =
+        base.username().is_empty() && base.password().is_none() && base.query().is_none() && base.fragment().is_none();
+    if !matches!(base.scheme(), "http" | "https") || !base.has_host() || !plain {
+        return Err(BadUrl::Malformed);
+    }
+    if base.scheme() == "http" && !allow_http { Err(BadUrl::Unencrypted) } else { Ok(base) }
+}
+
 impl Client {
-    /// A client of the API at `base` (with its `/api/v1`); `http:` URLs only with `allow_http`.
+    /// A client of the API at `base`, as [`base_url`] reads it.
     pub fn new(base: &str, allow_http: bool, tls: rustls::ClientConfig) -> Result<Self, BadUrl> {
-        let base = Url::parse(base.trim()).map_err(|_| BadUrl::Malformed)?;
-        let plain = base.username().is_empty()
-            && base.password().is_none()
-            && base.query().is_none()
-            && base.fragment().is_none();
-        if !matches!(base.scheme(), "http" | "https") || !base.has_host() || !plain {
-            return Err(BadUrl::Malformed);
-        }
-        if base.scheme() == "http" && !allow_http {
-            return Err(BadUrl::Unencrypted);
-        }
+        let base = base_url(base, allow_http)?;
         let presign = Url::parse(&format!("{}/r/files/presign", base.as_str().trim_end_matches('/')));
         let uri = base.as_str().parse().map_err(|_| BadUrl::Malformed)?;
         let proxy = Variables::read().toward(&uri).map_err(|error| BadUrl::Proxy(error.to_string()))?;

@@ -15,9 +15,9 @@ mod certificate;
 pub struct Secret(String);
 
 impl Secret {
-    /// Wraps a value, without the white space around it that editors and `echo` leave.
+    /// Wraps a value, without what editors and `echo` leave around it.
     pub fn new(value: &str) -> Self {
-        Self(value.trim().to_owned())
+        Self(bare(value).to_owned())
     }
 
     /// The value itself. Only for the header that carries it.
@@ -25,6 +25,14 @@ impl Secret {
         &self.0
     }
 }
+
+/// A value without white space and byte-order marks around it: Windows' editors and shells write such marks.
+pub fn bare(value: &str) -> &str {
+    value.trim_matches(|c: char| c.is_whitespace() || c == BYTE_ORDER_MARK)
+}
+
+/// What some programs write before a text.
+pub const BYTE_ORDER_MARK: char = '\u{feff}';
 
 impl fmt::Debug for Secret {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -237,7 +245,7 @@ mod tests {
 
     #[test]
     fn a_secret_shows_itself_to_nobody() {
-        let secret = Secret::new(" sk-12345\n");
+        let secret = Secret::new("\u{feff} sk-12345\r\n");
         assert_eq!(format!("{secret} {secret:?}"), "… Secret(…)");
         assert_eq!(secret.expose_secret(), "sk-12345");
     }

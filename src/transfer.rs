@@ -37,6 +37,9 @@ const ASK_ABOVE: u64 = 64 * 1024;
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long a PUT may go without a byte moving. There is no limit on the whole.
 const STALL: Duration = Duration::from_mins(1);
+/// So much longer the answer may take for each megabyte, once the last byte is sent: a gateway may store the whole
+/// body before it passes it on.
+const STALL_PER_MEGABYTE: Duration = Duration::from_secs(1);
 /// How long the body of an answer may take in all.
 const ANSWER_BODY: Duration = Duration::from_secs(5);
 const LARGEST_ERROR: usize = 4 * 1024;
@@ -142,8 +145,10 @@ impl Client {
         let (request, teller) = request(url, headers, opened, &meter, ask);
         let answer = tokio::select! {
             answer = self.pool.request(request) => answer.map_err(|error| lost(url, &error)),
-            () = stalled(sent) => Err(silent(url)),
+            span = stalled(sent, opened.size()) => Err(silent(url, span)),
         };
+        // The connection ends with a body that fails, and an error's body is still on its way.
+        teller.send_replace(Word::Pause);
         if with(&meter.unasked, |unasked| *unasked) {
             self.never_ask_again(url);
         }
@@ -154,7 +159,6 @@ impl Client {
         let answer = answer.map_err(|error| error.after(whole))?;
         let (status, retry_after) = (answer.status(), backoff::retry_after(answer.headers()));
         let body = read(answer).await;
-        // Told only now: the connection ends with it, and the answer was still on its way.
         teller.send_replace(Word::Stop);
         if status.is_success() {
             opened.check_unchanged()?;
@@ -180,7 +184,7 @@ fn request(
     *request.method_mut() = Method::PUT;
     *request.uri_mut() = url.expose_signed().clone();
     *request.headers_mut() = headers.clone();
-    let (gate, teller) = Gate::new(PATIENCE);
+    let (gate, teller) = Gate::new(ask.then_some(PATIENCE));
     if ask {
         request.headers_mut().insert(EXPECT, HeaderValue::from_static("100-continue"));
         let tell = Arc::clone(&teller);
@@ -190,26 +194,35 @@ fn request(
             }
         });
     }
-    let body = Body::new(Arc::clone(opened), Arc::clone(meter), ask.then_some(gate));
+    let body = Body::new(Arc::clone(opened), Arc::clone(meter), gate);
     (request.map(|()| body), teller)
 }
 
-/// Ends when no byte has moved for a while. Coarse ticks cost nothing per chunk.
-async fn stalled(sent: &AtomicU64) {
+/// Ends when no byte of so many has moved for a while, and says for how long. Coarse ticks cost nothing per chunk.
+async fn stalled(sent: &AtomicU64, size: u64) -> Duration {
     let mut ticks = tokio::time::interval(Duration::from_secs(1));
     ticks.tick().await;
-    let (mut before, mut idle) = (sent.load(Ordering::Relaxed), 0);
-    while idle < STALL.as_secs() {
+    let (mut before, mut idle) = (sent.load(Ordering::Relaxed), Duration::ZERO);
+    while idle < patience(before, size) {
         ticks.tick().await;
         let now = sent.load(Ordering::Relaxed);
-        idle = if now == before { idle + 1 } else { 0 };
+        idle = if now == before { idle + ticks.period() } else { Duration::ZERO };
         before = now;
     }
+    idle
+}
+
+/// How long no byte may move after so many of a body have been sent.
+fn patience(sent: u64, size: u64) -> Duration {
+    if sent < size {
+        return STALL;
+    }
+    STALL + STALL_PER_MEGABYTE * u32::try_from(size / 1_000_000).unwrap_or(u32::MAX)
 }
 
 /// What an exchange is told as in which no byte moves.
-fn silent(url: &PresignedUrl) -> Error {
-    let (host, span) = (url.host(), STALL.as_secs());
+fn silent(url: &PresignedUrl, span: Duration) -> Error {
+    let (host, span) = (url.host(), span.as_secs());
     Error::unavailable(format!("the storage at {host} took no byte and gave no answer for {span} s"))
 }
 
@@ -239,3 +252,6 @@ async fn read(answer: Response<Incoming>) -> String {
     beginning.truncate(LARGEST_ERROR);
     String::from_utf8_lossy(&beginning).into_owned()
 }
+
+#[cfg(test)]
+mod tests;

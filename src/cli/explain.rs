@@ -9,7 +9,7 @@ use clap::Parser;
 
 pub(super) use self::answer::Answer;
 use super::cluster::Place;
-use super::{Usage, install_tls_provider, object, print};
+use super::{Usage, install_tls_provider, object, print, until_signal};
 use crate::clock;
 
 mod answer;
@@ -40,7 +40,7 @@ impl Explain {
             Some(subject) => {
                 install_tls_provider();
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-                let answer = runtime.block_on(of_object(&self.place, subject));
+                let answer = runtime.block_on(until_signal(of_object(&self.place, subject)));
                 print(&answer.map_err(|error| word::or_meant(subject, error))?)?;
             }
         }

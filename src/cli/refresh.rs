@@ -18,7 +18,7 @@ use serde_json::json;
 
 use super::cluster::{Cluster, Place};
 use super::explain::Answer;
-use super::{duration, install_tls_provider, object, print};
+use super::{duration, install_tls_provider, object, print, until_signal};
 use crate::clock;
 use crate::resource::{ANNOTATION_REQUESTED_AT, Condition, FIELD_MANAGER_COMMAND, FileUpload};
 
@@ -45,7 +45,7 @@ impl Refresh {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         install_tls_provider();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(self.refresh())?;
+        runtime.block_on(until_signal(self.refresh()))?;
         Ok(ExitCode::SUCCESS)
     }
 

@@ -46,6 +46,7 @@ pub(super) struct Render {
 
 impl Render {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        self.api.check(&self.api_url)?;
         let settings = self.operating.settings(&self.api_url, self.api.allow_http)?;
         let mut manifests = Manifests::default();
         for path in &self.filename {

@@ -159,8 +159,7 @@ impl<'a> Output<'a> {
 fn trouble(name: &str, error: &Error) -> Trouble {
     match error {
         Error::Api(refusal) if is_refusal(refusal) => {
-            let what = format!("ConfigMap {name} (spec.output.configMap) cannot be written");
-            Trouble::new(Reason::AdmissionDenied, what).quoting(quote_rule(&refusal.message))
+            refused(format!("ConfigMap {name} (spec.output.configMap) cannot be written"), refusal)
         }
         _ => unfinished(name),
     }
@@ -178,6 +177,11 @@ fn holds_withdrawn(found: &ConfigMap, data: &Data, now: Timestamp) -> bool {
 
 fn unfinished(name: &str) -> Trouble {
     Trouble::new(Reason::Uploading, format!("ConfigMap {name} is being written"))
+}
+
+/// What the API server does not admit, in the words of its rule.
+pub(super) fn refused(what: String, said: &Status) -> Trouble {
+    Trouble::new(Reason::AdmissionDenied, what).quoting(quote_rule(&said.message))
 }
 
 /// Whether the API server, or a webhook that it cannot do without, does not admit a write.
@@ -234,5 +238,16 @@ mod tests {
             let found = ConfigMap { data: Some(data(&held)), ..ConfigMap::default() };
             assert_eq!(holds_withdrawn(&found, &wanted, now), expected, "{held:?}");
         }
+    }
+
+    #[test]
+    fn a_policy_is_quoted_with_its_numbers_and_its_end() {
+        let rules = "provider \"anyuid\": Forbidden: not usable by user or serviceaccount, ".repeat(5);
+        let message =
+            format!("admission webhook \"rules.example\" denied the request: [{rules}at most 134217728 bytes]");
+        let status = Status { code: 403, reason: "Forbidden".into(), message: message.clone(), ..Status::default() };
+        let said = trouble("keys", &Error::Api(status.into()));
+        assert_eq!(said.reason, Reason::AdmissionDenied);
+        assert_eq!(said.message(), format!("ConfigMap keys (spec.output.configMap) cannot be written: {message}"));
     }
 }

@@ -200,7 +200,7 @@ impl Watches {
 
     fn fails(&self, name: &str, error: &watcher::Error) {
         let cause = cause(error);
-        if self.health.watch_fails(name, &cause) {
+        if self.health.watch_fails(name, &cause, crate::redact::is_untrusted(error)) {
             warn!(watch = name, cause, "a watch fails; trying again");
         }
     }

@@ -4,13 +4,13 @@
 //! above all a Kubernetes service-account token, which is never sent to anyone.
 
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use http::HeaderValue;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-use crate::redact::Secret;
+use crate::redact::{Secret, bare};
 
 /// A credential that may be sent to the Cyberun API.
 #[derive(Clone, Debug)]
@@ -25,6 +25,9 @@ pub enum Invalid {
     /// Nothing but white space.
     #[error("the credential is empty; put an sk- or dk- key there")]
     Empty,
+    /// A credential in something that does not belong to it.
+    #[error("the credential is {0}; put the sk- or dk- key there as it is")]
+    Wrapped(&'static str),
     /// Not one word of visible ASCII.
     #[error("the credential holds white space or characters that no Cyberun credential has; paste it again")]
     Characters,
@@ -58,6 +61,9 @@ impl Credential {
         let text = token.expose_secret();
         if text.is_empty() {
             return Err(Invalid::Empty);
+        }
+        if let Some(wrapping) = wrapping(text) {
+            return Err(Invalid::Wrapped(wrapping));
         }
         if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(Invalid::Characters);
@@ -96,12 +102,36 @@ impl Credential {
     }
 }
 
+/// What a credential is in, if that is how it came into its Secret or variable.
+fn wrapping(text: &str) -> Option<&'static str> {
+    let is_credential = |text: &str| ["sk-", "dk-", "ak-", "eyJ"].iter().any(|prefix| bare(text).starts_with(prefix));
+    let quotes = ['"', '\''];
+    let after =
+        |separator| text.split_once(separator).map(|(before, rest): (&str, &str)| (before, rest.trim_matches(quotes)));
+    let decoded = || {
+        let encoded: String = text.split_ascii_whitespace().collect();
+        String::from_utf8(STANDARD.decode(encoded).ok()?).ok()
+    };
+    match () {
+        () if is_credential(text) => None,
+        () if is_credential(text.trim_matches(quotes)) => Some("in quotes"),
+        () if after('=').is_some_and(|(_, rest)| is_credential(rest)) => Some("behind the name of its variable"),
+        () if after(' ').is_some_and(|(scheme, rest)| scheme.eq_ignore_ascii_case("bearer") && is_credential(rest)) => {
+            Some("behind the word Bearer")
+        }
+        () if decoded().is_some_and(|text| is_credential(&text)) => {
+            Some("encoded in base64, once more than Kubernetes encodes a Secret itself")
+        }
+        () => None,
+    }
+}
+
 fn team_of_jwt(token: &str, team: Option<&str>) -> Result<String, Invalid> {
     let claims = claims(token).ok_or(Invalid::UnreadableJwt)?;
     if issued_by_kubernetes(&claims) {
         return Err(Invalid::ServiceAccountToken);
     }
-    let team = team.map(str::trim).filter(|team| !team.is_empty()).ok_or(Invalid::MissingTeam)?;
+    let team = team.map(bare).filter(|team| !team.is_empty()).ok_or(Invalid::MissingTeam)?;
     if team.bytes().all(|byte| byte.is_ascii_graphic()) { Ok(team.to_owned()) } else { Err(Invalid::TeamCharacters) }
 }
 
@@ -142,7 +172,7 @@ mod tests {
     #[test]
     fn a_user_jwt_needs_a_team() {
         let user = jwt(r#"{"iss":"https://id.example.com","sub":"u1"}"#);
-        assert_eq!(parse(&user, Some(" team_01 ")), Ok(Some("team_01".to_owned())));
+        assert_eq!(parse(&user, Some("\u{feff}team_01 ")), Ok(Some("team_01".to_owned())));
         assert_eq!(parse(&user, None), Err(Invalid::MissingTeam));
         assert_eq!(parse(&user, Some(" ")), Err(Invalid::MissingTeam));
         assert_eq!(parse(&user, Some("a b")), Err(Invalid::TeamCharacters));
@@ -169,6 +199,28 @@ mod tests {
         assert_eq!(parse("hunter2", None), Err(Invalid::Unknown));
         assert_eq!(parse("eyJhbGciOi", Some("team")), Err(Invalid::UnreadableJwt));
         assert_eq!(parse("eyJhbGciOi.%%%.x", Some("team")), Err(Invalid::UnreadableJwt));
+    }
+
+    /// 1Password/connect#62, cluster-api-provider-vsphere#476: encoded once too often.
+    #[test]
+    fn a_credential_in_a_wrapping_is_refused_with_its_name() {
+        let user = jwt(r#"{"iss":"https://id.example.com","sub":"u1"}"#);
+        for (token, named) in [
+            ("\"sk-1234\"", "in quotes"),
+            ("'dk-1234'", "in quotes"),
+            ("CYBERUN_API_KEY=sk-1234", "behind the name of its variable"),
+            ("export CYBERUN_API_KEY=\"sk-1234\"", "behind the name of its variable"),
+            ("Bearer sk-1234", "behind the word Bearer"),
+            (&STANDARD.encode("sk-1234\n"), "encoded in base64"),
+            (&STANDARD.encode(user), "encoded in base64"),
+            ("c2st\nMTIzNA==", "encoded in base64"),
+        ] {
+            let Err(refusal) = parse(token, Some("team")) else { unreachable!("{token} is taken") };
+            assert!(matches!(refusal, Invalid::Wrapped(name) if name.starts_with(named)), "{token}: {refusal}");
+            assert!(!refusal.to_string().contains("1234"), "{refusal}");
+        }
+        assert_eq!(parse(&STANDARD.encode("hunter2"), None), Err(Invalid::Unknown));
+        assert_eq!(parse("sk-a=b'", None), Ok(None), "as it is");
     }
 
     #[test]

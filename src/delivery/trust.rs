@@ -12,6 +12,7 @@ use rustls::pki_types::pem::PemObject;
 use tracing::warn;
 
 use crate::cyberun;
+use crate::redact::BYTE_ORDER_MARK;
 
 /// Why there is no courier.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +51,8 @@ pub(super) fn tls(ca_pem: Option<&str>) -> Result<rustls::ClientConfig, SetupErr
 }
 
 fn trust(roots: &mut RootCertStore, pem: &str) -> Result<(), SetupError> {
+    // A line that begins with one would not count as the first of a certificate, which would be left out in silence.
+    let pem = pem.replace(BYTE_ORDER_MARK, "");
     let sections: Vec<_> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
     let all = sections.len();
     if all == 0 {

@@ -102,7 +102,7 @@ reasons! {
     /// The file exists but the worker may not read it.
     PermissionDenied: Stalled, File,
         cause: "The worker runs as another user than the file's owner, and the file's mode does not let others read \
-                it.",
+                it, or SELinux keeps the worker from files that another Pod has written.",
         fix: "Set spec.worker.runAsUser or supplementalGroups to the owner that the message names, or change the mode, \
               or set spec.worker.seLinuxOptions to those of the Pod that writes the files; then run `fileupload \
               refresh NAME`.";

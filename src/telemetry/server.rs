@@ -145,7 +145,7 @@ mod tests {
         assert!(get(address, "/livez").starts_with("HTTP/1.1 200"));
         assert!(get(address, "/readyz").starts_with("HTTP/1.1 503"));
         health.lists_complete();
-        assert!(health.watch_fails("pods", "forbidden"));
+        assert!(health.watch_fails("pods", "forbidden", false));
         let ready = get(address, "/readyz");
         assert!(ready.starts_with("HTTP/1.1 200") && ready.ends_with("degraded: pods: forbidden"), "{ready}");
         let metrics = get(address, "/metrics");

@@ -1,12 +1,13 @@
 //! The body of a PUT: exactly the announced bytes, hashed and counted as they leave, behind a gate.
 //!
 //! With `Expect: 100-continue` nothing is read from the source until the storage has said that it wants the
-//! body, or a second has passed. One buffer is reused for the whole body.
+//! body, or a second has passed. Once it has answered for good, nothing more is read or sent. One buffer is reused for
+//! the whole body.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -45,7 +46,7 @@ pub(super) fn with<T, R>(mutex: &Mutex<T>, act: impl FnOnce(&mut T) -> R) -> R {
     act(&mut mutex.lock())
 }
 
-/// What a held-back body is told.
+/// What a body is told.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Word {
     /// Nothing yet.
@@ -54,27 +55,58 @@ pub(super) enum Word {
     Go,
     /// Nobody answered in time, so it is sent unasked.
     GoUnasked,
-    /// The storage has answered for good: nothing is to be sent any more.
+    /// The storage has answered for good: nothing more is sent while the rest of its answer is read.
+    Pause,
+    /// The answer has been read: the body ends here.
     Stop,
 }
 
-/// Holds a body back until it is told, or the patience ends.
-pub(super) struct Gate(Pin<Box<dyn Future<Output = Word> + Send>>);
+/// Holds a body back until it is told, or the patience ends; and again once the storage has answered.
+pub(super) struct Gate {
+    word: watch::Receiver<Word>,
+    /// What is waited for at present.
+    wait: Option<Wait>,
+}
+
+type Wait = Pin<Box<dyn Future<Output = Word> + Send>>;
 
 impl Gate {
-    /// A gate and the means to open or shut it. The patience begins when the body is first asked for, which is
-    /// when the request is on its way.
-    pub(super) fn new(patience: Duration) -> (Self, Arc<watch::Sender<Word>>) {
-        let (teller, mut word) = watch::channel(Word::Wait);
-        let told = async move {
-            let told = word.wait_for(|word| *word != Word::Wait);
-            match tokio::time::timeout(patience, told).await {
-                Err(_) => Word::GoUnasked,
-                Ok(told) => told.map_or(Word::Stop, |word| *word),
-            }
-        };
-        (Self(Box::pin(told)), Arc::new(teller))
+    /// A gate and the means to open or shut it; open unless there is a patience. That begins when the body is first
+    /// asked for, which is when the request is on its way.
+    pub(super) fn new(patience: Option<Duration>) -> (Self, Arc<watch::Sender<Word>>) {
+        let (teller, word) = watch::channel(if patience.is_some() { Word::Wait } else { Word::Go });
+        let wait = patience.map(|patience| -> Wait {
+            let word = word.clone();
+            Box::pin(async move {
+                let told = tokio::time::timeout(patience, next(word, Word::Wait)).await;
+                told.unwrap_or(Word::GoUnasked)
+            })
+        });
+        (Self { word, wait }, Arc::new(teller))
     }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Word> {
+        loop {
+            let Some(wait) = &mut self.wait else {
+                let word = *self.word.borrow();
+                if word != Word::Pause {
+                    return Poll::Ready(word);
+                }
+                self.wait = Some(Box::pin(next(self.word.clone(), Word::Pause)));
+                continue;
+            };
+            let word = ready!(wait.as_mut().poll(context));
+            self.wait = None;
+            if word == Word::GoUnasked {
+                return Poll::Ready(word);
+            }
+        }
+    }
+}
+
+/// The word after this one. Nobody tells it any more once the exchange is over.
+async fn next(mut word: watch::Receiver<Word>, before: Word) -> Word {
+    word.wait_for(|word| *word != before).await.map_or(Word::Stop, |word| *word)
 }
 
 /// The body itself.
@@ -84,11 +116,11 @@ pub(super) struct Body {
     buffer: BytesMut,
     hasher: Sha256,
     meter: Arc<Meter>,
-    gate: Option<Gate>,
+    gate: Gate,
 }
 
 impl Body {
-    pub(super) fn new(opened: Arc<Opened>, meter: Arc<Meter>, gate: Option<Gate>) -> Self {
+    pub(super) fn new(opened: Arc<Opened>, meter: Arc<Meter>, gate: Gate) -> Self {
         let body = Self { opened, offset: 0, buffer: BytesMut::new(), hasher: Sha256::new(), meter, gate };
         if body.left() == 0 {
             body.finish();
@@ -134,13 +166,10 @@ impl http_body::Body for Body {
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let body = self.get_mut();
-        if let Some(gate) = &mut body.gate {
-            match gate.0.as_mut().poll(context) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Word::Stop) => return Poll::Ready(Some(Err(Broken))),
-                Poll::Ready(word) => with(&body.meter.unasked, |slot| *slot = word == Word::GoUnasked),
-            }
-            body.gate = None;
+        match ready!(body.gate.poll(context)) {
+            Word::Stop => return Poll::Ready(Some(Err(Broken))),
+            Word::GoUnasked => with(&body.meter.unasked, |slot| *slot = true),
+            _ => {}
         }
         if body.left() == 0 {
             return Poll::Ready(None);

@@ -71,6 +71,27 @@ fn a_digest_wins_over_a_tag_for_operator_and_workers() {
 }
 
 #[test]
+fn names_are_looked_up_without_the_search_domains_of_the_cluster() {
+    scenario(OPERATOR, async |world| {
+        let chart = world.cluster.chart(&world.namespace, &[])?;
+        let words: Vec<&str> = chart.split_whitespace().collect();
+        let options = "dnsConfig: options: - name: ndots value: \"1\"";
+        assert!(words.join(" ").contains(options), "{options} is not in\n{chart}");
+        Ok(())
+    });
+}
+
+/// influxdata/helm-charts#255: Helm writes a large number as 2e+06.
+#[test]
+fn a_large_number_is_written_out() {
+    scenario(OPERATOR, async |world| {
+        let chart = world.cluster.chart(&world.namespace, &["workers.deadlineSeconds=2000000"])?;
+        assert!(chart.contains("--worker-deadline=2000000"), "{chart}");
+        Ok(())
+    });
+}
+
+#[test]
 fn without_direct_uploads_there_is_no_right_on_secrets() {
     scenario(OPERATOR, async |world| {
         let rights = |values: &[&str]| world.cluster.chart(&world.namespace, values);

@@ -103,6 +103,23 @@ async fn usage_errors_end_with_2_name_the_argument_and_make_no_call() {
     assert_eq!(stub.calls().len(), 0);
 }
 
+#[test]
+fn render_refuses_the_urls_that_the_operator_refuses() {
+    let plan = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/plan/volume-just-applied.yaml");
+    let render = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_fileupload"));
+        let ended = command.args(["render", "-f", plan]).args(arguments).output().unwrap();
+        (ended.status.code(), String::from_utf8(ended.stdout).unwrap(), String::from_utf8(ended.stderr).unwrap())
+    };
+    for url in ["not a url", "ftp://a.example/api/v1", "https://me:pw@a.example/", "http://a.example/api/v1"] {
+        let (code, printed, said) = render(&["--api-url", url]);
+        assert!(said.starts_with("error: --api-url, or CYBERUN_API_URL: the API URL must be "), "{url}: {said}");
+        assert_eq!((code, printed.as_str()), (Some(2), ""), "{url}");
+    }
+    let (code, printed, said) = render(&["--api-url", "http://a.example/api/v1", "--allow-http"]);
+    assert!(code == Some(0) && printed.contains("- http://a.example/api/v1"), "{said}");
+}
+
 #[tokio::test]
 async fn plain_http_needs_leave() {
     let files = Files::new();

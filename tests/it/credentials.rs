@@ -19,8 +19,9 @@ async fn every_kind_that_may_upload_does_so_whatever_white_space_surrounds_it() 
     let (stub, files) = (Stub::start(Options::default()).await.unwrap(), Files::new());
     for kind in [Kind::Integration, Kind::Device, Kind::User] {
         let credential = stub.credential(kind);
-        let run = Run::upload(&stub).token(&format!(" {}\n", credential.token()));
-        let run = run.environment("CYBERUN_TEAM_ID", format!("{} \n", credential.team().unwrap_or("ignored")));
+        let run = Run::upload(&stub).token(credential.token());
+        let run = run.environment("CYBERUN_API_KEY", format!("\u{feff} {}\r\n", credential.token()));
+        let run = run.environment("CYBERUN_TEAM_ID", format!("\u{feff}{} \n", credential.team().unwrap_or("ignored")));
         run.argument(files.with("a.png", b"a")).run().await.succeeded();
     }
     assert_eq!(stub.objects().len(), 3);

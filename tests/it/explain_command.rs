@@ -4,6 +4,7 @@ use std::os::unix::fs::symlink;
 use std::process::Command;
 
 use fileupload_operator::reason::Reason;
+use rustix::process::Signal;
 
 use crate::support::files::Files;
 use crate::support::process::Run;
@@ -31,6 +32,13 @@ async fn what_becomes_of_a_key_is_explained_by_the_command_that_renews_it() {
         let text = Run::of("explain").argument(reason).run().await.succeeded().stdout;
         assert!(words.iter().all(|word| text.contains(word)), "{text}");
     }
+}
+
+#[tokio::test]
+async fn a_denial_by_selinux_is_explained_with_its_field() {
+    let text = Run::of("explain").argument("PermissionDenied").run().await.succeeded().stdout;
+    let [cause, fix] = ["Cause: ", "Fix: "].map(|part| text.lines().find(|line| line.starts_with(part)).unwrap());
+    assert!(cause.contains("SELinux") && fix.contains("spec.worker.seLinuxOptions"), "{text}");
 }
 
 #[tokio::test]
@@ -83,6 +91,28 @@ async fn without_a_cluster_one_error_says_what_to_set() {
     for (command, name) in [("explain", "../../x"), ("explain", ""), ("refresh", "a b"), ("refresh", "pod/a")] {
         let ended = Run::of(command).environment("KUBECONFIG", &missing).argument(name).run().await.failed(2);
         assert!(ended.stderr.contains("fileupload/NAME"), "{}", ended.stderr);
+    }
+}
+
+/// moby#12228: no signal ends the first process of a container, unless it asks for the signal.
+#[tokio::test]
+async fn a_signal_ends_what_waits_for_the_cluster_also_as_the_first_process_of_a_container() {
+    for (command, signal) in [("explain", Signal::TERM), ("refresh", Signal::TERM), ("refresh", Signal::INT)] {
+        let files = Files::new();
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let kubeconfig = format!(
+            r#"{{"apiVersion": "v1", "kind": "Config", "current-context": "here",
+            "contexts": [{{"name": "here", "context": {{"cluster": "here", "user": "me"}}}}],
+            "users": [{{"name": "me", "user": {{}}}}],
+            "clusters": [{{"name": "here", "cluster": {{"server": "http://{}"}}}}]}}"#,
+            silent.local_addr().unwrap()
+        );
+        let run = Run::of(command).argument("one");
+        let running = run.environment("KUBECONFIG", files.with("kubeconfig", kubeconfig.as_bytes())).start();
+        let _connection = silent.accept().await.unwrap();
+        running.signal(signal);
+        let ended = running.ended().await.failed(1);
+        assert!(ended.stderr.ends_with("error: stopped by a signal\n"), "{command}: {}", ended.stderr);
     }
 }
 

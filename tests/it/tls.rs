@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use cyberun_stub::{Certificate, Fault, Kind, Options, Step, Stub};
-use fileupload_operator::delivery::{Courier, Limits};
+use fileupload_operator::cyberun::Credential;
+use fileupload_operator::delivery::{Courier, Limits, Parcel, Source};
 use fileupload_operator::reason::Reason;
+use fileupload_operator::redact::Secret;
 use serde_json::json;
 
 use crate::support::files::{Files, bytes, sha256};
@@ -54,6 +56,24 @@ async fn no_authority_at_all_is_told_before_any_call() {
     let ended = run.argument(files.with("a.png", b"a")).run().await.failed(2);
     assert!(ended.stderr.contains("SSL_CERT_FILE"), "{}", ended.stderr);
     assert_eq!(stub.calls().len(), 0);
+}
+
+/// openssl#6281 and moby#36405: a bundle that was saved on Windows, or put together from such files.
+#[tokio::test]
+async fn no_authority_is_lost_to_a_byte_order_mark() {
+    let (stub, other) = (stub().await, stub().await);
+    let [own, other] = [&stub, &other].map(|stub| stub.ca_pem().unwrap().to_owned());
+    for bundle in [format!("\u{feff}{own}"), format!("\u{feff}{own}{other}"), format!("\u{feff}{other}\u{feff}{own}")] {
+        let courier = Courier::new(stub.api_url().as_str(), false, Some(&bundle)).unwrap();
+        let credential = Credential::parse(Secret::new(stub.credential(Kind::Integration).token()), None).unwrap();
+        let parcel = Parcel {
+            source: Source::bytes("hello"),
+            file_name: "a.txt".into(),
+            content_type: None,
+            sent: std::sync::Arc::default(),
+        };
+        courier.attempt(&credential, &parcel).await.unwrap();
+    }
 }
 
 async fn with(certificate: Certificate) -> Stub {

@@ -16,12 +16,12 @@ use super::{Begun, Order, State};
 use crate::clock;
 use crate::controller::gate::Place;
 use crate::controller::index::Key;
+use crate::controller::outputs;
 use crate::controller::secrets::Fetched;
 use crate::delivery::{Batch, Delivery, Parcel, Progress, Source};
 use crate::outcome::Trouble;
 use crate::plan::{self, Content, Item, SecretFacts, SendResult, SendStage, read};
 use crate::reason::Reason;
-use crate::redact::quote_rule;
 use crate::resource::{File, FileUpload};
 
 /// How long a Send may take in all, once it has its place.
@@ -249,8 +249,7 @@ where
         if let Error::Api(said) = &*error
             && (said.is_forbidden() || begun.elapsed() >= UNREADABLE)
         {
-            let what = format!("the operator cannot read {what}");
-            return Err(Trouble::new(Reason::AdmissionDenied, what).quoting(quote_rule(&said.message)));
+            return Err(outputs::refused(format!("the operator cannot read {what}"), said));
         }
         // The deadline of the Send ends this.
         tokio::time::sleep(READ_AGAIN).await;

@@ -225,3 +225,28 @@ impl Ownership {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_pod_whose_init_container_runs_has_its_claim_already() {
+        let status = |state: &serde_json::Value| json!([{"name": "c", "image": "i", "imageID": "", "ready": false, "restartCount": 0, "state": state}]);
+        for (state, started) in [
+            (json!({"running": {}}), true),
+            (json!({"terminated": {"exitCode": 0}}), true),
+            (json!({"waiting": {"reason": "PodInitializing"}}), false),
+        ] {
+            let waiting = status(&json!({"waiting": {"reason": "PodInitializing"}}));
+            let pod = json!({
+                "metadata": {"name": "a"}, "spec": {"containers": [], "nodeName": "n1"},
+                "status": {"phase": "Pending", "initContainerStatuses": status(&state), "containerStatuses": waiting},
+            });
+            let pod: Pod = serde_json::from_value(pod).unwrap();
+            assert_eq!(claim_user(&pod).started, started, "{state}");
+        }
+    }
+}

@@ -107,6 +107,23 @@ fn a_key_of_a_worker_that_made_way_after_all_is_not_lost() {
 }
 
 #[test]
+fn a_report_is_read_before_its_job_goes_though_a_send_has_a_higher_number_by_now() {
+    let pod = PodFacts { container: ended(1, ""), ..PodFacts::default() };
+    let mut story = with_job(|job| job.pods = vec![pod]);
+    // The write that named the Job failed, and Sends of other files have taken numbers since.
+    let status = story.upload.status.as_mut().unwrap();
+    (status.attempts, status.jobs) = (5, Vec::new());
+    let upload = story.upload.clone();
+    let case = Case::new(&upload, story.now, Deployment::default(), Senders::Operator);
+    assert_eq!(plan(&case, &story.facts).acts.remove, []);
+    story.step();
+    assert_eq!(story.reasons(), [Some("ReportMissing")]);
+    let upload = story.upload.clone();
+    let case = Case::new(&upload, story.now, Deployment::default(), Senders::Operator);
+    assert_eq!(plan(&case, &story.facts).acts.remove.len(), 1, "once the status has it");
+}
+
+#[test]
 fn a_container_that_somebody_put_beside_the_worker_keeps_no_file() {
     let pod = PodFacts { container: ended(0, "fileupload-report/1\n"), ..PodFacts::default() };
     let mut story = with_job(|job| job.pods = vec![pod]);

@@ -163,6 +163,11 @@ pub(crate) fn refused(what: &str, message: &str, job: &str) -> Trouble {
         let what = format!("a quota leaves no room for {what}");
         return Trouble::new(Reason::QuotaExceeded, what).quoting(format!("{}: {fix}", quote_rule(message)));
     }
+    if message.contains("failed quota") && message.contains("must specify") {
+        let fix = "name it in spec.worker.resources";
+        let what = format!("a quota counts what {what} does not name");
+        return Trouble::new(Reason::AdmissionDenied, what).quoting(format!("{}: {fix}", quote_rule(message)));
+    }
     Trouble::new(Reason::AdmissionDenied, format!("the cluster does not admit {what}")).quoting(quote_rule(message))
 }
 

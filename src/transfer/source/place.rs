@@ -15,7 +15,7 @@ use std::path::{Component, Path, PathBuf};
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions as BeneathOptions, OpenOptionsExt as _};
-use rustix::fs::OFlags;
+use rustix::fs::{FileType, OFlags};
 
 use super::error::{SourceError, printable, shortened};
 use super::explain;
@@ -27,6 +27,9 @@ pub(super) const LARGEST_PUT: u64 = 5 * 1024 * 1024 * 1024;
 const SHOWN: usize = 120;
 /// What to do where a volume's file is closed to the worker.
 const RUN_AS: &str = "; set spec.worker.runAsUser to one that may read it";
+/// The same where the owner and the mode are not what closes it.
+const LABELS: &str = "; the mode allows it, so SELinux may not: set spec.worker.seLinuxOptions to those of the Pod that writes the files";
+const LABELS_HERE: &str = "; the mode allows it, so something else does not, such as SELinux or AppArmor";
 
 /// Where a file is.
 #[derive(Clone, Debug)]
@@ -161,7 +164,15 @@ impl Place {
     /// `what` is closed to us. Only beneath a root is the user one that can be chosen.
     pub(super) fn denied(&self, what: impl Into<String>, owner: u32, mode: u32) -> SourceError {
         let us = rustix::process::geteuid().as_raw();
-        let fix = if self.is_beneath() { RUN_AS } else { "" };
+        // A file is to be read, a folder to be entered; the groups of a process are not looked at.
+        let right = if FileType::from_raw_mode(mode) == FileType::Directory { 0o1 } else { 0o4 };
+        let is_allowed = mode & if owner == us { right << 6 } else { right } != 0;
+        let fix = match (self.is_beneath(), is_allowed) {
+            (true, true) => LABELS,
+            (true, false) => RUN_AS,
+            (false, true) => LABELS_HERE,
+            (false, false) => "",
+        };
         SourceError::PermissionDenied { path: self.show(), what: what.into(), owner, mode: mode & 0o7777, us, fix }
     }
 }
@@ -184,5 +195,30 @@ impl Held {
         let metadata = file.metadata().map_err(|error| place.failed(error))?;
         place.check(&metadata)?;
         Ok((file, metadata))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_the_mode_allows_what_is_denied_selinux_is_named() {
+        let volume = Place::Beneath { root: "/source".into(), path: "a.png".into() };
+        let us = rustix::process::geteuid().as_raw();
+        for (owner, mode, fix) in [
+            (us + 1, 0o100_600, RUN_AS),
+            (us + 1, 0o100_644, LABELS),
+            (us, 0o100_400, LABELS),
+            (us, 0o100_044, RUN_AS),
+            (us + 1, 0o040_754, RUN_AS),
+            (us + 1, 0o040_711, LABELS),
+        ] {
+            let message = volume.denied("it", owner, mode).to_string();
+            assert!(message.ends_with(fix), "{mode:o}: {message}");
+        }
+        let message =
+            Place::Anywhere { path: "a.png".into(), hint: String::new() }.denied("it", us, 0o100_644).to_string();
+        assert!(message.ends_with(LABELS_HERE), "{message}");
     }
 }

@@ -213,3 +213,22 @@ async fn a_proxy_is_asked_for_a_tunnel_with_its_user_and_password() {
     config.proxy_url = Some("ftp://proxy.example".parse().unwrap());
     assert!(matches!(client(&config, HASTY, Calls::Any), Err(Error::ProxyProtocolUnsupported { .. })));
 }
+
+/// rancher#25858: the operator lives on through an outage, but not with authorities that no longer count.
+#[tokio::test]
+async fn an_api_server_of_another_authority_is_told_from_one_that_is_away() {
+    use cyberun_stub::{Options, Stub};
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject;
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let stub = || async { Stub::start(Options { tls: true, ..Options::default() }).await.unwrap() };
+    let (server, other) = (stub().await, stub().await);
+    let authority = CertificateDer::from_pem_slice(other.ca_pem().unwrap().as_bytes()).unwrap();
+    for (url, is_distrusted) in [(server.api_url().as_str(), true), ("https://127.0.0.1:9", false)] {
+        let mut config = Config::new(url.parse().unwrap());
+        config.root_cert = Some(vec![authority.to_vec()]);
+        let error = config_maps(client(&config, PATIENCE, Calls::Any)).get("a").await.unwrap_err();
+        let error = kube::runtime::watcher::Error::InitialListFailed(error);
+        assert_eq!(crate::redact::is_untrusted(&error), is_distrusted, "{error:?}");
+    }
+}

@@ -33,6 +33,38 @@ fn what_is_written_into_a_job_is_read_from_it_again() {
     }
 }
 
+/// jupyterhub/kubespawner#290, kube-arangodb#2119: without a group of its own a user has that of root.
+#[test]
+fn a_user_without_a_group_has_the_group_of_its_number_and_nobody_has_that_of_root() {
+    for (worker, user, group) in [
+        (json!({"runAsUser": 1000}), Some(1000), Some(1000)),
+        (json!({"runAsUser": 1000, "runAsGroup": 3000}), Some(1000), Some(3000)),
+        (json!({"runAsGroup": 3000}), None, Some(3000)),
+        (json!({}), None, None),
+    ] {
+        let upload: FileUpload = serde_json::from_value(json!({
+            "apiVersion": "cyberun.cloud/v1alpha1", "kind": "FileUpload",
+            "metadata": {"name": "x", "uid": "u"}, "spec": {"files": [], "worker": worker},
+        }))
+        .unwrap();
+        let volume = Volume::Claim("datasets".to_owned());
+        let launch = Launch {
+            name: "x-1".to_owned(),
+            volume,
+            attempt: 1,
+            files: vec![],
+            shards: 1,
+            parallelism: 1,
+            placement: super::super::super::facts::volume::Placement::default(),
+            settings_hash: "s".to_owned(),
+        };
+        let job = job(&upload, &launch, "v", &WorkerSettings::default()).unwrap();
+        let security = job.spec.unwrap().template.spec.unwrap().security_context.unwrap();
+        assert_eq!((security.run_as_user, security.run_as_group), (user, group), "{worker}");
+        assert_eq!((security.run_as_non_root, security.fs_group), (Some(true), None));
+    }
+}
+
 #[test]
 fn what_no_fileupload_can_have_is_not_read_from_a_job() {
     let file = |name: usize, path: usize| {
