@@ -8,14 +8,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kube::api::{Patch, PatchParams};
-use kube::{Api, Error};
+use kube::core::Request;
+use kube::{Error, Resource};
 use parking_lot::Mutex;
 use serde_json::json;
 use tracing::{debug, warn};
 
 use super::events::{Announcement, Tone};
 use super::index::Key;
-use super::watches::Received;
+use super::watches::received::Received;
 use super::{Context, events};
 use crate::backoff;
 use crate::plan;
@@ -74,16 +75,22 @@ pub(super) async fn publish(context: &Context, key: &Key, upload: &FileUpload, s
     }
 }
 
-async fn write(context: &Context, key: &Key, upload: &FileUpload, status: &FileUploadStatus) -> kube::Result<Received> {
+async fn write(
+    context: &Context,
+    key: &Key,
+    upload: &FileUpload,
+    status: &FileUploadStatus,
+) -> kube::Result<Received<FileUpload>> {
     // A JSON patch replaces the status as a whole, and the resourceVersion makes a stale write a conflict.
     let patch = json!([
         { "op": "replace", "path": "/metadata/resourceVersion", "value": upload.metadata.resource_version },
         { "op": "add", "path": "/status", "value": status },
     ]);
-    let patch = serde_json::from_value(patch).map_err(Error::SerdeError)?;
+    let patch = Patch::<()>::Json(serde_json::from_value(patch).map_err(Error::SerdeError)?);
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-    let api = Api::<Received>::namespaced(context.client.clone(), key.namespace());
-    api.patch_status(key.name(), &params, &Patch::<()>::Json(patch)).await
+    let request = Request::new(FileUpload::url_path(&(), Some(key.namespace())));
+    let request = request.patch_subresource("status", key.name(), &params, &patch).map_err(Error::BuildRequest)?;
+    context.client.request(request).await
 }
 
 /// An event when Ready's reason is another than before, unless it only says that work goes on, and one when keys that live

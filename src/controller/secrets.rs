@@ -304,7 +304,7 @@ mod tests {
             "spec": { "files": [] },
         });
         let index = Index::new(Terms::default());
-        index.apply_upload(serde_json::from_value(upload).unwrap(), crate::controller::index::Told::List(1));
+        index.apply_upload(serde_json::from_value(upload).unwrap(), crate::controller::index::Told::Watch(1));
         let status = r#"{"kind":"Status","status":"Failure","reason":"NotFound","message":"none","code":404}"#;
         let none = move |_: Request<Body>| async move {
             Ok::<_, Infallible>(Response::builder().status(404).body(Body::from(status.as_bytes().to_vec())).unwrap())
