@@ -19,7 +19,8 @@ pub(crate) use self::acts::{Dispatch, Item, Launch, News, Plan, Stand};
 pub(crate) use self::case::{Case, Deployment, Senders};
 pub(crate) use self::facts::{
     ClaimFacts, ClaimUser, ConfigMapFacts, Container, Content, Facts, FileId, JobFacts, LaunchFacts, LaunchStage,
-    OutputFacts, PodFacts, Presence, SecretFacts, SendFacts, SendResult, SendStage, Standing, Volume, WorkFacts, read,
+    OutputFacts, PodFacts, Presence, SecretFacts, SendFacts, SendResult, SendStage, Standing, Volume, WorkFacts,
+    objects, read,
 };
 pub(crate) use self::file::Entry;
 pub(crate) use self::messages::{config_map_missing, key_missing, secret_forbidden, secret_invalid, secret_missing};
@@ -27,7 +28,7 @@ pub(crate) use self::output::{OutputAct, Written, hash_of_data};
 pub(crate) use self::status::{Done, Settled, refresh_failure};
 pub(crate) use self::work::manifest::{self, WorkerSettings, job, settings_hash};
 pub(crate) use self::work::trouble::refused;
-pub(crate) use self::work::{is_doubtful, needs_events};
+pub(crate) use self::work::{is_credible, is_doubtful, needs_events};
 
 use self::file::Note;
 use self::retry::Timing;

@@ -13,26 +13,29 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 use parking_lot::Mutex;
 
 use self::config_maps::ConfigMaps;
+use self::told::{Round, Version};
 use self::uploads::Uploads;
 use self::volumes::Volumes;
 use self::work::Work;
 use crate::key_life::Terms;
+use crate::plan::objects::{Job, PersistentVolumeClaim, Pod};
 use crate::plan::{ClaimFacts, ConfigMapFacts, JobFacts, OutputFacts};
 use crate::resource::FileUpload;
+
+pub(super) use self::told::{List, Told};
 
 mod config_maps;
 #[cfg(test)]
 mod tests;
+mod told;
 mod uploads;
 mod volumes;
 mod work;
@@ -40,33 +43,6 @@ mod work;
 /// A namespace and a name in it.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(super) struct Key(Arc<str>);
-
-/// A list may have begun before what this process wrote. After this it is believed, as when the cluster was restored from a
-/// backup.
-const CATCHES_UP: Duration = Duration::from_mins(1);
-
-/// Which list an object was last seen in: what a new list lacks is gone.
-type Round = u32;
-
-/// Who tells of an object.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Told {
-    /// The answer to a write of this process.
-    Answer,
-    /// A list.
-    List(Round),
-    /// A watch that goes on from that list.
-    Watch(Round),
-}
-
-impl Told {
-    pub(super) fn round(self) -> Option<Round> {
-        match self {
-            Self::Answer => None,
-            Self::List(round) | Self::Watch(round) => Some(round),
-        }
-    }
-}
 
 impl Key {
     pub(super) fn new(namespace: &str, name: &str) -> Self {
@@ -97,28 +73,6 @@ impl Key {
 impl fmt::Display for Key {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.0)
-    }
-}
-
-/// The version that an object is known in, and whether this process wrote it.
-#[derive(Clone, Copy, Debug, Default)]
-struct Version {
-    number: u64,
-    written: Option<Instant>,
-}
-
-impl Version {
-    /// resourceVersions compare as numbers (KEP-5504).
-    fn new(version: Option<&str>, told: Told) -> Self {
-        let number = version.and_then(|version| version.parse().ok()).unwrap_or_default();
-        Self { number, written: matches!(told, Told::Answer).then(Instant::now) }
-    }
-
-    /// Whether what is known already is newer than this.
-    fn is_behind(self, known: Self, told: Told) -> bool {
-        let may_be_late = known.written.is_some_and(|at| at.elapsed() < CATCHES_UP);
-        let is_believed = matches!(told, Told::List(_)) && !may_be_late;
-        self.number < known.number && !is_believed
     }
 }
 
@@ -185,9 +139,9 @@ impl Index {
     }
 
     /// A new list of FileUploads of a namespace, or of all, is complete: those that it lacks are gone.
-    pub(super) fn sweep_uploads(&self, namespace: Option<&str>, round: Round) -> Change {
+    pub(super) fn sweep_uploads(&self, namespace: Option<&str>, list: List) -> Change {
         let mut inner = self.0.lock();
-        let missing = inner.uploads.not_seen_since(namespace, round);
+        let missing = inner.uploads.not_seen_since(namespace, list.round);
         let gone = missing.into_iter().filter_map(|key| inner.remove_upload(&key)).collect();
         Change { wakes: Vec::new(), gone }
     }
@@ -217,14 +171,19 @@ impl Index {
         self.0.lock().wake_readers(|config_maps| config_maps.delete(config_map, round))
     }
 
+    /// A ConfigMap cannot be understood any more.
+    pub(super) fn lose_config_map(&self, key: &Key) -> Change {
+        self.0.lock().wake_readers(|config_maps| config_maps.lose(key))
+    }
+
     /// A new list of ConfigMaps begins.
     pub(super) fn begin_config_maps(&self, namespace: Option<&str>) -> Change {
         self.0.lock().config_maps.begin(namespace);
         Change::default()
     }
 
-    pub(super) fn sweep_config_maps(&self, namespace: Option<&str>, round: Round) -> Change {
-        self.0.lock().wake_readers(|config_maps| config_maps.sweep(namespace, round))
+    pub(super) fn sweep_config_maps(&self, namespace: Option<&str>, list: List) -> Change {
+        self.0.lock().wake_readers(|config_maps| config_maps.sweep(namespace, list))
     }
 
     /// This process wrote an output, or found it to hold this.
@@ -253,7 +212,8 @@ impl Index {
     }
 
     /// A claim appeared, changed, or is gone.
-    pub(super) fn apply_claim(&self, claim: &PersistentVolumeClaim, round: Round) -> Change {
+    pub(super) fn apply_claim(&self, claim: &PersistentVolumeClaim, told: Told) -> Change {
+        let round = told.round().unwrap_or_default();
         self.0.lock().wake_open(|volumes| volumes.apply_claim(claim, round))
     }
 
@@ -261,17 +221,20 @@ impl Index {
         self.0.lock().wake_open(|volumes| volumes.delete_claim(key))
     }
 
-    pub(super) fn sweep_claims(&self, namespace: Option<&str>, round: Round) -> Change {
-        self.0.lock().wake_open(|volumes| volumes.sweep_claims(namespace, round))
+    pub(super) fn sweep_claims(&self, namespace: Option<&str>, list: List) -> Change {
+        self.0.lock().wake_open(|volumes| volumes.sweep_claims(namespace, list.round))
     }
 
     /// What is known of a claim.
     pub(super) fn claim(&self, upload: &Key, name: &str) -> ClaimFacts {
-        self.0.lock().volumes.claim(&upload.beside(name))
+        // Of thousands of users only the copying is slow, so that is done outside the lock.
+        let (claim, users) = self.0.lock().volumes.claim(&upload.beside(name));
+        ClaimFacts { users: volumes::users_that_matter(&users), ..claim }
     }
 
     /// A Pod appeared, changed, or is gone.
-    pub(super) fn apply_pod(&self, pod: &Pod, round: Round) -> Change {
+    pub(super) fn apply_pod(&self, pod: &Pod, told: Told) -> Change {
+        let round = told.round().unwrap_or_default();
         let mut inner = self.0.lock();
         let mut change = inner.wake_open(|volumes| volumes.apply_pod(pod, round));
         let Inner { uploads, work, .. } = &mut *inner;
@@ -287,18 +250,26 @@ impl Index {
         change
     }
 
-    pub(super) fn sweep_pods(&self, namespace: Option<&str>, round: Round) -> Change {
+    /// A Pod cannot be understood any more.
+    pub(super) fn lose_pod(&self, key: &Key) -> Change {
         let mut inner = self.0.lock();
-        let mut change = inner.wake_open(|volumes| volumes.sweep_pods(namespace, round));
-        change.wakes.extend(inner.work.sweep_pods(namespace, round));
+        let mut change = inner.wake_open(|volumes| volumes.lose_pod(key));
+        change.wakes.extend(inner.work.lose_pod(key));
         change
     }
 
-    /// A Job of ours appeared, changed, or is gone; without a round this process created it.
-    pub(super) fn apply_job(&self, job: &Job, round: Option<Round>) -> Change {
+    pub(super) fn sweep_pods(&self, namespace: Option<&str>, list: List) -> Change {
+        let mut inner = self.0.lock();
+        let mut change = inner.wake_open(|volumes| volumes.sweep_pods(namespace, list.round));
+        change.wakes.extend(inner.work.sweep_pods(namespace, list.round));
+        change
+    }
+
+    /// A Job of ours appeared, changed, or is gone.
+    pub(super) fn apply_job(&self, job: &Job, told: Told) -> Change {
         let mut inner = self.0.lock();
         let Inner { uploads, work, .. } = &mut *inner;
-        Change { wakes: work.apply_job(uploads, job, round).into_iter().collect(), gone: Vec::new() }
+        Change { wakes: work.apply_job(uploads, job, told).into_iter().collect(), gone: Vec::new() }
     }
 
     pub(super) fn delete_job(&self, job: &Job) -> Change {
@@ -307,8 +278,13 @@ impl Index {
         Change { wakes: work.delete_job(uploads, job).into_iter().collect(), gone: Vec::new() }
     }
 
-    pub(super) fn sweep_jobs(&self, namespace: Option<&str>, round: Round) -> Change {
-        Change { wakes: self.0.lock().work.sweep_jobs(namespace, round), gone: Vec::new() }
+    /// A Job cannot be understood any more.
+    pub(super) fn lose_job(&self, key: &Key) -> Change {
+        Change { wakes: self.0.lock().work.lose_job(key), gone: Vec::new() }
+    }
+
+    pub(super) fn sweep_jobs(&self, namespace: Option<&str>, list: List) -> Change {
+        Change { wakes: self.0.lock().work.sweep_jobs(namespace, list), gone: Vec::new() }
     }
 
     /// The Jobs of a FileUpload that exist, or whose Pods may still tell something.

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
-use k8s_openapi::api::batch::v1::Job;
 use kube::Client;
 use parking_lot::Mutex;
 use tokio::task::AbortHandle;
@@ -18,10 +17,11 @@ use tracing::{error, info};
 
 use super::clock;
 use super::gate::{Gate, Place};
-use super::index::{Change, Index, Key};
+use super::index::{Change, Index, Key, Told};
 use super::secrets::Secrets;
 use super::watches::Listener;
 use crate::outcome::Trouble;
+use crate::plan::objects::Job;
 use crate::plan::{self, FileId, Launch, LaunchFacts, LaunchStage, Volume, WorkerSettings};
 use crate::reason::Reason;
 
@@ -295,7 +295,7 @@ impl State {
     /// The Job is in the index before the Launch is forgotten.
     fn exists(&self, order: &Order, job: &Job, places: Vec<Place>) {
         let Order { key, uid, launch, .. } = order;
-        self.index.apply_job(job, None);
+        self.index.apply_job(job, Told::Answer);
         let mut books = self.books.lock();
         if books.forget(uid, launch.attempt) {
             let (namespace, volume) = (key.namespace().to_owned(), launch.volume.clone());

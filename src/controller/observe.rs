@@ -7,8 +7,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::events::v1::Event;
 use kube::api::ListParams;
 use kube::{Api, Client};
@@ -17,6 +15,7 @@ use tracing::warn;
 
 use super::Context;
 use super::index::{Key, Known};
+use crate::plan::objects::{Job, Pod};
 use crate::plan::{
     self, ClaimFacts, ClaimUser, ConfigMapFacts, Facts, JobFacts, Presence, SecretFacts, Standing, Volume, WorkFacts,
     read,

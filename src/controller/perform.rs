@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::batch::v1::Job;
 use kube::api::{DeleteParams, Preconditions};
 use kube::{Api, Error};
 use tracing::{info, warn};
@@ -13,6 +12,7 @@ use tracing::{info, warn};
 use super::index::{Key, Known};
 use super::outputs::Output;
 use super::{Context, launches, sends};
+use crate::plan::objects::Job;
 use crate::plan::{Done, Plan, Stand};
 use crate::resource::FileUpload;
 

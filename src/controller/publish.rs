@@ -8,14 +8,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kube::api::{Patch, PatchParams};
-use kube::{Api, Error, Resource};
+use kube::core::Request;
+use kube::{Error, Resource};
 use parking_lot::Mutex;
 use serde_json::json;
 use tracing::{debug, warn};
 
 use super::events::{Announcement, Tone};
 use super::index::Key;
-use super::watches::Received;
+use super::watches::received::Received;
 use super::{Context, events};
 use crate::backoff;
 use crate::plan;
@@ -60,7 +61,7 @@ pub(super) async fn publish(context: &Context, key: &Key, upload: &FileUpload, s
     match write(context, key, upload, status).await {
         Ok(written) => {
             // The watch may have told of it first, so this alone says whether it changed.
-            let changed = written.meta().resource_version != upload.metadata.resource_version;
+            let changed = written.version() != upload.metadata.resource_version.as_deref();
             // What cannot be understood is named by the watch.
             if let Some(written) = written.understood() {
                 context.index.wrote_upload(written);
@@ -80,16 +81,22 @@ pub(super) async fn publish(context: &Context, key: &Key, upload: &FileUpload, s
     }
 }
 
-async fn write(context: &Context, key: &Key, upload: &FileUpload, status: &FileUploadStatus) -> kube::Result<Received> {
+async fn write(
+    context: &Context,
+    key: &Key,
+    upload: &FileUpload,
+    status: &FileUploadStatus,
+) -> kube::Result<Received<FileUpload>> {
     // A JSON patch replaces the status as a whole, and the resourceVersion makes a stale write a conflict.
     let patch = json!([
         { "op": "replace", "path": "/metadata/resourceVersion", "value": upload.metadata.resource_version },
         { "op": "add", "path": "/status", "value": status },
     ]);
-    let patch = serde_json::from_value(patch).map_err(Error::SerdeError)?;
+    let patch = Patch::<()>::Json(serde_json::from_value(patch).map_err(Error::SerdeError)?);
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-    let api = Api::<Received>::namespaced(context.client.clone(), key.namespace());
-    api.patch_status(key.name(), &params, &Patch::<()>::Json(patch)).await
+    let request = Request::new(FileUpload::url_path(&(), Some(key.namespace())));
+    let request = request.patch_subresource("status", key.name(), &params, &patch).map_err(Error::BuildRequest)?;
+    context.client.request(request).await
 }
 
 /// An event when Ready's reason is another than before, unless it only says that work goes on, and one when keys that live

@@ -3,40 +3,33 @@
 //! FileUploads are listed first, so that of everything else only what they name is kept. A watch that fails is logged once
 //! per cause, is named in `/readyz`, and slows no other. Each asks for 30 s and begins again from where it was.
 
-use std::collections::HashMap;
-use std::fmt::Debug;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use futures::{Stream, StreamExt};
-use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod};
-use kube::core::NamespaceResourceScope;
-use kube::runtime::watcher::{self, Event};
-use kube::runtime::{WatchStreamExt, watcher as watch_of};
-use kube::{Api, Client, Resource, ResourceExt};
+use kube::Client;
+use kube::runtime::utils::Backoff;
+use kube::runtime::watcher::DefaultBackoff;
 use parking_lot::Mutex;
-use serde::de::DeserializeOwned;
 use tokio::sync::watch;
-use tokio::time::timeout;
 use tracing::warn;
 
-use self::received::Metadata;
-use super::index::{Change, Index, Key, Told, is_in};
-use crate::resource::{FIELD_MANAGER, LABEL_MANAGED_BY};
+use self::received::{ConfigMapMetadata, Received, Watched};
+use self::skipped::Skipped;
+use self::source::{News, Source, is_too_old};
+use super::index::{Change, Index, Key, List, Told};
+use crate::plan::objects::{Job, PersistentVolumeClaim, Pod};
+use crate::resource::{FIELD_MANAGER, FileUpload, LABEL_MANAGED_BY};
 use crate::telemetry::{Health, Metrics};
 
-pub(super) use self::received::Received;
+mod pages;
+pub(super) mod received;
+mod skipped;
+mod source;
+#[cfg(test)]
+mod tests;
 
-mod received;
-
-/// For how long a watch is asked for, in seconds.
-const WATCH: u32 = 30;
-/// A failing watch that fails no more for this long works: longer than the longest wait between two attempts, and what an
-/// attempt takes to fail.
-const QUIET: Duration = Duration::from_mins(2);
-/// Objects in a page of a list: small pages keep the peak of memory low.
-const PAGE: u32 = 50;
+/// A watch that ends sooner than this is not asked for again before.
+const SHORTEST: Duration = Duration::from_secs(1);
 
 /// Who is told of changes.
 pub(super) trait Listener: Send + Sync {
@@ -62,6 +55,16 @@ pub(super) struct Watches {
 /// The kinds that are watched besides FileUploads.
 pub(super) const OTHERS: usize = 4;
 
+/// What happens to objects of one kind.
+enum Event<K> {
+    Begins,
+    Applied(Box<K>, Told),
+    Deleted(Box<K>, u32),
+    /// An object cannot be understood any more: it is as if it were gone.
+    Lost(Key),
+    Ends(List),
+}
+
 impl Watches {
     /// Runs them all; ends only if one ends, which none does.
     pub(super) async fn run(self) {
@@ -75,186 +78,174 @@ impl Watches {
         tokio::join!(uploads, others);
     }
 
-    async fn uploads(&self, first: watch::Sender<bool>) {
-        let act = |event, round| match event {
-            Event::Apply(upload) => self.apply_upload(upload, Told::Watch(round)),
-            Event::InitApply(upload) => self.apply_upload(upload, Told::List(round)),
-            Event::Delete(gone) => {
-                self.skipped.lock().understands(&gone, &self.metrics);
-                self.index.delete_upload(&Key::of(&gone))
-            }
-            Event::Init => Change::default(),
-            Event::InitDone => {
-                let _ = first.send(true);
-                self.skipped.lock().sweep(self.namespace.as_deref(), round, &self.metrics);
-                self.index.sweep_uploads(self.namespace.as_deref(), round)
-            }
-        };
-        self.watch::<Received>("fileuploads", watcher::Config::default(), act).await;
+    fn scope(&self) -> Option<&str> {
+        self.namespace.as_deref()
     }
 
-    fn apply_upload(&self, received: Received, told: Told) -> Change {
-        match received.0 {
-            Ok(upload) => {
-                self.skipped.lock().understands(&*upload, &self.metrics);
-                self.index.apply_upload(*upload, told)
+    async fn uploads(&self, first: watch::Sender<bool>) {
+        let act = |event: Event<FileUpload>| match event {
+            Event::Begins => Change::default(),
+            Event::Applied(upload, told) => self.index.apply_upload(*upload, told),
+            Event::Deleted(upload, _) => self.index.delete_upload(&Key::of(&*upload)),
+            Event::Lost(key) => self.index.delete_upload(&key),
+            Event::Ends(list) => {
+                let _ = first.send(true);
+                self.index.sweep_uploads(self.scope(), list)
             }
-            Err(odd) => {
-                let key = Key::in_metadata(&odd.metadata);
-                self.skipped.lock().skips(&key, told.round().unwrap_or_default(), &odd.why, &self.metrics);
-                self.index.delete_upload(&key)
-            }
-        }
+        };
+        self.watch("fileuploads", None, act).await;
     }
 
     async fn config_maps(&self) {
-        let act = |event: Event<Metadata<ConfigMap>>, round| match event {
-            Event::Apply(meta) => self.index.apply_config_map(meta.meta(), Told::Watch(round)),
-            Event::InitApply(meta) => self.index.apply_config_map(meta.meta(), Told::List(round)),
-            Event::Delete(gone) => self.index.delete_config_map(gone.meta(), round),
-            Event::Init => self.index.begin_config_maps(self.namespace.as_deref()),
-            Event::InitDone => self.index.sweep_config_maps(self.namespace.as_deref(), round),
+        let act = |event: Event<ConfigMapMetadata>| match event {
+            Event::Begins => self.index.begin_config_maps(self.scope()),
+            Event::Applied(map, told) => self.index.apply_config_map(&map.metadata, told),
+            Event::Deleted(map, round) => self.index.delete_config_map(&map.metadata, round),
+            Event::Lost(key) => self.index.lose_config_map(&key),
+            Event::Ends(list) => self.index.sweep_config_maps(self.scope(), list),
         };
-        self.watch("configmaps", watcher::Config::default(), act).await;
+        self.watch("configmaps", None, act).await;
     }
 
     async fn claims(&self) {
-        let act = |event, round| match event {
-            Event::Apply(claim) | Event::InitApply(claim) => self.index.apply_claim(&claim, round),
-            Event::Delete(gone) => self.index.delete_claim(&Key::of(&gone)),
-            Event::Init => Change::default(),
-            Event::InitDone => self.index.sweep_claims(self.namespace.as_deref(), round),
+        let act = |event: Event<PersistentVolumeClaim>| match event {
+            Event::Begins => Change::default(),
+            Event::Applied(claim, told) => self.index.apply_claim(&claim, told),
+            Event::Deleted(claim, _) => self.index.delete_claim(&Key::of(&*claim)),
+            Event::Lost(key) => self.index.delete_claim(&key),
+            Event::Ends(list) => self.index.sweep_claims(self.scope(), list),
         };
-        self.watch::<PersistentVolumeClaim>("persistentvolumeclaims", watcher::Config::default(), act).await;
+        self.watch("persistentvolumeclaims", None, act).await;
     }
 
     async fn jobs(&self) {
-        let ours = watcher::Config::default().labels(&format!("{LABEL_MANAGED_BY}={FIELD_MANAGER}"));
-        let act = |event, round| match event {
-            Event::Apply(job) | Event::InitApply(job) => self.index.apply_job(&job, Some(round)),
-            Event::Delete(gone) => self.index.delete_job(&gone),
-            Event::Init => Change::default(),
-            Event::InitDone => self.index.sweep_jobs(self.namespace.as_deref(), round),
+        let act = |event: Event<Job>| match event {
+            Event::Begins => Change::default(),
+            Event::Applied(job, told) => self.index.apply_job(&job, told),
+            Event::Deleted(job, _) => self.index.delete_job(&job),
+            Event::Lost(key) => self.index.lose_job(&key),
+            Event::Ends(list) => self.index.sweep_jobs(self.scope(), list),
         };
-        self.watch::<Job>("jobs", ours, act).await;
+        self.watch("jobs", Some(format!("{LABEL_MANAGED_BY}={FIELD_MANAGER}")), act).await;
     }
 
     async fn pods(&self) {
-        let act = |event, round| match event {
-            Event::Apply(pod) | Event::InitApply(pod) => self.index.apply_pod(&pod, round),
-            Event::Delete(gone) => self.index.delete_pod(&gone),
-            Event::Init => Change::default(),
-            Event::InitDone => self.index.sweep_pods(self.namespace.as_deref(), round),
+        let act = |event: Event<Pod>| match event {
+            Event::Begins => Change::default(),
+            Event::Applied(pod, told) => self.index.apply_pod(&pod, told),
+            Event::Deleted(pod, _) => self.index.delete_pod(&pod),
+            Event::Lost(key) => self.index.lose_pod(&key),
+            Event::Ends(list) => self.index.sweep_pods(self.scope(), list),
         };
-        self.watch::<Pod>("pods", watcher::Config::default(), act).await;
+        self.watch("pods", None, act).await;
     }
 
-    /// Watches one kind for ever. `act` takes each event in, with the number of the list that it belongs to.
-    async fn watch<K>(&self, kind: &'static str, config: watcher::Config, mut act: impl FnMut(Event<K>, u32) -> Change)
-    where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
-        K: Clone + Debug + DeserializeOwned + Send + 'static,
-    {
-        let name =
-            self.namespace.as_ref().map_or_else(|| kind.to_owned(), |namespace| format!("{kind} in {namespace}"));
-        let config = config.timeout(WATCH).page_size(PAGE);
-        let mut events = std::pin::pin!(watch_of(self.api(), config).default_backoff());
-        let (mut round, mut is_first, mut is_failing) = (0, true, false);
+    /// Watches one kind for ever, by a list and a watch from there, as long as the API server knows how to go on.
+    async fn watch<K: Watched>(
+        &self,
+        kind: &'static str,
+        labels: Option<String>,
+        mut act: impl FnMut(Event<K>) -> Change,
+    ) {
+        let name = self.scope().map_or_else(|| kind.to_owned(), |namespace| format!("{kind} in {namespace}"));
+        let source = Source::<K>::new(self.client.clone(), self.scope(), labels);
+        let (mut round, mut is_first, mut backoff) = (0, true, DefaultBackoff::default());
         loop {
-            let event = match next_of(&mut events, is_failing).await {
-                Some(Ok(event)) => event,
-                // The list is made again, which is what a watch is told after a long silence.
-                Some(Err(watcher::Error::WatchError(said))) if said.code == 410 => continue,
-                Some(Err(error)) => {
-                    is_failing = true;
+            round = if round == u32::MAX - 1 { 1 } else { round + 1 };
+            let list = List { round, began: Instant::now() };
+            self.listener.hear(act(Event::Begins));
+            let listed = source.list(|object| self.take(kind, object, Told::List(list), &mut act)).await;
+            let mut version = match listed {
+                Ok(version) => version,
+                Err(error) => {
                     self.fails(&name, &error);
+                    pause(&mut backoff).await;
                     continue;
                 }
-                None if is_failing => {
-                    is_failing = false;
-                    self.health.watch_works(&name);
-                    continue;
-                }
-                None => return,
             };
-            let is_complete = matches!(event, Event::InitDone);
-            if matches!(event, Event::Init) {
-                round = if round == u32::MAX - 1 { 1 } else { round + 1 };
-            } else {
-                is_failing = false;
-                self.health.watch_works(&name);
-            }
-            self.listener.hear(act(event, round));
-            if is_complete && std::mem::take(&mut is_first) {
+            self.health.watch_works(&name);
+            self.skipped.lock().sweep(kind, self.scope(), list, &self.metrics);
+            self.listener.hear(act(Event::Ends(list)));
+            if std::mem::take(&mut is_first) {
                 self.listed.send_modify(|listed| *listed += 1);
             }
+            loop {
+                let began = Instant::now();
+                let tell = |news| {
+                    self.health.watch_works(&name);
+                    match news {
+                        News::Applied(object) => self.take(kind, object, Told::Watch(round), &mut act),
+                        News::Deleted(object) => self.lose(kind, object, round, &mut act),
+                    }
+                };
+                match source.watch(&mut version, tell).await {
+                    Ok(()) => {
+                        self.health.watch_works(&name);
+                        backoff.reset();
+                        tokio::time::sleep(SHORTEST.saturating_sub(began.elapsed())).await;
+                    }
+                    // A new list is what a watch is told after a long silence.
+                    Err(error) if is_too_old(&error) => {
+                        pause(&mut backoff).await;
+                        break;
+                    }
+                    Err(error) => {
+                        self.fails(&name, &error);
+                        pause(&mut backoff).await;
+                    }
+                }
+            }
         }
     }
 
-    fn api<K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>>(&self) -> Api<K> {
-        match &self.namespace {
-            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
-            None => Api::all(self.client.clone()),
-        }
+    /// An object is there.
+    fn take<K: Watched>(
+        &self,
+        kind: &'static str,
+        object: Received<K>,
+        told: Told,
+        act: &mut impl FnMut(Event<K>) -> Change,
+    ) {
+        let event = match object.0 {
+            Ok(object) => {
+                self.skipped.lock().forget(kind, || Key::in_metadata(object.metadata()), &self.metrics);
+                Event::Applied(object, told)
+            }
+            Err(odd) => {
+                if !self.skipped.lock().skips(kind, &odd, told.round().unwrap_or_default(), &self.metrics) {
+                    return; // the index has not had it since
+                }
+                Event::Lost(odd.key)
+            }
+        };
+        self.listener.hear(act(event));
     }
 
-    fn fails(&self, name: &str, error: &watcher::Error) {
-        let cause = cause(error);
+    /// An object is gone.
+    fn lose<K: Watched>(
+        &self,
+        kind: &'static str,
+        object: Received<K>,
+        round: u32,
+        act: &mut impl FnMut(Event<K>) -> Change,
+    ) {
+        let (key, event) = match object.0 {
+            Ok(object) => (Key::in_metadata(object.metadata()), Event::Deleted(object, round)),
+            Err(odd) => (odd.key.clone(), Event::Lost(odd.key)),
+        };
+        self.skipped.lock().forget(kind, || key, &self.metrics);
+        self.listener.hear(act(event));
+    }
+
+    fn fails(&self, name: &str, error: &kube::Error) {
+        // The innermost cause, in one line; no body of an answer stands in it.
+        let cause = crate::redact::cause(error);
         if self.health.watch_fails(name, &cause, crate::redact::is_untrusted(error)) {
             warn!(watch = name, cause, "a watch fails; trying again");
         }
     }
 }
 
-/// The next event of a watch; none if it failed before and has not failed again for long, so that it works. Of a watch that
-/// works but has nothing to tell, nothing is heard.
-async fn next_of<S: Stream + Unpin>(events: &mut S, is_failing: bool) -> Option<S::Item> {
-    if is_failing { timeout(QUIET, events.next()).await.ok().flatten() } else { events.next().await }
-}
-
-/// The innermost cause, in one line; no body of an answer stands in it.
-fn cause(error: &watcher::Error) -> String {
-    crate::redact::cause(error)
-}
-
-/// Objects that this version cannot understand: each is named once, counted, and left out. With the list of each.
-#[derive(Default)]
-pub(super) struct Skipped(HashMap<Key, u32>);
-
-impl Skipped {
-    fn skips(&mut self, key: &Key, round: u32, why: &str, metrics: &Metrics) {
-        if self.0.insert(key.clone(), round).is_none() {
-            let (namespace, name, why) = (key.namespace(), key.name(), crate::redact::quote(why));
-            warn!(namespace, fileupload = name, why, "a FileUpload that this version cannot understand is skipped");
-        }
-        metrics.skipped_objects(self.0.len());
-    }
-
-    /// A list is complete: those that it lacks are gone.
-    fn sweep(&mut self, namespace: Option<&str>, round: u32, metrics: &Metrics) {
-        self.0.retain(|key, seen| *seen == round || !is_in(key, namespace));
-        metrics.skipped_objects(self.0.len());
-    }
-
-    fn understands(&mut self, object: &impl ResourceExt, metrics: &Metrics) {
-        if !self.0.is_empty() && self.0.remove(&Key::of(object)).is_some() {
-            metrics.skipped_objects(self.0.len());
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use futures::stream;
-
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_watch_that_failed_works_once_nothing_is_heard_of_it_for_long() {
-        let mut events = stream::iter([1]).chain(stream::pending());
-        assert_eq!(next_of(&mut events, true).await, Some(1));
-        assert_eq!(next_of(&mut events, true).await, None);
-        let forever = timeout(2 * QUIET, next_of(&mut events, false)).await;
-        assert!(forever.is_err(), "nothing is to be found out of one that works");
-    }
+async fn pause(backoff: &mut DefaultBackoff) {
+    tokio::time::sleep(backoff.next().unwrap_or(SHORTEST)).await;
 }

@@ -12,10 +12,12 @@ use crate::outcome::{Trouble, Upload};
 use crate::report::Assignment;
 
 mod jobs;
+pub(crate) mod objects;
 pub(crate) mod read;
 pub(crate) mod volume;
 
 pub(crate) use self::jobs::{Container, JobFacts, PodFacts, Presence, Said, Standing, Terminated, Volume};
+
 /// What was observed for one resource.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Facts {

@@ -39,7 +39,7 @@ const EVENTS_INTERVAL: (Duration, Duration) = (Duration::from_secs(10), Duration
 /// What the work of a resource says.
 pub(super) fn news(case: &Case<'_>, files: &[Entry], facts: &Facts) -> News {
     let mut all = News { attempts: case.status.map_or(0, |status| status.attempts), ..News::default() };
-    let credible = all.attempts.saturating_add(MAX_JOBS_PER_PLAN);
+    let counted = all.attempts;
     for work in &facts.work {
         let (attempt, is_over, mut news) = match work {
             WorkFacts::Send(send) => (send.attempt, send.stage == SendStage::Ended, of_send(case, send)),
@@ -47,8 +47,7 @@ pub(super) fn news(case: &Case<'_>, files: &[Entry], facts: &Facts) -> News {
                 let is_over = matches!(launch.stage, LaunchStage::Refused(_));
                 (launch.attempt, is_over, of_launch(case, launch))
             }
-            // Anybody may write a number into a Job.
-            WorkFacts::Job(job) if job.attempt > credible => continue,
+            WorkFacts::Job(job) if !is_credible(job.attempt, counted) => continue,
             WorkFacts::Job(job) => {
                 (job.attempt, job.is_over() && !is_named(case, job), of_job(case, files, facts, job))
             }
@@ -66,6 +65,11 @@ pub(super) fn news(case: &Case<'_>, files: &[Entry], facts: &Facts) -> News {
         all.add(news);
     }
     all
+}
+
+/// Whether a Job may be of this attempt, where the status counts so many: anybody may write a number into a Job.
+pub(crate) fn is_credible(attempt: i64, counted: i64) -> bool {
+    attempt <= counted.saturating_add(MAX_JOBS_PER_PLAN)
 }
 
 /// Whether something is heard of a file that the status does not have.
@@ -250,7 +254,7 @@ fn call_off(case: &Case<'_>, files: &[Entry], facts: &Facts, (job, told_anything
     let is_in_the_way = facts.claims.get(name).is_some_and(|claim| is_wanted_elsewhere(job, claim, case.now));
     if age >= YIELD_AFTER && is_in_the_way {
         let trouble = messages::yielded(&job.volume);
-        for file in &job.files {
+        for file in &*job.files {
             news.note(job.attempt, &FileId::of(file), Note::Failed(trouble.clone(), None, None));
         }
         news.concluded.push(Concluded::new(job.attempt));

@@ -57,7 +57,7 @@ impl Default for Metrics {
         let skipped_objects = Gauge::default();
         registry.register(
             "skipped_objects",
-            "FileUploads that the operator cannot read and does not serve",
+            "Objects that the operator cannot read and treats as absent",
             skipped_objects.clone(),
         );
         let slowed_namespaces = Gauge::default();
@@ -100,7 +100,7 @@ impl Metrics {
         set(&self.owed_results, number);
     }
 
-    /// How many `FileUpload`s the operator cannot read and does not serve.
+    /// How many objects the operator cannot read and treats as absent.
     pub(crate) fn skipped_objects(&self, number: usize) {
         set(&self.skipped_objects, number);
     }

@@ -106,3 +106,62 @@ fn forged_pods_make_nothing_big_and_keep_no_other_waiting_not_even_after_a_resta
         Ok(())
     })
 }
+
+/// As many as a page of a list holds, and as large as etcd takes one.
+const LARGE: (usize, usize) = (50, 1_300_000);
+
+/// What a Pod is made of that no scheduler takes. In JSON each of its characters is six.
+fn idle(claim: &str, characters: usize) -> Value {
+    json!({
+        "schedulerName": "nobody",
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": false,
+        "securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [{"name": "worker", "image": "none", "args": ["<".repeat(characters)], "securityContext": {
+            "allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]},
+        }}],
+        "volumes": [{"name": "source", "persistentVolumeClaim": {"claimName": claim}}],
+    })
+}
+
+#[test]
+fn pods_and_jobs_as_large_as_they_can_be_make_nothing_big_and_keep_no_other_waiting() -> anyhow::Result<()> {
+    scenario_alone(OPERATOR, Options::default(), "large Pods and Jobs", async |world| {
+        let (tenant, _) = world.space("tenant").await?;
+        tenant.default_account().await?;
+        let labels =
+            json!({"app.kubernetes.io/managed-by": "fileupload-operator", "cyberun.cloud/fileupload-uid": "none"});
+        for number in 0..LARGE.0 {
+            let name = format!("large-{number:02}");
+            tenant.create("Pod", &name, json!({"spec": idle(&name, LARGE.1)})).await?;
+            let suspended = json!({"suspend": true, "template": {"spec": idle(&name, LARGE.1)}});
+            tenant.create("Job", &name, json!({"metadata": {"labels": labels}, "spec": suspended})).await?;
+        }
+        world.operator_everywhere(&[]).await?;
+        for name in ["before", "after"] {
+            let (other, _) = world.space(name).await?;
+            other.is_served("one").await?;
+            let operator = world.operator().await?;
+            let peak = operator.peak_memory()?;
+            assert!(peak <= PEAK, "{} MiB at its peak", peak >> 20);
+            operator.terminate().await?;
+            operator.restart().await?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_job_with_a_moment_that_no_clock_holds_keeps_no_other_waiting() -> anyhow::Result<()> {
+    scenario_alone(OPERATOR, Options::default(), "an odd Job", async |world| {
+        let (tenant, _) = world.space("tenant").await?;
+        let labels =
+            json!({"app.kubernetes.io/managed-by": "fileupload-operator", "cyberun.cloud/fileupload-uid": "none"});
+        let template = json!({"metadata": {"creationTimestamp": "9999-12-31T23:59:59Z"}, "spec": idle("none", 1)});
+        let spec = json!({"suspend": true, "template": template});
+        tenant.create("Job", "odd", json!({"metadata": {"labels": labels}, "spec": spec})).await?;
+        world.operator_everywhere(&[]).await?;
+        let (other, _) = world.space("other").await?;
+        other.is_served("one").await
+    })
+}

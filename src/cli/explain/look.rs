@@ -4,8 +4,6 @@
 //! never read.
 
 use futures::stream::{self, StreamExt};
-use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{Api, ListParams};
 use kube::core::NamespaceResourceScope;
@@ -13,6 +11,7 @@ use kube::{Error, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
 use super::super::cluster::Cluster;
+use crate::plan::objects::{Job, PersistentVolumeClaim, Pod};
 use crate::resource::{FileUpload, LABEL_UID};
 
 /// Requests that are made at the same time.

@@ -7,12 +7,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
 use super::look::Seen;
 use crate::key_life::Terms;
 use crate::outcome::Trouble;
+use crate::plan::objects::Pod;
 use crate::plan::{
     self, Case, ClaimFacts, Deployment, Done, Facts, JobFacts, Senders, Volume, WorkFacts, Written, read,
 };

@@ -8,14 +8,14 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::api::events::v1::Event;
 use kube::ResourceExt;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::controller::{Settings, secret_facts};
+use crate::plan::objects::{Job, PersistentVolumeClaim, Pod};
 use crate::plan::{
     self, ClaimFacts, ConfigMapFacts, Facts, JobFacts, OutputFacts, SecretFacts, Volume, WorkFacts, read,
 };

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::{Key, Round, Told, Version, is_in};
+use super::{Key, List, Round, Told, Version, is_in};
 use crate::plan::read::Ownership;
 use crate::plan::{ConfigMapFacts, OutputFacts, hash_of_data};
 use crate::resource::FileUpload;
@@ -99,23 +99,29 @@ impl ConfigMaps {
         Some(key)
     }
 
+    /// Returns the key if there is news.
+    pub(super) fn lose(&mut self, key: &Key) -> Option<Key> {
+        self.named.get_mut(key)?.record = Some(Record::gone(Version::default(), 0));
+        Some(key.clone())
+    }
+
     /// A list begins.
     pub(super) fn begin(&mut self, namespace: Option<&str>) {
         self.lists.insert(namespace.map(Into::into), HashSet::new());
     }
 
-    /// Of those that were named since it began, those that a complete list lacks do not exist; returns those of which
-    /// that is news.
-    pub(super) fn sweep(&mut self, namespace: Option<&str>, round: Round) -> Vec<Key> {
+    /// Of those that were named since it began, those that a complete list lacks do not exist, but for what this process
+    /// has written or read meanwhile; returns those of which that is news.
+    pub(super) fn sweep(&mut self, namespace: Option<&str>, list: List) -> Vec<Key> {
         let named_meanwhile = self.lists.remove(&namespace.map(Into::into)).unwrap_or_default();
         let mut news = Vec::new();
         for (key, named) in self.named.iter_mut().filter(|(key, _)| is_in(key, namespace)) {
-            let is_listed = named.record.as_ref().is_some_and(|known| known.round == round);
-            if is_listed || named_meanwhile.contains(key) {
+            let is_listed = |known: &Record| known.round == list.round || list.may_miss(known.version.answered);
+            if named.record.as_ref().is_some_and(is_listed) || named_meanwhile.contains(key) {
                 continue;
             }
             // In a restored cluster it may appear with a lower number than it had.
-            let known = named.record.replace(Record::gone(Version::default(), round));
+            let known = named.record.replace(Record::gone(Version::default(), list.round));
             if known.is_none_or(|known| known.exists) {
                 news.push(key.clone());
             }
@@ -145,7 +151,7 @@ impl ConfigMaps {
         let is_as_before = self.source(key) == *before;
         let Some(named) = self.named.get_mut(key) else { return };
         let exists = version.is_some();
-        let version = Version::new(version, Told::Watch(0));
+        let version = Version::new(version, Told::Answer);
         match &mut named.record {
             None => named.record = Some(Record { exists, ..Record::gone(version, 0) }),
             Some(known) => known.exists &= exists || !is_as_before,

@@ -1,12 +1,18 @@
-use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod};
+use std::time::Instant;
+
+use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::{Value, from_value, json};
 
 use super::*;
-use crate::plan::{ConfigMapFacts, OutputFacts};
+use crate::plan::{ConfigMapFacts, OutputFacts, read};
 
 fn index() -> Index {
     Index::new(Terms::default())
+}
+
+/// A list that begins now.
+fn list(round: u32) -> List {
+    List { round, began: Instant::now() }
 }
 
 fn key() -> Key {
@@ -60,9 +66,10 @@ fn a_late_answer_does_not_undo_what_the_watch_told() {
     index.apply_upload(of_config_map("101"), Told::Watch(1));
     assert!(!index.wrote_upload(of_config_map("100")));
     assert_eq!(version_of(&index).as_deref(), Some("101"));
+    let before = list(2);
     assert!(index.wrote_upload(of_config_map("102")));
     index.apply_upload(of_config_map("101"), Told::Watch(1));
-    index.apply_upload(of_config_map("101"), Told::List(2));
+    index.apply_upload(of_config_map("101"), Told::List(before));
     assert_eq!(version_of(&index).as_deref(), Some("102"), "the list began before the write");
     index.delete_upload(&key());
     assert!(!index.wrote_upload(of_config_map("103")) && index.get(&key()).is_none());
@@ -74,14 +81,17 @@ fn only_a_list_is_believed_what_is_older() {
     index.apply_upload(of_config_map("101"), Told::Watch(1));
     index.apply_upload(of_config_map("90"), Told::Watch(1));
     assert_eq!(version_of(&index).as_deref(), Some("101"));
-    index.apply_upload(of_config_map("90"), Told::List(2));
+    index.apply_upload(of_config_map("90"), Told::List(list(2)));
     assert_eq!(version_of(&index).as_deref(), Some("90"), "the cluster was restored");
+    index.wrote_upload(of_config_map("102"));
+    index.apply_upload(of_config_map("95"), Told::List(list(3)));
+    assert_eq!(version_of(&index).as_deref(), Some("95"), "it was restored just after a write");
 }
 
 #[test]
 fn a_late_answer_does_not_bring_an_output_back() {
     let (index, upload) = (index(), of_config_map("1"));
-    index.apply_upload(upload.clone(), Told::List(1));
+    index.apply_upload(upload.clone(), Told::List(list(1)));
     index.wrote_output(&output("10"));
     let known = |index: &Index| index.output(&upload, "out");
     assert!(matches!(known(&index), (OutputFacts::Ours { hash: Some(_) }, Some(version)) if version == "10"));
@@ -93,26 +103,43 @@ fn a_late_answer_does_not_bring_an_output_back() {
     assert!(matches!(known(&index), (OutputFacts::Ours { .. }, Some(version)) if version == "13"));
 }
 
+/// A Job of this attempt with a hundred files, whose paths have so many characters.
+fn job(name: &str, attempt: i64, path: usize) -> Job {
+    from_value(json!({
+        "metadata": {"name": name, "namespace": "team", "uid": name, "labels": {
+            crate::resource::LABEL_MANAGED_BY: crate::resource::FIELD_MANAGER, crate::resource::LABEL_UID: "u",
+        }},
+        "spec": {"template": {
+            "metadata": {"annotations": {crate::resource::ANNOTATION_ATTEMPT: attempt.to_string()}},
+            "spec": worker(path),
+        }},
+    }))
+    .unwrap()
+}
+
+fn worker(path: usize) -> Value {
+    let file = |number: usize| {
+        json!({"name": format!("f{number}"), "revision": "r", "path": "p".repeat(path), "fileName": "f"}).to_string()
+    };
+    json!({
+        "containers": [{"name": "worker", "args": (0..100).map(file).collect::<Vec<_>>()}],
+        "volumes": [{"name": "source", "configMap": {"name": "inputs"}}],
+    })
+}
+
+fn jobs(index: &Index) -> Vec<String> {
+    index.jobs("u").into_iter().map(|job| job.name).collect()
+}
+
 #[test]
 fn a_late_answer_does_not_bring_a_job_back() {
     let index = index();
-    index.apply_upload(of_config_map("1"), Told::List(1));
-    let labels = json!({
-        crate::resource::LABEL_MANAGED_BY: crate::resource::FIELD_MANAGER, crate::resource::LABEL_UID: "u",
-    });
-    let spec = json!({
-        "containers": [{"name": "worker"}],
-        "volumes": [{"name": "source", "configMap": {"name": "inputs"}}],
-    });
-    let job: Job = from_value(json!({
-        "metadata": {"name": "x-1", "namespace": "team", "uid": "j", "labels": labels},
-        "spec": {"template": {"metadata": {}, "spec": spec}},
-    }))
-    .unwrap();
-    index.apply_job(&job, None);
+    index.apply_upload(of_config_map("1"), Told::List(list(1)));
+    let job = job("x-1", 1, 1);
+    index.apply_job(&job, Told::Answer);
     assert_eq!(index.jobs("u").len(), 1);
     index.delete_job(&job);
-    index.apply_job(&job, None);
+    index.apply_job(&job, Told::Answer);
     assert_eq!(index.jobs("u").len(), 0);
 }
 
@@ -121,12 +148,12 @@ fn what_is_named_while_a_list_is_made_is_not_missing() {
     let index = index();
     index.begin_config_maps(None);
     // Its page passes while nobody names it.
-    index.apply_config_map(&meta("inputs", "5"), Told::List(1));
+    index.apply_config_map(&meta("inputs", "5"), Told::List(list(1)));
     index.apply_upload(of_config_map("1"), Told::Watch(1));
-    index.sweep_config_maps(None, 1);
+    index.sweep_config_maps(None, list(1));
     assert_eq!(source(&index), ConfigMapFacts::Unknown);
     index.begin_config_maps(None);
-    index.sweep_config_maps(None, 2);
+    index.sweep_config_maps(None, list(2));
     assert_eq!(source(&index), ConfigMapFacts::Missing);
 }
 
@@ -169,9 +196,9 @@ fn claim(name: &str, mode: &str) -> PersistentVolumeClaim {
 fn of_a_foreign_pod_only_so_much_is_kept() {
     let index = index();
     for name in ["c99", "c100"] {
-        index.apply_claim(&claim(name, "ReadWriteOnce"), 1);
+        index.apply_claim(&claim(name, "ReadWriteOnce"), Told::Watch(1));
     }
-    index.apply_pod(&pod(2000), 1);
+    index.apply_pod(&pod(2000), Told::Watch(1));
     let users = |name: &str| index.claim(&key(), name).users;
     assert_eq!(users("c99").first().map(|user| user.tolerations.len()), Some(16));
     assert!(users("c100").is_empty());
@@ -185,8 +212,8 @@ fn pods_on_a_shared_claim_wake_nobody() {
     let on_claim = json!({"persistentVolumeClaim": {"claimName": "c0", "path": "a"}});
     index.apply_upload(upload("1", &on_claim), Told::Watch(1));
     for (mode, woken) in [("ReadWriteMany", 0), ("ReadOnlyMany", 0), ("ReadWriteOnce", 1)] {
-        assert_eq!(index.apply_claim(&claim("c0", mode), 1).wakes.len(), 1);
-        assert_eq!(index.apply_pod(&pod(1), 1).wakes.len(), woken, "{mode}");
+        assert_eq!(index.apply_claim(&claim("c0", mode), Told::Watch(1)).wakes.len(), 1);
+        assert_eq!(index.apply_pod(&pod(1), Told::Watch(1)).wakes.len(), woken, "{mode}");
         assert_eq!(index.delete_pod(&pod(1)).wakes.len(), woken, "{mode}");
     }
 }
@@ -194,7 +221,7 @@ fn pods_on_a_shared_claim_wake_nobody() {
 #[test]
 fn a_config_map_that_a_request_does_not_find_is_gone_although_the_watch_has_not_told_so() {
     let index = index();
-    index.apply_upload(of_config_map("1"), Told::List(1));
+    index.apply_upload(of_config_map("1"), Told::Watch(1));
     index.apply_config_map(&meta("inputs", "10"), Told::Watch(1));
     let before = source(&index);
     assert!(matches!(&before, ConfigMapFacts::There { version, .. } if version == "10"));
@@ -205,4 +232,135 @@ fn a_config_map_that_a_request_does_not_find_is_gone_although_the_watch_has_not_
     index.apply_config_map(&meta("inputs", "12"), Told::Watch(1));
     index.looked_up(&Key::new("team", "inputs"), &before, None);
     assert!(matches!(source(&index), ConfigMapFacts::There { .. }), "it was made while the request was on its way");
+}
+
+#[test]
+fn a_list_that_began_before_a_write_does_not_drop_what_was_written() {
+    let (index, upload) = (index(), of_config_map("1"));
+    index.apply_upload(upload.clone(), Told::Watch(1));
+    let before = list(1);
+    index.begin_config_maps(None);
+    index.apply_job(&job("x-1", 1, 1), Told::Answer);
+    index.wrote_output(&output("10"));
+    index.looked_up(&Key::new("team", "inputs"), &ConfigMapFacts::Unknown, Some("11"));
+    index.sweep_jobs(None, before);
+    index.sweep_config_maps(None, before);
+    let outputs = |index: &Index| index.output(&upload, "out").0;
+    assert_eq!(jobs(&index), ["x-1"]);
+    assert!(
+        matches!(outputs(&index), OutputFacts::Ours { .. }) && matches!(source(&index), ConfigMapFacts::There { .. })
+    );
+    let after = list(2);
+    index.sweep_jobs(None, after);
+    index.begin_config_maps(None);
+    index.sweep_config_maps(None, after);
+    assert!(jobs(&index).is_empty());
+    assert_eq!((outputs(&index), source(&index)), (OutputFacts::Absent, ConfigMapFacts::Missing));
+}
+
+#[test]
+fn of_jobs_that_nobody_vouches_for_only_so_much_is_kept_and_ours_are_kept_beside_them() {
+    let index = index();
+    let status =
+        from_value(json!({"observedGeneration": 1, "attempts": 7, "jobs": [{"name": "named", "claimName": "c"}]}));
+    index.apply_upload(FileUpload { status: Some(status.unwrap()), ..of_config_map("1") }, Told::Watch(1));
+    for number in 0..100 {
+        index.apply_job(&job(&format!("large-{number}"), 1, 4096), Told::Watch(1));
+    }
+    for number in 0..1000 {
+        index.apply_job(&job(&format!("small-{number}"), 1, 1), Told::Watch(1));
+    }
+    let kept = index.jobs("u");
+    let bytes: usize = kept.iter().flat_map(|job| job.files.iter()).map(|file| file.path.len()).sum();
+    assert!(!kept.is_empty() && kept.len() <= 100 && bytes <= 256 << 10, "{} Jobs, {bytes} bytes", kept.len());
+    index.apply_job(&job("far", 108, 1), Told::Watch(1));
+    // As large as they can be, and all of them ours.
+    index.apply_job(&job("named", 1, 4096), Told::Watch(1));
+    for number in 0..10 {
+        index.apply_job(&job(&format!("own-{number}"), 107, 4096), Told::Answer);
+        index.apply_job(&job(&format!("own-{number}"), 107, 4096), Told::Watch(1));
+    }
+    let names = jobs(&index);
+    assert_eq!(names.iter().filter(|name| name.starts_with("own-")).count(), 10);
+    assert!(names.contains(&"named".to_owned()) && !names.contains(&"far".to_owned()));
+}
+
+/// A Pod of the Job.
+fn pod_of(job: &str, name: &str, path: usize) -> Pod {
+    from_value(json!({
+        "metadata": {"name": name, "namespace": "team", "uid": name, "labels": {
+            crate::resource::LABEL_MANAGED_BY: crate::resource::FIELD_MANAGER, crate::resource::LABEL_UID: "u",
+            read::LABEL_JOB: job,
+        }},
+        "spec": worker(path),
+    }))
+    .unwrap()
+}
+
+#[test]
+fn a_pod_of_our_job_is_kept_beside_any_number_of_others() {
+    let index = index();
+    index.apply_upload(of_config_map("1"), Told::Watch(1));
+    for number in 0..500 {
+        index.apply_pod(&pod_of("forged", &format!("p{number:03}"), 1), Told::Watch(1));
+    }
+    let pods = |index: &Index| index.jobs("u").iter().map(|job| job.pods.len()).sum::<usize>();
+    assert_eq!(pods(&index), 400);
+    index.apply_job(&job("x-1", 1, 1), Told::Answer);
+    index.apply_pod(&pod_of("x-1", "ours", 1), Told::Watch(1));
+    assert_eq!((index.job("u", "x-1").unwrap().pods.len(), pods(&index)), (1, 400));
+    // Of a Job that is not kept, nothing is.
+    index.apply_pod(&pod_of("huge", "huge", 4096), Told::Watch(1));
+    assert!(index.job("u", "huge").is_none());
+}
+
+#[test]
+fn what_cannot_be_understood_any_more_is_forgotten() {
+    let index = index();
+    index.apply_upload(of_config_map("1"), Told::Watch(1));
+    index.apply_claim(&claim("c0", "ReadWriteOnce"), Told::Watch(1));
+    index.apply_job(&job("x-1", 1, 1), Told::Watch(1));
+    index.apply_pod(&pod_of("x-1", "w", 1), Told::Watch(1));
+    index.apply_pod(&pod(1), Told::Watch(1));
+    assert_eq!(index.claim(&key(), "c0").users.len(), 1);
+    for place in ["team", "other"].into_iter().rev() {
+        index.lose_job(&Key::new(place, "x-1"));
+        index.lose_pod(&Key::new(place, "w"));
+        index.lose_pod(&Key::new(place, "p"));
+        let job = index.job("u", "x-1").unwrap();
+        let is_here = place == "team";
+        assert_eq!(job.standing == crate::plan::Standing::Gone, is_here);
+        assert_eq!(job.pods[0].presence == crate::plan::Presence::Gone, is_here);
+        assert_eq!(index.claim(&key(), "c0").users.is_empty(), is_here);
+    }
+}
+
+#[test]
+fn thousands_of_pods_on_one_claim_cost_nobody_else_and_hide_none_that_matters() {
+    let index = index();
+    index.apply_claim(&claim("c0", "ReadWriteOnce"), Told::Watch(1));
+    let apply = |name: &str, node: Option<&str>, started: bool, created: i64| {
+        let volume = json!({"name": "v", "persistentVolumeClaim": {"claimName": "c0"}});
+        let metadata = json!({"name": name, "namespace": "team"});
+        let mut pod: Pod = from_value(json!({"metadata": metadata, "spec": {"volumes": [volume]}})).unwrap();
+        pod.metadata.creation_timestamp = from_value(json!(Timestamp::from_second(created).unwrap())).unwrap();
+        let spec = pod.spec.as_mut().unwrap();
+        spec.node_name = node.map(str::to_owned);
+        let state = json!({"containerStatuses": [{"name": "a", "state": {"running": {}}}]});
+        pod.status = started.then(|| from_value(state).unwrap());
+        index.apply_pod(&pod, Told::Watch(1));
+    };
+    for number in 0..5_000 {
+        // In an order that is not theirs.
+        apply(&format!("p{:05}", number * 7919 % 5_000), None, false, 1000 + number);
+    }
+    apply("p0", Some("here"), true, 5000);
+    apply("p1", Some("there"), false, 5000);
+    apply("p1", Some("there"), false, 6000);
+    let users = index.claim(&key(), "c0").users;
+    let seen: Vec<_> = users.iter().map(|user| (user.node.as_deref(), user.started, user.created)).collect();
+    let at = |second| Some(Timestamp::from_second(second).unwrap());
+    assert_eq!(seen, [(Some("here"), true, at(5000)), (Some("there"), false, at(6000)), (None, false, at(1000))]);
+    index.sweep_pods(None, list(2));
+    assert!(index.claim(&key(), "c0").users.is_empty());
 }

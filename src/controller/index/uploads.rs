@@ -28,6 +28,10 @@ struct Record {
     /// Whether it follows changes of its ConfigMaps.
     follows: bool,
     names: Names,
+    /// The Jobs that the status names.
+    jobs: Box<[Box<str>]>,
+    /// The attempts that the status counts.
+    attempts: i64,
     round: Round,
 }
 
@@ -136,10 +140,12 @@ impl Uploads {
         let open = status.is_none_or(|status| is_open(status) || !is_of_now(status));
         let follows = upload.spec.follows_changes();
         let names = names(key, &upload);
+        let jobs = status.iter().flat_map(|status| &status.jobs).map(|job| job.name.as_str().into()).collect();
+        let attempts = status.map_or(0, |status| status.attempts);
         strip(&mut upload.metadata);
         let kept = Kept { metadata: upload.metadata, spec: upload.spec, status: upload.status };
         let json = serde_json::to_vec(&kept).ok()?.into();
-        Some(Record { uid, json, version, withdrawn_at, open, follows, names, round })
+        Some(Record { uid, json, version, withdrawn_at, open, follows, names, jobs, attempts, round })
     }
 
     pub(super) fn remove(&mut self, key: &Key) -> Option<(Arc<str>, Names)> {
@@ -184,6 +190,16 @@ impl Uploads {
         let (uid, key) = self.by_uid.get_key_value(uid)?;
         // Labels can be written by anybody: what another namespace says of itself is nobody's report here.
         (key.namespace() == namespace).then(|| (Arc::clone(uid), key.clone()))
+    }
+
+    /// Whether a FileUpload's status names this Job.
+    pub(super) fn names_job(&self, key: &Key, job: &str) -> bool {
+        self.by_key.get(key).is_some_and(|record| record.jobs.iter().any(|name| **name == *job))
+    }
+
+    /// How many attempts the status counts.
+    pub(super) fn attempts(&self, key: &Key) -> i64 {
+        self.by_key.get(key).map_or(0, |record| record.attempts)
     }
 
     pub(super) fn len(&self) -> usize {

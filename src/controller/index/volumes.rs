@@ -1,12 +1,13 @@
 //! Claims, and the Pods that use them. Of a Pod that names no claim nothing is kept.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Toleration};
+use k8s_openapi::api::core::v1::Toleration;
 use kube::ResourceExt;
 
 use super::{Key, Readers, Round, is_in};
+use crate::plan::objects::{PersistentVolumeClaim, Pod};
 use crate::plan::{ClaimFacts, ClaimUser, read};
 
 /// Claims and their users.
@@ -14,12 +15,13 @@ use crate::plan::{ClaimFacts, ClaimUser, read};
 pub(super) struct Volumes {
     readers: Readers,
     claims: HashMap<Key, (ClaimFacts, Round)>,
-    /// By claim, the Pods that name it and have not ended. Most claims have one user, to which a Vec is small.
+    /// By claim, the Pods that name it and have not ended, by their names: most claims have one, to which a Vec is small,
+    /// and some have thousands.
     users: HashMap<Key, Vec<(Arc<User>, Round)>>,
 }
 
 /// A Pod that names claims, which share it.
-struct User {
+pub(super) struct User {
     pod: Box<str>,
     facts: ClaimUser,
 }
@@ -27,6 +29,8 @@ struct User {
 /// The most claims of a Pod that are looked at, and the most tolerations of it that are kept: anybody may write Pods.
 const MAX_CLAIMS: usize = 100;
 const MAX_TOLERATIONS: usize = 16;
+/// The most users of a claim that a plan is told of.
+const MAX_USERS: usize = 64;
 
 impl Volumes {
     /// A FileUpload names other claims than before.
@@ -73,10 +77,11 @@ impl Volumes {
         gone.iter().flat_map(|key| self.delete_claim(key)).collect()
     }
 
-    pub(super) fn claim(&self, key: &Key) -> ClaimFacts {
-        let Some((claim, _)) = self.claims.get(key) else { return ClaimFacts::default() };
-        let users = self.users.get(key).into_iter().flatten().map(|(user, _)| user.facts.clone());
-        ClaimFacts { users: users.collect(), ..claim.clone() }
+    /// A claim, and its users apart from it.
+    pub(super) fn claim(&self, key: &Key) -> (ClaimFacts, Vec<Arc<User>>) {
+        let Some((claim, _)) = self.claims.get(key) else { return <_>::default() };
+        let users = self.users.get(key).into_iter().flatten().map(|(user, _)| Arc::clone(user));
+        (claim.clone(), users.collect())
     }
 
     pub(super) fn apply_pod(&mut self, pod: &Pod, round: Round) -> HashSet<Key> {
@@ -101,8 +106,8 @@ impl Volumes {
         for claim in read::claims_of(pod).take(MAX_CLAIMS) {
             let key = place.beside(claim);
             let Some(users) = self.users.get_mut(&key) else { continue };
-            let Some(at) = users.iter().position(|(user, _)| *user.pod == *name) else { continue };
-            users.swap_remove(at);
+            let Ok(at) = place_of(&name, users) else { continue };
+            users.remove(at);
             if users.is_empty() {
                 self.users.remove(&key);
             }
@@ -111,11 +116,20 @@ impl Volumes {
         wakes
     }
 
+    /// A Pod of which nothing but its name is known is gone. This looks at all claims, and is rare.
+    pub(super) fn lose_pod(&mut self, pod: &Key) -> HashSet<Key> {
+        self.remove_users(Some(pod.namespace()), |user, _| *user.pod == *pod.name())
+    }
+
     pub(super) fn sweep_pods(&mut self, namespace: Option<&str>, round: Round) -> HashSet<Key> {
+        self.remove_users(namespace, |_, seen| seen != round)
+    }
+
+    fn remove_users(&mut self, namespace: Option<&str>, is_gone: impl Fn(&User, Round) -> bool) -> HashSet<Key> {
         let mut changed = Vec::new();
         for (key, users) in self.users.iter_mut().filter(|(key, _)| is_in(key, namespace)) {
             let before = users.len();
-            users.retain(|(_, seen)| *seen == round);
+            users.retain(|(user, seen)| !is_gone(user, *seen));
             if users.len() != before {
                 changed.push(key.clone());
             }
@@ -131,17 +145,46 @@ impl User {
     }
 }
 
+/// Where a Pod is among the users of a claim, or would be.
+fn place_of(pod: &str, users: &[(Arc<User>, Round)]) -> Result<usize, usize> {
+    users.binary_search_by(|(user, _)| (*user.pod).cmp(pod))
+}
+
 /// Puts a Pod among the users of a claim; returns whether that is news.
 fn put(users: &mut Vec<(Arc<User>, Round)>, user: &Arc<User>, round: Round) -> bool {
-    if let Some((known, seen)) = users.iter_mut().find(|(known, _)| known.pod == user.pod) {
-        *seen = round;
-        return std::mem::replace(known, Arc::clone(user)).facts != user.facts;
+    match place_of(&user.pod, users) {
+        Ok(at) => {
+            let (known, seen) = &mut users[at];
+            *seen = round;
+            std::mem::replace(known, Arc::clone(user)).facts != user.facts
+        }
+        Err(at) => {
+            if users.is_empty() {
+                users.reserve_exact(1);
+            }
+            users.insert(at, (Arc::clone(user), round));
+            true
+        }
     }
-    if users.is_empty() {
-        users.reserve_exact(1);
+}
+
+/// The users of a claim that a plan may depend on. Where there are more than a few, many are alike but for their age, and
+/// of those the oldest tells whether one has waited for long.
+pub(super) fn users_that_matter(users: &[Arc<User>]) -> Vec<ClaimUser> {
+    let all = || users.iter().map(|user| &user.facts);
+    if users.len() <= MAX_USERS {
+        return all().cloned().collect();
     }
-    users.push((Arc::clone(user), round));
-    true
+    let mut oldest: BTreeMap<_, &ClaimUser> = BTreeMap::new();
+    for user in all() {
+        // Those that hold the volume come first, as theirs is the node.
+        let alike = (!user.started, user.node.is_none(), &user.worker_of, &user.node, &user.level);
+        let known = oldest.entry(alike).or_insert(user);
+        if user.created < known.created {
+            *known = user;
+        }
+    }
+    oldest.into_values().take(MAX_USERS).cloned().collect()
 }
 
 /// Every Pod has these tolerations from the API server, workers too.

@@ -1,15 +1,16 @@
 //! Creates one Job, once it has its place: what it reads is there, the credential is usable, and the API server takes it.
 
-use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::PostParams;
-use kube::{Api, Error};
+use kube::core::Request;
+use kube::{Api, Error, Resource};
 use tracing::warn;
 
 use super::{Order, State};
 use crate::controller::index::Key;
 use crate::controller::outputs::is_refusal;
 use crate::outcome::Trouble;
+use crate::plan::objects::Job;
 use crate::plan::{self, Launch, SecretFacts, Volume};
 use crate::reason::Reason;
 use crate::resource::{FIELD_MANAGER, File, FileUpload};
@@ -75,7 +76,13 @@ impl State {
         })?;
         let api = Api::<Job>::namespaced(self.client.clone(), order.key.namespace());
         let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
-        let error = match api.create(&params, &job).await {
+        let path = Job::url_path(&(), Some(order.key.namespace()));
+        let created = async {
+            let body = serde_json::to_vec(&job).map_err(Error::SerdeError)?;
+            let request = Request::new(path).create(&params, body).map_err(Error::BuildRequest)?;
+            self.client.request::<Job>(request).await
+        };
+        let error = match created.await {
             Ok(created) => return Ok(created),
             Err(error) => error,
         };

@@ -29,7 +29,7 @@ fn launches() -> Launches {
     let client = Client::new(tower::service_fn(silent), "team-a");
     let (index, listener, stop) = (Index::new(Terms::default()), Arc::new(Deaf), CancellationToken::new());
     for name in ["a", "b"] {
-        index.apply_upload(upload(name), crate::controller::index::Told::List(1));
+        index.apply_upload(upload(name), Told::Watch(1));
     }
     let parts = Parts {
         client: client.clone(),
@@ -91,7 +91,8 @@ async fn a_job_that_says_it_has_a_hundred_workers_takes_no_more_than_the_places_
     let launches = launches();
     let forged = Launch { parallelism: 100, ..launch("a", "disk") };
     let job = plan::job(&upload("a"), &forged, "v", &WorkerSettings::default()).unwrap();
-    launches.0.index.apply_job(&job, Some(1));
+    let job = serde_json::from_value(serde_json::json!(job)).unwrap();
+    launches.0.index.apply_job(&job, Told::Watch(1));
     launches.adopt(Some("team-b"), 2);
     assert_eq!(launches.count(), (0, 0));
     launches.adopt(Some("team-a"), 2);

@@ -35,7 +35,7 @@ fn secrets_of(client: Client) -> (Secrets, Key, Arc<Heard>) {
         "spec": { "files": [] },
     });
     let index = Index::new(Terms::default());
-    index.apply_upload(serde_json::from_value(upload).unwrap(), crate::controller::index::Told::List(1));
+    index.apply_upload(serde_json::from_value(upload).unwrap(), crate::controller::index::Told::Watch(1));
     let heard = Arc::new(Heard::default());
     (Secrets::new(client, index, Arc::clone(&heard) as _), Key::new("team-a", "portrait"), heard)
 }

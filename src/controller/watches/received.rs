@@ -1,62 +1,152 @@
-//! Objects as the API server sends them, with only what is asked of them parsed.
+//! Objects as the API server sends them: read as far as they are asked for, or named with why they cannot be.
 //!
-//! At scale most CPU of the watches goes into `metadata.managedFields` and into parsing twice what may turn out to be
-//! unreadable, as `kube::core::DeserializeGuard` does: here the first is left out, and the second read once.
+//! One odd object must not end the watch of all, and that holds for every kind: what is watched is read here alone.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::marker::PhantomData;
-
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
-use kube::core::NamespaceResourceScope;
-use serde::de::{DeserializeOwned, Error as _};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use super::super::index::Key;
+use crate::plan::objects::{self, Job, PersistentVolumeClaim, Pod};
 use crate::resource::FileUpload;
 
-/// A FileUpload, or why this version cannot understand it: one odd object must not end the watch of all.
+/// An object, or why this version cannot understand it.
 #[derive(Clone, Debug)]
-pub(in crate::controller) struct Received(pub(super) Result<Box<FileUpload>, Box<Odd>>);
+pub(in crate::controller) struct Received<K>(pub(super) Result<Box<K>, Box<Odd>>);
 
 /// An object that this version cannot understand.
 #[derive(Clone, Debug)]
 pub(in crate::controller) struct Odd {
-    pub(super) metadata: ObjectMeta,
+    /// Where even its name cannot be read, neither part has a character.
+    pub(super) key: Key,
+    /// Empty if it cannot be read.
+    pub(super) version: String,
     pub(super) why: String,
 }
 
-/// Only the metadata of an object, which is also all that is asked for.
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct Metadata<K> {
-    #[serde(default, deserialize_with = "metadata")]
-    metadata: ObjectMeta,
-    #[serde(skip, default)]
-    kind: PhantomData<K>,
+/// A kind that is watched.
+pub(in crate::controller) trait Watched: Clone + Send + Sized + 'static {
+    /// The kind at the API server.
+    type Kind: Resource<DynamicType = ()>;
+    /// Whether only metadata is asked for.
+    const ONLY_METADATA: bool = false;
+
+    /// Reads what is asked of it.
+    fn read(json: &[u8]) -> Result<Self, String>;
+
+    fn metadata(&self) -> &ObjectMeta;
 }
 
-impl Received {
-    pub(in crate::controller) fn understood(self) -> Option<FileUpload> {
-        self.0.ok().map(|upload| *upload)
+/// Of a ConfigMap only the metadata is asked for.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct ConfigMapMetadata {
+    #[serde(deserialize_with = "objects::metadata")]
+    pub(super) metadata: ObjectMeta,
+}
+
+impl<K: Watched> Received<K> {
+    pub(super) fn read(json: &[u8]) -> Self {
+        Self(K::read(json).map(Box::new).map_err(|why| Box::new(Odd::new(json, why))))
+    }
+
+    pub(in crate::controller) fn understood(self) -> Option<K> {
+        self.0.ok().map(|object| *object)
+    }
+
+    /// Its resourceVersion.
+    pub(in crate::controller) fn version(&self) -> Option<&str> {
+        match &self.0 {
+            Ok(object) => object.metadata().resource_version.as_deref(),
+            Err(odd) => Some(odd.version.as_str()),
+        }
     }
 }
 
-impl<'de> Deserialize<'de> for Received {
+impl<'de, K: Watched> Deserialize<'de> for Received<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
+        Ok(Self::read(<&RawValue>::deserialize(deserializer)?.get().as_bytes()))
+    }
+}
+
+impl Odd {
+    pub(super) fn new(json: &[u8], why: String) -> Self {
+        #[derive(Default, Deserialize)]
         struct Object {
-            #[serde(default, deserialize_with = "metadata")]
-            metadata: ObjectMeta,
-            spec: Option<Box<RawValue>>,
-            status: Option<Box<RawValue>>,
+            metadata: Named,
         }
-        let Object { metadata, spec, status } = Object::deserialize(deserializer)?;
-        let spec = part("spec", spec.as_deref()).and_then(|spec| spec.ok_or_else(|| "spec is missing".to_owned()));
-        Ok(Self(match spec.and_then(|spec| Ok((spec, part("status", status.as_deref())?))) {
-            Ok((spec, status)) => Ok(Box::new(FileUpload { metadata, spec, status })),
-            Err(why) => Err(Box::new(Odd { metadata, why })),
-        }))
+        #[derive(Default, Deserialize)]
+        #[serde(rename_all = "camelCase", default)]
+        struct Named {
+            name: String,
+            namespace: String,
+            resource_version: String,
+        }
+        let Named { name, namespace, resource_version } =
+            serde_json::from_slice::<Object>(json).unwrap_or_default().metadata;
+        Self { key: Key::new(&namespace, &name), version: resource_version, why }
+    }
+}
+
+fn parse<K: DeserializeOwned>(json: &[u8]) -> Result<K, String> {
+    serde_json::from_slice(json).map_err(|error| error.to_string())
+}
+
+macro_rules! watched {
+    ($($name:ident,)*) => {$(
+        impl Watched for $name {
+            type Kind = Self;
+
+            fn read(json: &[u8]) -> Result<Self, String> {
+                parse(json)
+            }
+
+            fn metadata(&self) -> &ObjectMeta {
+                self.meta()
+            }
+        }
+    )*};
+}
+
+watched! { Job, PersistentVolumeClaim, Pod, }
+
+impl Watched for ConfigMapMetadata {
+    type Kind = ConfigMap;
+
+    const ONLY_METADATA: bool = true;
+
+    fn read(json: &[u8]) -> Result<Self, String> {
+        parse(json)
+    }
+
+    fn metadata(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+}
+
+impl Watched for FileUpload {
+    type Kind = Self;
+
+    /// By parts, so that the cause names the part.
+    fn read(json: &[u8]) -> Result<Self, String> {
+        #[derive(Deserialize)]
+        struct Object<'a> {
+            #[serde(deserialize_with = "objects::metadata")]
+            metadata: ObjectMeta,
+            #[serde(borrow)]
+            spec: Option<&'a RawValue>,
+            #[serde(borrow)]
+            status: Option<&'a RawValue>,
+        }
+        let Object { metadata, spec, status } = serde_json::from_slice(json).map_err(|error| error.to_string())?;
+        let spec = part("spec", spec)?.ok_or("spec is missing")?;
+        Ok(Self { metadata, spec, status: part("status", status)? })
+    }
+
+    fn metadata(&self) -> &ObjectMeta {
+        self.meta()
     }
 }
 
@@ -64,106 +154,9 @@ fn part<T: DeserializeOwned>(field: &str, json: Option<&RawValue>) -> Result<Opt
     json.map(|json| serde_json::from_str(json.get())).transpose().map_err(|error| format!("{field}: {error}"))
 }
 
-/// What anything here asks of metadata.
-fn metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Asked {
-        annotations: Option<BTreeMap<String, String>>,
-        creation_timestamp: Option<Time>,
-        deletion_timestamp: Option<Time>,
-        generation: Option<i64>,
-        labels: Option<BTreeMap<String, String>>,
-        name: Option<String>,
-        namespace: Option<String>,
-        owner_references: Option<Vec<OwnerReference>>,
-        resource_version: Option<String>,
-        uid: Option<String>,
-    }
-    let asked = Option::<Asked>::deserialize(deserializer)?.ok_or_else(|| D::Error::custom("metadata is null"))?;
-    Ok(ObjectMeta {
-        annotations: asked.annotations,
-        creation_timestamp: asked.creation_timestamp,
-        deletion_timestamp: asked.deletion_timestamp,
-        generation: asked.generation,
-        labels: asked.labels,
-        name: asked.name,
-        namespace: asked.namespace,
-        owner_references: asked.owner_references,
-        resource_version: asked.resource_version,
-        uid: asked.uid,
-        ..ObjectMeta::default()
-    })
-}
-
-impl Resource for Received {
-    type DynamicType = ();
-    type Scope = NamespaceResourceScope;
-
-    fn kind((): &()) -> Cow<'_, str> {
-        FileUpload::kind(&())
-    }
-
-    fn group((): &()) -> Cow<'_, str> {
-        FileUpload::group(&())
-    }
-
-    fn version((): &()) -> Cow<'_, str> {
-        FileUpload::version(&())
-    }
-
-    fn plural((): &()) -> Cow<'_, str> {
-        FileUpload::plural(&())
-    }
-
-    fn meta(&self) -> &ObjectMeta {
-        self.0.as_ref().map_or_else(|odd| &odd.metadata, |upload| &upload.metadata)
-    }
-
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        match &mut self.0 {
-            Ok(upload) => &mut upload.metadata,
-            Err(odd) => &mut odd.metadata,
-        }
-    }
-}
-
-impl<K: Resource<DynamicType = ()>> Resource for Metadata<K> {
-    type DynamicType = ();
-    type Scope = K::Scope;
-
-    fn metadata_api() -> bool {
-        true
-    }
-
-    fn kind((): &()) -> Cow<'_, str> {
-        K::kind(&())
-    }
-
-    fn group((): &()) -> Cow<'_, str> {
-        K::group(&())
-    }
-
-    fn version((): &()) -> Cow<'_, str> {
-        K::version(&())
-    }
-
-    fn plural((): &()) -> Cow<'_, str> {
-        K::plural(&())
-    }
-
-    fn meta(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use kube::core::{ObjectList, WatchEvent};
+    use kube::core::WatchEvent;
     use serde_json::{Value, json};
 
     use super::*;
@@ -172,7 +165,7 @@ mod tests {
         let managed = json!([{"manager": "x", "operation": "Update", "fieldsV1": {"f:spec": {}}}]);
         json!({
             "apiVersion": "cyberun.cloud/v1alpha1", "kind": "FileUpload", "spec": spec,
-            "metadata": {"name": "x", "namespace": "team", "uid": "u", "managedFields": managed},
+            "metadata": {"name": "x", "namespace": "team", "uid": "u", "managedFields": managed, "resourceVersion": "7"},
         })
     }
 
@@ -180,25 +173,27 @@ mod tests {
         object(&json!({"files": [{"name": "a", "source": {"configMapKeyRef": {"name": "b", "key": "c"}}}]}))
     }
 
+    fn read<K: Watched>(object: &Value) -> Result<Box<K>, Box<Odd>> {
+        Received::read(object.to_string().as_bytes()).0
+    }
+
     #[test]
-    fn one_that_cannot_be_understood_is_named_and_the_others_are_read() {
-        let odd = object(&json!({"files": 1}));
-        let bare = json!({"metadata": {"name": "y"}});
-        let list = json!({"apiVersion": "v1", "kind": "List", "metadata": {}, "items": [odd, good(), bare]});
-        let list: ObjectList<Received> = serde_json::from_str(&list.to_string()).unwrap();
-        let [odd, good, bare] = list.items.try_into().unwrap();
-        let odd = odd.0.unwrap_err();
-        assert_eq!(odd.metadata.name.as_deref(), Some("x"));
+    fn one_that_cannot_be_understood_is_named_with_its_cause() {
+        let odd = read::<FileUpload>(&object(&json!({"files": 1}))).unwrap_err();
+        assert_eq!((odd.key, odd.version.as_str()), (Key::new("team", "x"), "7"));
         assert!(odd.why.starts_with("spec: invalid type: integer `1`"), "{}", odd.why);
-        assert_eq!(good.understood().unwrap().spec.files.len(), 1);
-        let bare = bare.0.unwrap_err();
-        assert_eq!((bare.metadata.name.as_deref(), &*bare.why), (Some("y"), "spec is missing"));
+        let bare = read::<FileUpload>(&json!({"metadata": {"name": "y"}})).unwrap_err();
+        assert_eq!((bare.key, bare.why.as_str()), (Key::new("", "y"), "spec is missing"));
+        let nameless = read::<Pod>(&json!({"metadata": {"name": 1, "namespace": "team"}})).unwrap_err();
+        assert_eq!((nameless.key, nameless.version.as_str()), (Key::new("", ""), ""));
+        let pod = read::<Pod>(&json!({"metadata": {"name": "z"}, "spec": {"nodeName": {}}})).unwrap_err();
+        assert_eq!(pod.key, Key::new("", "z"));
     }
 
     #[test]
     fn an_event_of_a_watch_is_read_without_its_managed_fields() {
         let event = format!(r#"{{"type":"ADDED","object":{}}}"#, good());
-        let Ok(WatchEvent::Added(received)) = serde_json::from_str::<WatchEvent<Received>>(&event) else {
+        let Ok(WatchEvent::Added(received)) = serde_json::from_str::<WatchEvent<Received<FileUpload>>>(&event) else {
             panic!("{event}")
         };
         let upload = received.understood().unwrap();

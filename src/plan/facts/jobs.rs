@@ -1,5 +1,7 @@
 //! Workers as they were observed: what they read, their Jobs and their Pods.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use crate::report::Assignment;
@@ -47,8 +49,8 @@ pub(crate) struct JobFacts {
     pub suspended: bool,
     /// When it was created.
     pub created: Option<Timestamp>,
-    /// Its files.
-    pub files: Vec<Assignment>,
+    /// Its files, shared as they are copied with each look.
+    pub files: Arc<[Assignment]>,
     /// Into how many shares the files are cut.
     pub shards: usize,
     /// How many of those are read at the same time.

@@ -6,14 +6,13 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{
-    ConfigMap, ContainerStatus, PersistentVolumeClaim, Pod, PodCondition, PodSpec, PodStatus,
-};
+use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::{Resource, ResourceExt};
 use sha2::{Digest, Sha256};
 
+use super::objects::{Condition, ContainerStatus, PersistentVolumeClaim, Pod, PodSpec, PodStatus};
 use super::{ClaimFacts, ClaimUser, Container, Content, JobFacts, OutputFacts, PodFacts, Presence, Said, Terminated};
 use crate::resource::{FIELD_MANAGER, FileUpload, LABEL_FILE_UPLOAD, LABEL_MANAGED_BY, LABEL_UID};
 
@@ -77,7 +76,7 @@ pub(crate) fn claim_user(pod: &Pod) -> ClaimUser {
 /// The SELinux level of a Pod, or else of the first of its containers that names one.
 fn level(spec: &PodSpec) -> Option<Box<str>> {
     let of_pod = spec.security_context.as_ref().and_then(|context| context.se_linux_options.as_ref());
-    let contexts = spec.containers.iter().filter_map(|container| container.security_context.as_ref());
+    let contexts = spec.containers.iter().flatten().filter_map(|container| container.security_context.as_ref());
     let mut options = of_pod.into_iter().chain(contexts.filter_map(|context| context.se_linux_options.as_ref()));
     let level = options.find_map(|options| options.level.as_deref())?;
     (level.len() <= MAX_LEVEL).then(|| level.into())
@@ -88,7 +87,7 @@ pub(crate) fn pod(pod: &Pod, gone: bool) -> PodFacts {
     let status = pod.status.as_ref();
     let condition = |kind: &str, truth: &str| {
         let conditions = status.and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-        let is_it = |condition: &&PodCondition| condition.type_ == kind && condition.status == truth;
+        let is_it = |condition: &&Condition| condition.type_ == kind && condition.status == truth;
         conditions.iter().find(is_it).map(|condition| said(condition.reason.as_ref(), condition.message.as_ref()))
     };
     let statuses = status.and_then(|status| status.container_statuses.as_deref()).unwrap_or_default();

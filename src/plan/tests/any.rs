@@ -107,7 +107,7 @@ fn pod_spec() -> impl Strategy<Value = Value> {
         .prop_map(|(containers, volumes)| json!({"containers": containers, "volumes": volumes}))
 }
 
-fn job() -> impl Strategy<Value = k8s_openapi::api::batch::v1::Job> {
+fn job() -> impl Strategy<Value = objects::Job> {
     let number = || prop_oneof![Just(json!(null)), any::<i32>().prop_map(|number| json!(number))];
     (metadata(), pod_spec(), number(), number(), number(), any::<bool>()).prop_map(
         |(metadata, pod, parallelism, completions, failed, suspend)| {
@@ -119,7 +119,7 @@ fn job() -> impl Strategy<Value = k8s_openapi::api::batch::v1::Job> {
     )
 }
 
-fn pod() -> impl Strategy<Value = k8s_openapi::api::core::v1::Pod> {
+fn pod() -> impl Strategy<Value = objects::Pod> {
     let ended = (any::<i32>(), "(fileupload-report/1\n)?\\PC{0,200}\n?")
         .prop_map(|(code, message)| json!({"terminated": {"exitCode": code, "message": message, "finishedAt": START}}));
     let state = prop_oneof![ended, Just(json!({"running": {}})), Just(json!({"waiting": {"reason": "StartError"}}))];

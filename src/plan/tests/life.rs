@@ -221,7 +221,7 @@ fn a_request_is_not_answered_by_work_that_was_called_off() {
         name: launch.name,
         volume: launch.volume,
         attempt: launch.attempt,
-        files: launch.files,
+        files: launch.files.into(),
         shards: 1,
         standing: Standing::Gone,
         confirmed: true,

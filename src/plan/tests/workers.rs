@@ -12,7 +12,7 @@ fn with_job(change: impl FnOnce(&mut JobFacts)) -> Story {
         attempt: launch.attempt,
         generation: Some(1),
         created: Some(story.now),
-        files: launch.files,
+        files: launch.files.into(),
         shards: 1,
         confirmed: true,
         ..JobFacts::default()
@@ -84,7 +84,7 @@ fn a_key_of_a_worker_that_made_way_after_all_is_not_lost() {
     let Some(WorkFacts::Job(job)) = story.facts.work.last_mut() else { unreachable!() };
     let attempt = job.attempt;
     let mut report = Vec::new();
-    let files: Vec<Assignment> = job.files.clone();
+    let files: Vec<Assignment> = job.files.to_vec();
     let mut writer = crate::report::Writer::new(&mut report, files, 0..1);
     writer.reserve(0, "k", "a/b", 1).unwrap();
     let upload = Upload {
@@ -137,7 +137,8 @@ fn a_worker_that_still_runs_does_not_speak_for_the_credential() {
     let launch = story.step().launched.remove(0);
     let (name, volume, attempt, files) = (launch.name, launch.volume, launch.attempt, launch.files);
     let (shards, credentials_version) = (1, "old".to_owned());
-    let job = JobFacts { name, volume, attempt, credentials_version, files, shards, ..JobFacts::default() };
+    let job =
+        JobFacts { name, volume, attempt, credentials_version, files: files.into(), shards, ..JobFacts::default() };
     story.facts.work.push(WorkFacts::Job(job));
     story.send().credentials_version = Some("new".into());
     story.ends(vec![failed(Reason::CredentialsRejected)]);
@@ -231,7 +232,7 @@ fn what_a_suspended_job_left_is_taken_up_once_by_another() {
     // The old Job is still there while the new one begins.
     let (name, volume, attempt, files) = (next.name, next.volume, next.attempt, next.files);
     let pods = vec![running()];
-    let job = JobFacts { name, volume, attempt, files, pods, shards: 1, ..JobFacts::default() };
+    let job = JobFacts { name, volume, attempt, files: files.into(), pods, shards: 1, ..JobFacts::default() };
     story.facts.work.insert(0, WorkFacts::Job(job));
     for _ in 0..2 {
         assert_eq!((story.step().launched, story.states()), (vec![], vec![FileState::Uploading]));

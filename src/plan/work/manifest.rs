@@ -2,15 +2,16 @@
 //!
 //! What is written here and in `pod` is read here, so that both agree; a test makes the round trip.
 
-use k8s_openapi::api::batch::v1::{Job, JobCondition};
-use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::batch::v1;
 use k8s_openapi::api::events::v1::Event;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::super::acts::Launch;
+use super::super::facts::objects::{Condition, Job, Pod, PodSpec};
 use super::super::facts::volume::{MAX_PARALLELISM, Placement, access};
 use super::super::facts::{ClaimFacts, ClaimUser, JobFacts, Said, Standing, Volume, read};
 use super::super::revision::hex;
@@ -49,7 +50,7 @@ pub(crate) fn job(
     launch: &Launch,
     credentials_version: &str,
     settings: &WorkerSettings,
-) -> serde_json::Result<Job> {
+) -> serde_json::Result<v1::Job> {
     let mut labels = settings.labels.clone();
     labels.extend([
         (LABEL_MANAGED_BY.to_owned(), FIELD_MANAGER.to_owned()),
@@ -91,21 +92,20 @@ pub(crate) fn job(
 
 /// What a Job of ours says, its Pods and events aside; `None` if it does not tell what it reads.
 pub(crate) fn read_job(job: &Job) -> Option<JobFacts> {
-    let template = &job.spec.as_ref()?.template;
-    let facts = read_template(template.metadata.as_ref()?, template.spec.as_ref()?)?;
+    let spec = job.spec.as_ref()?;
+    let template = spec.template.as_ref()?;
+    let facts = read_template(template.metadata.as_ref()?.annotations.as_ref(), template.spec.as_ref()?)?;
     Some(JobFacts {
         name: job.metadata.name.clone().unwrap_or_default(),
         uid: job.metadata.uid.clone().unwrap_or_default(),
         standing: ended(job).map_or(Standing::Alive, Standing::Ended),
-        parallelism: job
-            .spec
-            .as_ref()?
+        parallelism: spec
             .parallelism
             .and_then(|workers| usize::try_from(workers).ok())
             .unwrap_or(1)
             .min(MAX_PARALLELISM),
         deleting: job.metadata.deletion_timestamp.is_some(),
-        suspended: job.spec.as_ref()?.suspend == Some(true),
+        suspended: spec.suspend == Some(true),
         created: job.metadata.creation_timestamp.as_ref().map(|time| time.0),
         ..facts
     })
@@ -141,7 +141,7 @@ pub(crate) fn launch_of(job: &JobFacts, claim: Option<&ClaimFacts>) -> Launch {
         name: job.name.clone(),
         volume: job.volume.clone(),
         attempt: job.attempt,
-        files: job.files.clone(),
+        files: job.files.to_vec(),
         shards: job.shards,
         parallelism: placement.parallelism(job.shards),
         placement,
@@ -151,14 +151,14 @@ pub(crate) fn launch_of(job: &JobFacts, claim: Option<&ClaimFacts>) -> Launch {
 
 /// What a Pod says of its Job, where it is all that is left of it.
 pub(crate) fn read_pod(job: &str, pod: &Pod) -> Option<JobFacts> {
-    let facts = read_template(&pod.metadata, pod.spec.as_ref()?)?;
+    let facts = read_template(pod.metadata.annotations.as_ref(), pod.spec.as_ref()?)?;
     Some(JobFacts { name: job.to_owned(), standing: Standing::Gone, ..facts })
 }
 
-fn read_template(metadata: &ObjectMeta, spec: &PodSpec) -> Option<JobFacts> {
-    let annotation = |name: &str| metadata.annotations.as_ref()?.get(name).filter(|text| fits(text, MAX_HASH)).cloned();
+fn read_template(annotations: Option<&BTreeMap<String, String>>, spec: &PodSpec) -> Option<JobFacts> {
+    let annotation = |name: &str| annotations?.get(name).filter(|text| fits(text, MAX_HASH)).cloned();
     // A mesh may put its own container first.
-    let container = spec.containers.iter().find(|container| container.name == WORKER)?;
+    let container = spec.containers.iter().flatten().find(|container| container.name == WORKER)?;
     let arguments = container.args.as_deref().unwrap_or_default();
     let at = arguments.iter().position(|argument| argument == SHARDS);
     let shards = at.and_then(|at| arguments.get(at + 1)?.parse().ok()).unwrap_or(1);
@@ -192,7 +192,7 @@ fn is_possible(file: &Assignment) -> bool {
 
 /// What a worker's Pod mounts as its source.
 fn volume_of(spec: &PodSpec) -> Option<Volume> {
-    let volume = spec.volumes.iter().flatten().find(|volume| volume.name == VOLUME)?;
+    let volume = spec.volumes.iter().flatten().find(|volume| volume.name.as_deref() == Some(VOLUME))?;
     let claim = volume.persistent_volume_claim.as_ref().map(|claim| Volume::Claim(claim.claim_name.clone()));
     claim.or_else(|| Some(Volume::ConfigMap(volume.config_map.as_ref()?.name.clone())))
 }
@@ -200,7 +200,7 @@ fn volume_of(spec: &PodSpec) -> Option<Volume> {
 /// The condition that a Job ended with.
 fn ended(job: &Job) -> Option<Said> {
     let conditions = job.status.as_ref()?.conditions.as_ref()?;
-    let ended = |condition: &&JobCondition| {
+    let ended = |condition: &&Condition| {
         matches!(condition.type_.as_str(), "Complete" | "Failed") && condition.status == "True"
     };
     conditions.iter().find(ended).map(|condition| Said {

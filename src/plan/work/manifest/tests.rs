@@ -25,9 +25,10 @@ fn what_is_written_into_a_job_is_read_from_it_again() {
             placement: super::super::super::facts::volume::Placement::default(),
             settings_hash: "s".to_owned(),
         };
-        let read = read_job(&job(&upload, &launch, "v", &WorkerSettings::default()).unwrap()).unwrap();
+        let written = json!(job(&upload, &launch, "v", &WorkerSettings::default()).unwrap());
+        let read = read_job(&serde_json::from_value(written).unwrap()).unwrap();
         assert_eq!((&read.name, &read.volume, read.attempt), (&launch.name, &launch.volume, launch.attempt));
-        assert_eq!((&read.files, read.shards), (&launch.files, launch.shards));
+        assert_eq!((&*read.files, read.shards), (&*launch.files, launch.shards));
         assert_eq!((read.generation, read.credentials_version.as_str()), (Some(3), "v"));
         assert_eq!((read.settings_hash, read.standing), (launch.settings_hash, Standing::Alive));
     }
