@@ -14,7 +14,7 @@ const FIRST: Duration = Duration::from_secs(1);
 /// The longest delay that is ours.
 pub(crate) const LONGEST: Duration = Duration::from_mins(5);
 /// The longest `Retry-After` that is honoured: a mistyped header must not park a file for days.
-const LONGEST_ASKED: Duration = Duration::from_hours(1);
+pub(crate) const LONGEST_ASKED: Duration = Duration::from_hours(1);
 
 /// The delay after `failures` failures in a row (at least one), spread by ± 20 % with `seed`.
 pub(crate) fn delay(failures: u32, seed: u64) -> Duration {

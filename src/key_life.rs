@@ -65,9 +65,14 @@ impl Terms {
     }
 }
 
-/// A moment beyond the calendar is its end.
-fn after(moment: Timestamp, span: Duration) -> Timestamp {
+/// So long after a moment; beyond the calendar is its end.
+pub(crate) fn after(moment: Timestamp, span: Duration) -> Timestamp {
     SignedDuration::try_from(span).ok().and_then(|span| moment.checked_add(span).ok()).unwrap_or(Timestamp::MAX)
+}
+
+/// So long before a moment; beyond the calendar is its beginning.
+pub(crate) fn before(moment: Timestamp, span: Duration) -> Timestamp {
+    SignedDuration::try_from(span).ok().and_then(|span| moment.checked_sub(span).ok()).unwrap_or(Timestamp::MIN)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! | room | its one rule |
 //! |---|---|
 //! | `case`, `facts`, `acts` | what is planned for; what was observed; what a plan is |
+//! | `moments` | how old a moment is, whatever was done to the clocks |
 //! | `file` | how a file's entry changes |
 //! | `retry` | when something is tried, or looked at again |
 //! | `work` | what Sends and Jobs mean; which of them go, and which are begun (`work::launch`) |
@@ -17,6 +18,7 @@
 
 pub(crate) use self::acts::{Dispatch, Item, Launch, News, Plan, Stand};
 pub(crate) use self::case::{Case, Deployment, Senders};
+pub(crate) use self::facts::volume::{MAX_PARALLELISM, Placement, access};
 pub(crate) use self::facts::{
     ClaimFacts, ClaimUser, ConfigMapFacts, Container, Content, Facts, FileId, JobFacts, LaunchFacts, LaunchStage,
     OutputFacts, PodFacts, Presence, SecretFacts, SendFacts, SendResult, SendStage, Standing, Volume, WorkFacts,
@@ -25,10 +27,11 @@ pub(crate) use self::facts::{
 pub(crate) use self::file::Entry;
 pub(crate) use self::messages::{config_map_missing, key_missing, secret_forbidden, secret_invalid, secret_missing};
 pub(crate) use self::output::{OutputAct, Written, hash_of_data};
+pub(crate) use self::retry::SEND_SHOWS;
 pub(crate) use self::status::{Done, Settled, refresh_failure};
 pub(crate) use self::work::manifest::{self, WorkerSettings, job, settings_hash};
 pub(crate) use self::work::trouble::refused;
-pub(crate) use self::work::{is_credible, is_doubtful, needs_events};
+pub(crate) use self::work::{is_doubtful, needs_events};
 
 use self::file::Note;
 use self::retry::Timing;
@@ -39,6 +42,7 @@ mod case;
 mod facts;
 mod file;
 mod messages;
+mod moments;
 mod output;
 mod retry;
 mod revision;
@@ -53,10 +57,12 @@ pub(crate) fn plan<'a>(case: &Case<'a>, facts: &Facts) -> Plan<'a> {
     let mut files = file::entries(case);
     let news = work::news(case, &files, facts);
     let failed = hear(&news, case, facts, &mut files);
-    for entry in &mut files {
-        entry.expire(&case.deployment.terms, case.upload.spec.renews(), case.now);
-    }
     let stand = stand(case, &news);
+    let requested = requested_attempt(case, &files, news.attempts).filter(|_| stand == Stand::Open);
+    for entry in &mut files {
+        let is_requested = requested.is_some_and(|noted| !entry.answers(noted));
+        entry.expire(case, is_requested || news.under_way.files.contains(&entry.id));
+    }
     let timing = Timing::new(case, facts, &files, &news, &failed);
     let rests = stand != Stand::Open;
     let choice = if rests { launch::Choice::default() } else { launch::choose(case, facts, &files, &news, &timing) };

@@ -6,7 +6,10 @@ pub use self::file_upload::{
     ConfigMapKeyReference, Credentials, File, FileUpload, FileUploadSpec, Output, OutputConfigMap, RefreshPolicy,
     SecretReference, Source, UpdatePolicy, VolumeFile,
 };
-pub use self::status::{Condition, FileState, FileStatus, FileUploadStatus, JobStatus, OutputStatus, Phase};
+pub use self::status::{
+    Condition, FileState, FileStatus, FileUploadStatus, JobStatus, LONGEST_FILE_NAME, LONGEST_MESSAGE, MAX_JOBS,
+    OutputStatus, Phase,
+};
 pub use self::worker::{Worker, WorkerResources};
 
 #[cfg(test)]
@@ -40,7 +43,7 @@ pub const LABEL_UID: &str = "cyberun.cloud/fileupload-uid";
 pub const ANNOTATION_ATTEMPT: &str = "cyberun.cloud/attempt";
 /// The generation of the spec that a Job was launched for.
 pub const ANNOTATION_GENERATION: &str = "cyberun.cloud/generation";
-/// The resourceVersion of the Secret that a Job was launched with.
+/// Identifies the content of the Secret that a Job was launched with: a keyed hash of its credential.
 pub const ANNOTATION_CREDENTIALS_VERSION: &str = "cyberun.cloud/credentials-version";
 /// A hash of the settings that a Job was created with.
 pub const ANNOTATION_SETTINGS: &str = "cyberun.cloud/settings";

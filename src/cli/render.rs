@@ -82,7 +82,7 @@ fn render(manifests: &Manifests, upload: &FileUpload, settings: &Settings, now: 
         document(&plan::job(upload, launch, version, &settings.worker)?)?;
     }
     for job in facts.work.iter().filter_map(under_way) {
-        let launch = plan::manifest::launch_of(job, facts.claims.get(job.volume.name()));
+        let launch = plan::manifest::launch_of(job, facts.claims.get(job.volume.name()), case.now);
         document(&plan::job(upload, &launch, &job.credentials_version, &settings.worker)?)?;
     }
     Ok(())

@@ -22,7 +22,10 @@ use super::secrets::Secrets;
 use super::watches::Listener;
 use crate::outcome::Trouble;
 use crate::plan::objects::Job;
-use crate::plan::{self, FileId, Launch, LaunchFacts, LaunchStage, Volume, WorkerSettings};
+use crate::plan::{
+    self, ClaimFacts, ClaimUser, FileId, Launch, LaunchFacts, LaunchStage, MAX_PARALLELISM, Placement, Volume,
+    WorkerSettings,
+};
 use crate::reason::Reason;
 
 mod create;
@@ -33,8 +36,11 @@ mod tests;
 const PATIENCE: Duration = Duration::from_mins(1);
 /// A Job that was created is in the index by then, or was deleted.
 const IS_KNOWN: Duration = Duration::from_secs(30);
-/// The most workers of one Job at the same time.
-const MOST_PLACES: usize = 4;
+/// The most Launches of one FileUpload whose results the status does not have: no plan begins more than it may have files.
+const MAX_MAKING: usize = 100;
+/// How long a Launch keeps its place while another worker on its claim finds a node, and how often it looks.
+const FINDS_NODE: Duration = Duration::from_secs(5);
+const LOOKS: Duration = Duration::from_millis(200);
 
 /// Jobs in the making, and the places of those that exist. Clones are the same.
 #[derive(Clone)]
@@ -111,7 +117,7 @@ impl Launches {
         let jobs = self.0.index.living_jobs().into_iter();
         for (uid, namespace, job) in jobs.filter(|(_, namespace, _)| scope.is_none_or(|scope| scope == namespace)) {
             let count = taken.entry(namespace.clone()).or_default();
-            let number = job.parallelism.clamp(1, MOST_PLACES).min(per_namespace.saturating_sub(*count));
+            let number = job.parallelism.clamp(1, MAX_PARALLELISM).min(per_namespace.saturating_sub(*count));
             if number > 0 {
                 *count += number;
                 let places = (0..number).map(|_| self.0.gate.take(&namespace)).collect();
@@ -128,13 +134,12 @@ impl Launches {
         if !self.0.index.is(key, uid) {
             return false; // nobody would forget it
         }
-        // Two workers of one claim that is nowhere yet would part. A plan knows of the other, unless both were made at once.
-        if !launch.placement.shared && !self.0.unplaced(&books, key, uid, &launch.volume).is_empty() {
-            return false;
-        }
         let making = books.making.entry(Arc::clone(uid)).or_default();
         if making.iter().any(|making| making.facts.attempt == launch.attempt) {
             return true;
+        }
+        if making.len() >= MAX_MAKING {
+            return false;
         }
         let files = launch.files.iter().map(FileId::of).collect();
         let (volume, attempt, stage) = (launch.volume.clone(), launch.attempt, LaunchStage::Waiting(clock::now()));
@@ -147,9 +152,9 @@ impl Launches {
         true
     }
 
-    /// The Jobs of other FileUploads that read this claim and have no node yet, whether they exist or are to be created.
-    pub(super) fn unplaced(&self, key: &Key, uid: &str, volume: &Volume) -> Vec<String> {
-        self.0.unplaced(&self.0.books.lock(), key, uid, volume)
+    /// A claim of a FileUpload with its users. A worker that is to use it counts before its Pod is known.
+    pub(super) fn claim(&self, key: &Key, uid: &str, name: &str) -> ClaimFacts {
+        self.0.claim(&self.0.books.lock(), key, uid, name)
     }
 
     /// What is known of the Launches of a FileUpload.
@@ -217,18 +222,33 @@ impl Books {
         }
         true
     }
+
+    fn set(&mut self, uid: &str, attempt: i64, stage: LaunchStage, version: Option<String>) {
+        let making = self.making.get_mut(uid).into_iter().flatten().find(|making| making.facts.attempt == attempt);
+        if let Some(making) = making {
+            (making.facts.stage, making.facts.credentials_version) = (stage, version);
+        }
+    }
 }
 
 impl State {
-    fn unplaced(&self, books: &Books, key: &Key, uid: &str, volume: &Volume) -> Vec<String> {
-        if !matches!(volume, Volume::Claim(_)) {
-            return Vec::new();
+    fn claim(&self, books: &Books, key: &Key, uid: &str, name: &str) -> ClaimFacts {
+        let mut claim = self.index.claim(key, name);
+        for job in self.unplaced(books, key, uid, &Volume::Claim(name.to_owned())) {
+            if claim.users.iter().all(|user| user.worker_of.as_ref() != Some(&job)) {
+                claim.users.push(ClaimUser { worker_of: Some(job), ..ClaimUser::default() });
+            }
         }
+        claim
+    }
+
+    /// The Jobs of other FileUploads that read this volume and have no node yet, whether they exist or are being created.
+    /// One that waits for its place keeps nobody from the queue.
+    fn unplaced(&self, books: &Books, key: &Key, uid: &str, volume: &Volume) -> Vec<String> {
         let is_here =
             |of: &str, namespace: &str, used: &Volume| used == volume && namespace == key.namespace() && of != uid;
         let is_making = |of: &str, making: &Making| {
-            is_here(of, &making.namespace, &making.facts.volume)
-                && !matches!(making.facts.stage, LaunchStage::Refused(_))
+            is_here(of, &making.namespace, &making.facts.volume) && making.facts.stage == LaunchStage::Creating
         };
         let has_no_node = |of: &str, name: &str| {
             self.index.job(of, name).is_some_and(|job| job.pods.iter().all(|pod| pod.node.is_none()))
@@ -259,21 +279,23 @@ impl State {
     /// Creates the Job, with as many of its places as are free.
     async fn make(&self, order: &Order, first: Place) {
         let Order { key, uid, launch, .. } = order;
+        // Another spec may have come while it waited, or somebody may use the claim: then the plan is made again.
+        let placement = self.placed(order).await;
+        let known = self.index.get(key).filter(|known| known.uid == *uid).map(|known| known.upload);
+        let upload = known.filter(|upload| upload.metadata.generation == Some(order.generation));
+        let Some((placement, upload)) = placement.zip(upload) else {
+            self.forget(uid, launch.attempt);
+            return self.wake(order);
+        };
+        let launch = launch.placed(placement);
         let mut places = vec![first];
         while places.len() < launch.parallelism
             && let Some(further) = self.gate.try_enter(key.namespace())
         {
             places.push(further);
         }
-        // Another spec may have come while it waited: then the plan is made again.
-        let known = self.index.get(key).filter(|known| known.uid == *uid);
-        let upload = known.map(|known| known.upload);
-        let Some(upload) = upload.filter(|upload| upload.metadata.generation == Some(order.generation)) else {
-            self.forget(uid, launch.attempt);
-            return self.wake(order);
-        };
-        self.set(uid, launch.attempt, LaunchStage::Creating, None);
-        match self.create(order, &upload, places.len()).await {
+        let launch = Launch { parallelism: places.len(), ..launch };
+        match self.create(order, &upload, &launch).await {
             Ok(job) => {
                 let (namespace, fileupload, files) = (key.namespace(), key.name(), launch.files.len());
                 info!(namespace, fileupload, job = launch.name, files, "launched a worker");
@@ -282,6 +304,35 @@ impl State {
             Err((trouble, version)) => self.set(uid, launch.attempt, LaunchStage::Refused(trouble), version),
         }
         self.wake(order);
+    }
+
+    /// Where a Launch that has its place is to run: who uses its claim may have moved since it was planned. None if the
+    /// claim cannot be used now. The first worker on a claim that is nowhere has a node within seconds; whoever gave up
+    /// the place for that would stand at the end of the queue again.
+    async fn placed(&self, order: &Order) -> Option<Placement> {
+        let finds_node = async {
+            loop {
+                match self.take_turn(order) {
+                    Err(trouble) if trouble.reason == Reason::Queued && !self.stop.is_cancelled() => {
+                        tokio::time::sleep(LOOKS).await;
+                    }
+                    turn => break turn.ok(),
+                }
+            }
+        };
+        tokio::time::timeout(FINDS_NODE, finds_node).await.ok().flatten()
+    }
+
+    /// Two workers of one claim that is nowhere yet would part: from now on the others of its claim wait for this one.
+    fn take_turn(&self, order: &Order) -> Result<Placement, Trouble> {
+        let Order { key, uid, launch, .. } = order;
+        let mut books = self.books.lock();
+        let placement = match &launch.volume {
+            Volume::Claim(name) => plan::access(name, &self.claim(&books, key, uid, name), clock::now())?,
+            Volume::ConfigMap(_) => launch.placement.clone(),
+        };
+        books.set(uid, launch.attempt, LaunchStage::Creating, None);
+        Ok(placement)
     }
 
     fn wake(&self, order: &Order) {
@@ -305,10 +356,6 @@ impl State {
     }
 
     fn set(&self, uid: &str, attempt: i64, stage: LaunchStage, version: Option<String>) {
-        let mut books = self.books.lock();
-        let making = books.making.get_mut(uid).into_iter().flatten().find(|making| making.facts.attempt == attempt);
-        if let Some(making) = making {
-            (making.facts.stage, making.facts.credentials_version) = (stage, version);
-        }
+        self.books.lock().set(uid, attempt, stage, version);
     }
 }

@@ -17,8 +17,7 @@ use super::Context;
 use super::index::{Key, Known};
 use crate::plan::objects::{Job, Pod};
 use crate::plan::{
-    self, ClaimFacts, ClaimUser, ConfigMapFacts, Facts, JobFacts, Presence, SecretFacts, Standing, Volume, WorkFacts,
-    read,
+    self, ClaimFacts, ConfigMapFacts, Facts, JobFacts, Presence, SecretFacts, Standing, Volume, WorkFacts, read,
 };
 use crate::resource::FileUpload;
 
@@ -62,20 +61,11 @@ fn vanished(upload: &FileUpload, jobs: &[JobFacts]) -> Vec<JobFacts> {
     named.filter_map(|named| Some(JobFacts::vanished(&named.name, Volume::of_job(named)?, status.attempts))).collect()
 }
 
-/// Claims with their users. A worker that is to use one counts before its Pod is known.
+/// Claims with their users.
 fn claims(context: &Context, key: &Key, known: &Known) -> BTreeMap<String, ClaimFacts> {
     let sources = known.upload.spec.files.iter().filter_map(|file| file.source.persistent_volume_claim.as_ref());
     let names: BTreeSet<_> = sources.map(|file| &file.claim_name).collect();
-    let claim = |name: &String| {
-        let mut claim = context.index.claim(key, name);
-        for job in context.launches.unplaced(key, &known.uid, &Volume::Claim(name.clone())) {
-            if claim.users.iter().all(|user| user.worker_of.as_ref() != Some(&job)) {
-                claim.users.push(ClaimUser { worker_of: Some(job), ..ClaimUser::default() });
-            }
-        }
-        claim
-    };
-    names.into_iter().map(|name| (name.clone(), claim(name))).collect()
+    names.into_iter().map(|name| (name.clone(), context.launches.claim(key, &known.uid, name))).collect()
 }
 
 fn config_maps(context: &Context, key: &Key, upload: &FileUpload) -> BTreeMap<String, ConfigMapFacts> {

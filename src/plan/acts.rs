@@ -116,6 +116,13 @@ pub(crate) struct Launch {
     pub settings_hash: String,
 }
 
+impl Launch {
+    /// The same where it is to run by now: it may have waited for long.
+    pub(crate) fn placed(&self, placement: Placement) -> Self {
+        Self { parallelism: placement.parallelism(self.shards), placement, ..self.clone() }
+    }
+}
+
 /// A Job to delete.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Removal {

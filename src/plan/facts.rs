@@ -16,7 +16,9 @@ pub(crate) mod objects;
 pub(crate) mod read;
 pub(crate) mod volume;
 
-pub(crate) use self::jobs::{Container, JobFacts, PodFacts, Presence, Said, Standing, Terminated, Volume};
+pub(crate) use self::jobs::{
+    Container, JobFacts, NORMAL_START_UP, PodFacts, Presence, Said, Standing, Terminated, Volume,
+};
 
 /// What was observed for one resource.
 #[derive(Clone, Debug, Default)]
@@ -230,6 +232,8 @@ pub(crate) struct ClaimUser {
     pub node: Option<String>,
     /// Whether a container of it has started.
     pub started: bool,
+    /// Whether it is being deleted.
+    pub deleting: bool,
     /// Its tolerations.
     pub tolerations: Vec<Toleration>,
     /// The SELinux level that it or a container of it names.

@@ -4,19 +4,20 @@
 //! [`Entry::shown`]. What is heard counts only if it is about the same revision and of a later attempt. A key that lives
 //! is not touched by what goes wrong meanwhile.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::case::Case;
 use super::facts::{Content, FileId};
-use super::{messages, revision};
-use crate::key_life::Terms;
+use super::{messages, moments, revision};
 use crate::outcome::{Trouble, Upload};
 use crate::reason::{Class, Reason, Scope};
-use crate::resource::{File, FileState, FileStatus};
+use crate::resource::{File, FileState, FileStatus, LONGEST_FILE_NAME, LONGEST_MESSAGE};
 
-/// A file that is not there for so long will not come: a day, in seconds.
-const NEVER: i64 = 24 * 3600;
+/// A file that is not there for so long will not come.
+const NEVER: Duration = Duration::from_hours(24);
 
 /// A file of the spec and what is known of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,7 +88,7 @@ pub(super) fn entries(case: &Case<'_>) -> Vec<Entry> {
         let name = file.name.clone();
         let id = FileId { name, revision: revision::revision(file, case.upload.spec.secret_name()) };
         let same = known.iter().find(|entry| entry.name == id.name && entry.revision == id.revision);
-        let mut entry = Entry::read(id, file, same);
+        let mut entry = Entry::read(id, file, same, case.now);
         if !case.is_observed() {
             entry.forgive();
         }
@@ -100,7 +101,9 @@ pub(super) fn entries(case: &Case<'_>) -> Vec<Entry> {
 }
 
 impl Entry {
-    fn read(id: FileId, file: &File, known: Option<&FileStatus>) -> Self {
+    /// What is known of it. A moment after `now` was written before our clock was set back: it is taken for now, and so
+    /// written again once.
+    fn read(id: FileId, file: &File, known: Option<&FileStatus>, now: Timestamp) -> Self {
         let file_name = file.effective_name().to_owned();
         let (attempt, since, source_version) = (0, None, None);
         let new =
@@ -112,7 +115,7 @@ impl Entry {
             content_type: known.content_type.clone().unwrap_or_default(),
             size: size.unwrap_or_default(),
             sha256: known.sha256.clone().unwrap_or_default(),
-            at: at.0,
+            at: at.0.min(now),
         });
         let (key, content) = match upload {
             Some(upload) if known.file_key.is_some() => (Key::Live(upload), None),
@@ -125,7 +128,7 @@ impl Entry {
             None if known.state == FileState::Uploading => Work::Sending,
             None => Work::Idle,
         };
-        let since = known.since.as_ref().map(|since| since.0);
+        let since = known.since.as_ref().map(|since| since.0.min(now));
         let (attempt, source_version) = (known.attempt, known.source_version.clone());
         Self { attempt, since, source_version, content, key, work, ..new }
     }
@@ -170,7 +173,7 @@ impl Entry {
             }
             Note::Stored(upload, version) => {
                 // The clocks of other machines may be ahead: a key never lives longer for that.
-                let at = upload.at.min(case.now);
+                let at = upload.at.max(Timestamp::UNIX_EPOCH).min(case.now);
                 (self.attempt, self.source_version, self.since) = (attempt, version, None);
                 (self.key, self.work, self.content) = (Key::Live(Upload { at, ..upload }), Work::Idle, None);
             }
@@ -191,7 +194,7 @@ impl Entry {
 
     /// A file that was not there for a day will not come.
     fn lasting(&self, trouble: Trouble, now: Timestamp) -> Trouble {
-        let lasts = self.since.is_some_and(|since| now.as_second() - since.as_second() >= NEVER);
+        let lasts = self.since.is_some_and(|since| moments::age(since, now) >= NEVER);
         if trouble.reason == Reason::FileNotFound && lasts { messages::never_appeared(&trouble) } else { trouble }
     }
 
@@ -244,17 +247,21 @@ impl Entry {
         }
     }
 
-    /// Ends a key whose life is over.
-    pub(super) fn expire(&mut self, terms: &Terms, renews: bool, now: Timestamp) {
+    /// Ends a key whose life is over; another may be on its way, or requested.
+    pub(super) fn expire(&mut self, case: &Case<'_>, is_replaced: bool) {
         let Key::Live(upload) = &self.key else { return };
-        if terms.withdrawn_at(upload.at) > now {
+        if case.deployment.terms.withdrawn_at(upload.at) > case.now {
             return;
         }
-        if renews {
+        if case.upload.spec.renews() {
             self.key = Key::None;
-        } else {
-            let upload = Upload { file_key: String::new(), ..upload.clone() };
-            (self.key, self.work, self.since) = (Key::Expired(upload), Work::Idle, None);
+            return;
+        }
+        self.key = Key::Expired(Upload { file_key: String::new(), ..upload.clone() });
+        match &self.work {
+            _ if !is_replaced => (self.work, self.since) = (Work::Idle, None),
+            Work::Held(trouble) if is_wait(trouble.reason) => {}
+            _ => self.begin(),
         }
     }
 
@@ -274,7 +281,7 @@ impl Entry {
         }
     }
 
-    /// Whether it was tried after that attempt. To have made way, or to have had no room in a report, is no answer.
+    /// Whether it has its answer since that attempt. To have made way, or to have had no room in a report, is none.
     pub(super) fn answers(&self, attempt: i64) -> bool {
         self.attempt > attempt && !self.trouble().is_some_and(|trouble| is_wait(trouble.reason))
     }
@@ -318,14 +325,16 @@ impl Entry {
             since: self.since.map(Time),
             source_version: self.source_version.clone(),
             file_key: self.live().map(|upload| upload.file_key.clone()),
-            file_name: upload.map(|_| self.file_name.clone()),
+            // No file has a longer name, whatever a path in the spec says.
+            file_name: upload.map(|_| self.file_name.clone()).filter(|name| name.chars().count() <= LONGEST_FILE_NAME),
             content_type: upload.map(|upload| upload.content_type.clone()).filter(|kind| !kind.is_empty()),
             size: size.map(|size| i64::try_from(size).unwrap_or(i64::MAX)),
             sha256: sha256.cloned(),
             uploaded_at: upload.map(|upload| Time(upload.at)),
             expires_at: upload.map(|upload| Time(case.deployment.terms.expires_at(upload.at))),
             reason: reason.map(|reason| reason.to_string()),
-            message,
+            // Anybody may have written a report.
+            message: message.map(|message| message.chars().take(LONGEST_MESSAGE).collect()),
         }
     }
 

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | without a key, untried or left by its work | now |
 //! | whose key nears its end (`BeforeExpiry`) | now, with those of about the same age |
-//! | that is requested and was not tried since | now |
+//! | that is requested and was not tried since | now; tried without an answer, as its trouble says |
 //! | whose ConfigMap changed (`OnChange`) | now, but not within 10 s of the last look |
 //! | in Backoff | at `nextAttemptAt`: it waits as long again as the trouble has lasted |
 //! | Waiting | once the facts say that what it waits for is there |
@@ -16,13 +16,15 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::acts::News;
 use super::case::Case;
 use super::facts::{ConfigMapFacts, Facts, SecretFacts, SendStage, Volume, WorkFacts};
 use super::file::{Entry, Key, Work};
-use crate::backoff::{self, fraction};
+use super::moments::{self, LARGEST_LEAD};
+use crate::backoff::{self, LONGEST_ASKED, fraction};
+use crate::key_life::{after, before};
 use crate::outcome::{Trouble, Upload};
 use crate::reason::{Class, Reason, Scope};
 use crate::resource::{ConfigMapKeyReference, File, FileUploadStatus};
@@ -34,8 +36,8 @@ const LONGEST_LOOK: (f64, f64) = (300.0, 60.0);
 /// The shortest and the longest time before a write that failed is tried again; jitter adds a fifth.
 const REWRITE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(25));
 /// A Send shows that it is under way once it has had its place for so long.
-pub(super) const SEND_SHOWS: Duration = Duration::from_secs(1);
-/// A Send or Launch that has waited for its place for so long shows that.
+pub(crate) const SEND_SHOWS: Duration = Duration::from_secs(1);
+/// A Send shows that it waits for its place once it has waited for so long.
 const SEND_QUEUE_SHOWS: Duration = Duration::from_secs(290);
 
 /// When a file is tried.
@@ -93,7 +95,8 @@ impl<'a> Timing<'a> {
         if !self.wants(entry) {
             return Due::Never;
         }
-        if self.is_requested(entry) {
+        // One that was tried since made way, or could not be created: as without a request, it waits before the next try.
+        if self.case.requested_attempt().is_some_and(|requested| entry.attempt <= requested) {
             return Due::Now;
         }
         match entry.trouble() {
@@ -194,8 +197,8 @@ impl<'a> Timing<'a> {
             None => is_newer(version, entry),
         };
         // A clock that was set back must not keep it from being looked at.
-        let last = self.facts.last_read.map_or(upload.at, |read| read.max(upload.at)).min(self.case.now);
-        differs.then(|| after(last, CHANGE_INTERVAL))
+        let last = self.facts.last_read.filter(|read| *read <= self.case.now);
+        differs.then(|| after(last.map_or(upload.at, |read| read.max(upload.at)), CHANGE_INTERVAL))
     }
 
     /// The next moment at which something happens by time alone; nothing is tried where the resource `rests`.
@@ -213,7 +216,7 @@ impl<'a> Timing<'a> {
             _ => None,
         });
         let sends = self.facts.work.iter().filter_map(|work| match work {
-            WorkFacts::Send(send) => shows_at(send.stage).filter(|at| *at > self.case.now),
+            WorkFacts::Send(send) => shows_at(send.stage, self.case.now).filter(|at| *at > self.case.now),
             _ => None,
         });
         files.iter().filter_map(of_key).chain(tried).chain(sends).min()
@@ -247,17 +250,18 @@ fn is_newer(version: &str, entry: &Entry) -> bool {
 }
 
 /// When the status shows where a Send is.
-fn shows_at(stage: SendStage) -> Option<Timestamp> {
-    match stage {
-        SendStage::Waiting(since) => Some(after(since, SEND_QUEUE_SHOWS)),
-        SendStage::Running(since) => Some(after(since, SEND_SHOWS)),
-        SendStage::Ended => None,
-    }
+fn shows_at(stage: SendStage, now: Timestamp) -> Option<Timestamp> {
+    let (since, span) = match stage {
+        SendStage::Waiting(since) => (since, SEND_QUEUE_SHOWS),
+        SendStage::Running(since) => (since, SEND_SHOWS),
+        SendStage::Ended => return None,
+    };
+    Some(if moments::age(since, now) >= span { now } else { after(since, span) })
 }
 
 /// Whether the status shows by now where a Send is.
 pub(super) fn shows(stage: SendStage, now: Timestamp) -> bool {
-    shows_at(stage).is_none_or(|at| at <= now)
+    shows_at(stage, now).is_none_or(|at| at <= now)
 }
 
 /// Whether a file's next attempt has its time. Of a Secret and of ConfigMaps that only workers read nobody sees a change.
@@ -290,8 +294,7 @@ pub(super) fn renewal_is_due<'a>(case: &'a Case<'_>, files: &[Entry]) -> impl Fn
 fn next_attempt_at(case: &Case<'_>, files: &[Entry], news: &News, failed: &[usize]) -> Option<Timestamp> {
     let timed = || files.iter().enumerate().filter(|(_, entry)| is_timed(entry, case));
     let wait = |entry: &Entry| {
-        let lasted = entry.since.map(|since| case.now.duration_since(since));
-        let lasted = lasted.and_then(|lasted| Duration::try_from(lasted).ok()).unwrap_or_default();
+        let lasted = entry.since.map_or(Duration::ZERO, |since| moments::age(since, case.now));
         backoff::as_long_again(lasted, case.seed(), news.asked_wait)
     };
     let wait = timed().filter(|(at, _)| failed.contains(at)).map(|(_, entry)| wait(entry)).max();
@@ -299,7 +302,9 @@ fn next_attempt_at(case: &Case<'_>, files: &[Entry], news: &News, failed: &[usiz
     let seconds = |wait: Duration| u64::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u64::MAX).saturating_add(1);
     let next = wait.map(|wait| after(case.now, Duration::from_secs(seconds(wait))));
     let known = case.status.and_then(|status| status.next_attempt_at.as_ref()).map(|at| at.0);
-    let known = known.filter(|at| *at > case.now && timed().next().is_some());
+    // A later moment than could be asked for was written before our clock was set back.
+    let latest = after(case.now, LONGEST_ASKED + LARGEST_LEAD);
+    let known = known.filter(|at| *at > case.now && *at <= latest && timed().next().is_some());
     // What was asked for on behalf of all files is kept to.
     let is_of_all = |entry: &Entry| entry.trouble().is_some_and(|trouble| trouble.reason.scope() == Scope::Resource);
     if timed().any(|(at, entry)| is_of_all(entry) && !failed.contains(&at)) { next.max(known) } else { next.or(known) }
@@ -333,8 +338,7 @@ pub(super) fn look_in(case: &Case<'_>, moments: impl Iterator<Item = Timestamp>,
 /// How long until a write that failed is tried again, given since when the resource is not Ready.
 pub(super) fn rewrite_in(case: &Case<'_>) -> Duration {
     let ready = case.status.and_then(|status| status.conditions.iter().find(|condition| condition.type_ == "Ready"));
-    let lasted = ready.map(|ready| case.now.duration_since(ready.last_transition_time.0));
-    let lasted = lasted.and_then(|lasted| Duration::try_from(lasted).ok()).unwrap_or_default();
+    let lasted = ready.map_or(Duration::ZERO, |ready| moments::age(ready.last_transition_time.0, case.now));
     let (shortest, longest) = REWRITE;
     lasted.clamp(shortest, longest).mul_f64(1.0 + 0.2 * fraction(case.seed_of_life()))
 }
@@ -357,12 +361,4 @@ pub(super) fn waits_for_secret(case: &Case<'_>, files: &[Entry]) -> bool {
 /// The volume that a worker reads a file from; none for what the operator sends itself.
 pub(super) fn volume_of(file: &File, case: &Case<'_>) -> Option<Volume> {
     Volume::of(file, case.leaves_all_to_workers())
-}
-
-fn after(moment: Timestamp, span: Duration) -> Timestamp {
-    SignedDuration::try_from(span).ok().and_then(|span| moment.checked_add(span).ok()).unwrap_or(Timestamp::MAX)
-}
-
-fn before(moment: Timestamp, span: Duration) -> Timestamp {
-    SignedDuration::try_from(span).ok().and_then(|span| moment.checked_sub(span).ok()).unwrap_or(Timestamp::MIN)
 }

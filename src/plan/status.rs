@@ -186,7 +186,8 @@ fn conditions(old: &[Condition], verdict: &Verdict, generation: i64, now: Timest
             reason: reason.to_string(),
             message: message.to_owned(),
             observed_generation: Some(generation),
-            last_transition_time: before.map_or(Time(now), |condition| condition.last_transition_time.clone()),
+            // None is in the future: what follows some time after it would not, once our clock was set back.
+            last_transition_time: Time(before.map_or(now, |condition| condition.last_transition_time.0.min(now))),
         }
     };
     let Verdict { ready, available, reason, message, also, .. } = verdict;

@@ -142,6 +142,12 @@ impl Story {
         self
     }
 
+    /// Somebody asks for a fresh upload.
+    fn request(&mut self, value: &str) {
+        let annotation = [(ANNOTATION_REQUESTED_AT.to_owned(), value.to_owned())].into();
+        self.upload.metadata.annotations = Some(annotation);
+    }
+
     fn status(&self) -> &FileUploadStatus {
         self.upload.status.as_ref().unwrap()
     }

@@ -3,43 +3,50 @@
 //! It changes nothing and returns [`News`]. A Send is to the operator what a Job is to the cluster: both are forgotten
 //! only when the status has all that they said. So a crash at any moment finds either the report or the key.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use super::acts::{Concluded, News, Removal};
 use super::case::Case;
-use super::facts::volume::{access, is_wanted_elsewhere};
+use super::facts::volume::{YIELD_AFTER, access, is_misplaced, is_wanted_elsewhere};
 use super::facts::{
     Container, Facts, FileId, JobFacts, LaunchFacts, LaunchStage, PodFacts, SendFacts, SendResult, SendStage, Standing,
     Volume, WorkFacts,
 };
 use super::file::{Entry, Note};
-use super::{messages, retry};
+use super::{messages, moments, retry};
 use crate::outcome::Trouble;
 use crate::reason::Reason;
 use crate::report::Assignment;
+use crate::resource::{JobStatus, MAX_JOBS};
 
 pub(super) mod launch;
 pub(crate) mod manifest;
 mod reports;
 pub(super) mod trouble;
 
-/// A worker that has not started for so long makes way for a Pod that waits for its claim, in seconds.
-const YIELD_AFTER: i64 = 60;
-/// No plan launches more Jobs than a resource has files: an attempt that claims more is not believed.
+/// No plan launches more Jobs than a resource has files: a Job that claims a later attempt is believed only if its name
+/// follows from what it is for. So it is known again after somebody has cleared the status.
 const MAX_JOBS_PER_PLAN: i64 = 100;
-/// A Launch that waits for its place shows that after this.
+/// No attempt is so late. Whoever writes such a Job, and its name, would leave no number for the next.
+const NO_ATTEMPT: i64 = 1 << 52;
+/// A Launch shows that it waits for its place once it has waited for so long, and is looked at a little later.
+const LAUNCH_SHOWS: Duration = Duration::from_secs(1);
 const SOON_QUEUED: Duration = Duration::from_secs(2);
-/// That a worker has started is heard of by then, in seconds.
-const START_IS_HEARD: i64 = 10;
-/// A Pod takes so long to start anyway, in seconds.
-const NORMAL_START_UP: i64 = 3;
+/// That a worker has started is heard of by then.
+const START_IS_HEARD: Duration = Duration::from_secs(10);
+/// Events of a worker that does not run are read once it is so old: most have started before.
+const EVENTS_AFTER: Duration = Duration::from_secs(3);
 /// How soon to look again at a worker that does not run: what keeps it may be told in events, which nobody watches.
 const EVENTS_INTERVAL: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(30));
 
 /// What the work of a resource says.
 pub(super) fn news(case: &Case<'_>, files: &[Entry], facts: &Facts) -> News {
     let mut all = News { attempts: case.status.map_or(0, |status| status.attempts), ..News::default() };
-    let counted = all.attempts;
+    let credible = all.attempts.saturating_add(MAX_JOBS_PER_PLAN);
+    let is_credible = |job: &JobFacts| {
+        job.attempt <= credible || job.attempt < NO_ATTEMPT && launch::is_named_for_its_content(case, job)
+    };
     for work in &facts.work {
         let (attempt, is_over, mut news) = match work {
             WorkFacts::Send(send) => (send.attempt, send.stage == SendStage::Ended, of_send(case, send)),
@@ -47,7 +54,8 @@ pub(super) fn news(case: &Case<'_>, files: &[Entry], facts: &Facts) -> News {
                 let is_over = matches!(launch.stage, LaunchStage::Refused(_));
                 (launch.attempt, is_over, of_launch(case, launch))
             }
-            WorkFacts::Job(job) if !is_credible(job.attempt, counted) => continue,
+            // Anybody may write a number into a Job.
+            WorkFacts::Job(job) if !is_credible(job) => continue,
             WorkFacts::Job(job) => {
                 (job.attempt, job.is_over() && !is_named(case, job), of_job(case, files, facts, job))
             }
@@ -64,12 +72,23 @@ pub(super) fn news(case: &Case<'_>, files: &[Entry], facts: &Facts) -> News {
         all.attempts = all.attempts.max(attempt);
         all.add(news);
     }
+    name_the_latest_jobs(case, facts, &mut all.jobs);
     all
 }
 
-/// Whether a Job may be of this attempt, where the status counts so many: anybody may write a number into a Job.
-pub(crate) fn is_credible(attempt: i64, counted: i64) -> bool {
-    attempt <= counted.saturating_add(MAX_JOBS_PER_PLAN)
+/// The status has room for the Jobs of one plan: what is being deleted and what is not ours is left out first.
+fn name_the_latest_jobs(case: &Case<'_>, facts: &Facts, jobs: &mut Vec<JobStatus>) {
+    if jobs.len() <= MAX_JOBS {
+        return;
+    }
+    let rank = |job: &JobFacts| (!launch::is_named_for_its_content(case, job), job.deleting, Reverse(job.attempt));
+    jobs.sort_by_cached_key(|named| {
+        facts.work.iter().find_map(|work| match work {
+            WorkFacts::Job(job) if job.name == named.name => Some(rank(job)),
+            _ => None,
+        })
+    });
+    jobs.truncate(MAX_JOBS);
 }
 
 /// Whether something is heard of a file that the status does not have.
@@ -163,7 +182,7 @@ fn of_launch(case: &Case<'_>, launch: &LaunchFacts) -> News {
             news.concluded.push(Concluded::new(launch.attempt));
             return news;
         }
-        LaunchStage::Waiting(since) if case.now.as_second() > since.as_second() => {
+        LaunchStage::Waiting(since) if moments::age(*since, case.now) >= LAUNCH_SHOWS => {
             for id in &launch.files {
                 news.note(launch.attempt, id, Note::Waiting(messages::queued(&launch.volume)));
             }
@@ -198,7 +217,7 @@ fn of_job(case: &Case<'_>, files: &[Entry], facts: &Facts, job: &JobFacts) -> Ne
 
 /// Says of each file that a worker still has how it stands.
 fn note_unfinished_files(case: &Case<'_>, facts: &Facts, job: &JobFacts, told: &reports::Told, news: &mut News) {
-    let lost_claim = lost_claim(facts, job);
+    let lost_claim = lost_claim(case, facts, job);
     for (index, file) in job.files.iter().enumerate().filter(|(index, _)| !told.files.contains(index)) {
         let pod = reports::pod_of(job, index);
         let others_run = pod.is_none() && job.pods.iter().any(|pod| !pod.is_over());
@@ -222,15 +241,14 @@ fn note_unfinished_files(case: &Case<'_>, facts: &Facts, job: &JobFacts, told: &
 }
 
 /// The claim went away before the worker started. The scheduler may have looked before that, and not look again.
-fn lost_claim(facts: &Facts, job: &JobFacts) -> Option<Trouble> {
+fn lost_claim(case: &Case<'_>, facts: &Facts, job: &JobFacts) -> Option<Trouble> {
     let Volume::Claim(name) = &job.volume else { return None };
-    let trouble = access(name, facts.claims.get(name)?).err()?;
+    let trouble = access(name, facts.claims.get(name)?, case.now).err()?;
     (trouble.reason == Reason::ClaimNotFound && !job.has_started()).then_some(trouble)
 }
 
-/// Deletes a Job that nobody wants any more, that would be made otherwise now, that would send again what it has
-/// reported, or whose claim another Pod waits for.
-/// A worker that has started is called off only if none of its files is wanted.
+/// Deletes a Job of which no file is wanted any more, or that would send again what it has reported; and one that has not
+/// started and would be made otherwise now, or whose claim another Pod waits for or uses elsewhere.
 fn call_off(case: &Case<'_>, files: &[Entry], facts: &Facts, (job, told_anything): (&JobFacts, bool), news: &mut News) {
     if job.deleting || job.standing == Standing::Gone {
         return;
@@ -251,14 +269,16 @@ fn call_off(case: &Case<'_>, files: &[Entry], facts: &Facts, (job, told_anything
         return remove(job, "it has not started and would be made otherwise now", news);
     }
     let Volume::Claim(name) = &job.volume else { return };
-    let is_in_the_way = facts.claims.get(name).is_some_and(|claim| is_wanted_elsewhere(job, claim, case.now));
-    if age >= YIELD_AFTER && is_in_the_way {
+    let Some(claim) = facts.claims.get(name).filter(|_| age >= YIELD_AFTER) else { return };
+    if is_wanted_elsewhere(job, claim, case.now) {
         let trouble = messages::yielded(&job.volume);
         for file in &*job.files {
             news.note(job.attempt, &FileId::of(file), Note::Failed(trouble.clone(), None, None));
         }
         news.concluded.push(Concluded::new(job.attempt));
         remove(job, "another Pod waits for its claim", news);
+    } else if is_misplaced(name, job, claim, case.now) {
+        remove(job, "it has not started, and its claim is no longer used on its node", news);
     }
 }
 
@@ -271,7 +291,7 @@ pub(crate) fn needs_events(job: &JobFacts, now: jiff::Timestamp) -> bool {
     let is_silent = |container: &Container| matches!(container, Container::Running { ready: false });
     let known = job.pods.iter().all(|pod| pod.unschedulable.is_some()) && !job.pods.is_empty();
     let kept = !job.has_started() && !known || job.pods.iter().any(|pod| is_silent(&pod.container));
-    job.standing == Standing::Alive && job.age(now) >= NORMAL_START_UP && kept
+    job.standing == Standing::Alive && job.age(now) >= EVENTS_AFTER && kept
 }
 
 /// Whether a Job is over without the answers that its Pods should have given: then the API server itself is asked

@@ -2,6 +2,8 @@
 //!
 //! Only what the schema itself says bounds a number, and not its `format`: API servers before 1.36 do not check that.
 
+use std::sync::LazyLock;
+
 use proptest::prelude::*;
 use serde_json::{Map, Number, Value};
 
@@ -104,6 +106,42 @@ fn string(schema: &Value) -> BoxedStrategy<Value> {
     let text = |text: Vec<char>| Value::from(text.into_iter().collect::<String>());
     // Few are long: most of the time goes into these.
     prop_oneof![9 => short, 1 => long].prop_map(text).boxed()
+}
+
+/// Where a status is not as the printed schema asks: the API server would refuse it, now and at every further try.
+pub(crate) fn faults_of_status(status: &Value) -> Vec<String> {
+    static SCHEMA: LazyLock<Value> = LazyLock::new(|| crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"].take());
+    let mut found = Vec::new();
+    look_for_faults(&SCHEMA["properties"]["status"], status, "status", &mut found);
+    found
+}
+
+fn look_for_faults(schema: &Value, value: &Value, at: &str, found: &mut Vec<String>) {
+    let bound = |name: &str| schema[name].as_u64().and_then(|bound| usize::try_from(bound).ok());
+    let (number, length) = (value.as_f64(), value.as_str().map(|text| text.chars().count()));
+    let items = value.as_array();
+    let is_time = |text: &str| text.len() >= 20 && text.bytes().take(4).all(|byte| byte.is_ascii_digit());
+    let breaks = [
+        ("enum", schema["enum"].as_array().is_some_and(|values| !values.contains(value))),
+        ("maxLength", length.zip(bound("maxLength")).is_some_and(|(length, most)| length > most)),
+        ("minLength", length.zip(bound("minLength")).is_some_and(|(length, least)| length < least)),
+        ("maxItems", items.zip(bound("maxItems")).is_some_and(|(items, most)| items.len() > most)),
+        ("minimum", number.zip(schema["minimum"].as_f64()).is_some_and(|(number, least)| number < least)),
+        ("format", schema["format"] == "date-time" && !value.as_str().is_some_and(is_time)),
+        ("pattern: write a check for it", !schema["pattern"].is_null()),
+    ];
+    found.extend(breaks.iter().filter(|(_, is_broken)| *is_broken).map(|(rule, _)| format!("{at}: {rule}")));
+    for (name, schema) in schema["properties"].as_object().into_iter().flatten() {
+        match value.get(name) {
+            Some(value) => look_for_faults(schema, value, &format!("{at}.{name}"), found),
+            None => {}
+        }
+    }
+    let required = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    found.extend(required.filter(|name| value.get(name).is_none()).map(|name| format!("{at}: no {name}")));
+    for item in items.into_iter().flatten() {
+        look_for_faults(&schema["items"], item, &format!("{at}[]"), found);
+    }
 }
 
 proptest! {

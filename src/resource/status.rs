@@ -10,6 +10,13 @@ use serde::de::IntoDeserializer;
 use serde::de::value::{self, StringDeserializer};
 use serde::{Deserialize, Deserializer, Serialize};
 
+/// The most Jobs that a status names.
+pub const MAX_JOBS: usize = 100;
+/// The longest message of a file, in characters.
+pub const LONGEST_MESSAGE: usize = 2048;
+/// The longest file name, in characters.
+pub const LONGEST_FILE_NAME: usize = 255;
+
 /// The state of a `FileUpload`.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -63,7 +70,7 @@ pub struct FileUploadStatus {
     pub credentials_version: Option<String>,
     /// The running Jobs that read volumes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 100), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    #[schemars(length(max = MAX_JOBS), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub jobs: Vec<JobStatus>,
     /// The output ConfigMap that the operator wrote.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -142,7 +149,7 @@ pub struct FileStatus {
     pub file_key: Option<String>,
     /// The file name at Cyberun.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 255))]
+    #[schemars(length(max = LONGEST_FILE_NAME))]
     pub file_name: Option<String>,
     /// The MIME type of the upload.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -168,7 +175,7 @@ pub struct FileStatus {
     pub reason: Option<String>,
     /// The reason in words, and what to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 2048))]
+    #[schemars(length(max = LONGEST_MESSAGE))]
     pub message: Option<String>,
 }
 

@@ -30,8 +30,6 @@ struct Record {
     names: Names,
     /// The Jobs that the status names.
     jobs: Box<[Box<str>]>,
-    /// The attempts that the status counts.
-    attempts: i64,
     round: Round,
 }
 
@@ -141,11 +139,10 @@ impl Uploads {
         let follows = upload.spec.follows_changes();
         let names = names(key, &upload);
         let jobs = status.iter().flat_map(|status| &status.jobs).map(|job| job.name.as_str().into()).collect();
-        let attempts = status.map_or(0, |status| status.attempts);
         strip(&mut upload.metadata);
         let kept = Kept { metadata: upload.metadata, spec: upload.spec, status: upload.status };
         let json = serde_json::to_vec(&kept).ok()?.into();
-        Some(Record { uid, json, version, withdrawn_at, open, follows, names, jobs, attempts, round })
+        Some(Record { uid, json, version, withdrawn_at, open, follows, names, jobs, round })
     }
 
     pub(super) fn remove(&mut self, key: &Key) -> Option<(Arc<str>, Names)> {
@@ -195,11 +192,6 @@ impl Uploads {
     /// Whether a FileUpload's status names this Job.
     pub(super) fn names_job(&self, key: &Key, job: &str) -> bool {
         self.by_key.get(key).is_some_and(|record| record.jobs.iter().any(|name| **name == *job))
-    }
-
-    /// How many attempts the status counts.
-    pub(super) fn attempts(&self, key: &Key) -> i64 {
-        self.by_key.get(key).map_or(0, |record| record.attempts)
     }
 
     pub(super) fn len(&self) -> usize {

@@ -12,7 +12,7 @@ use kube::ResourceExt;
 use super::uploads::Uploads;
 use super::{Key, List, Round, Told};
 use crate::plan::objects::{Job, Pod};
-use crate::plan::{JobFacts, PodFacts, Presence, Standing, is_credible, manifest, read};
+use crate::plan::{JobFacts, PodFacts, Presence, Standing, manifest, read};
 use crate::report::Assignment;
 
 /// What is kept of the Jobs of a FileUpload that neither this process created nor the status names: as many as it may have
@@ -235,10 +235,7 @@ impl Workers {
         let is_kept = match origin {
             Origin::Own => true,
             Origin::Named => self.has_room(&facts.name, origin, bytes, MAX_NAMED),
-            Origin::Stranger => {
-                is_credible(facts.attempt, uploads.attempts(&self.key))
-                    && self.has_room(&facts.name, origin, bytes, MAX_STRANGERS)
-            }
+            Origin::Stranger => self.has_room(&facts.name, origin, bytes, MAX_STRANGERS),
         };
         if is_kept {
             let round = told.round().or(known.map(|known| known.round)).unwrap_or_default();

@@ -21,14 +21,13 @@ impl State {
         &self,
         order: &Order,
         upload: &FileUpload,
-        parallelism: usize,
+        launch: &Launch,
     ) -> Result<Job, (Trouble, Option<String>)> {
         if let Some(trouble) = self.missing_config_map(order, upload).await {
             return Err((trouble, None));
         }
         let version = self.credentials(order, upload).await?;
-        let launch = Launch { parallelism, ..order.launch.clone() };
-        self.create_job(order, upload, &launch, &version).await.map_err(|trouble| (trouble, Some(version)))
+        self.create_job(order, upload, launch, &version).await.map_err(|trouble| (trouble, Some(version)))
     }
 
     /// Why the ConfigMap that a worker is to read cannot be mounted: the watch need not have told of it.

@@ -1,10 +1,12 @@
 use std::convert::Infallible;
+use std::pin::Pin;
 
 use http::{Request, Response};
 use kube::client::Body;
 
 use super::*;
 use crate::key_life::Terms;
+use crate::plan::objects::Pod;
 use crate::resource::FileUpload;
 
 struct Deaf;
@@ -25,11 +27,21 @@ fn upload(name: &str) -> FileUpload {
 
 /// Launches in a cluster that never answers, for the FileUploads a and b, with 2 places each namespace.
 fn launches() -> Launches {
-    let silent = |_: Request<Body>| std::future::pending::<Result<Response<Body>, Infallible>>();
-    let client = Client::new(tower::service_fn(silent), "team-a");
+    launches_with(|_| Box::pin(std::future::pending()))
+}
+
+type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+fn launches_with(answer: impl Fn(Request<Body>) -> Answer + Clone + Send + 'static) -> Launches {
+    let client = Client::new(tower::service_fn(answer), "team-a");
     let (index, listener, stop) = (Index::new(Terms::default()), Arc::new(Deaf), CancellationToken::new());
     for name in ["a", "b"] {
         index.apply_upload(upload(name), Told::Watch(1));
+    }
+    for (name, mode) in [("disk", "ReadWriteOnce"), ("other", "ReadWriteOnce"), ("alone", "ReadWriteOncePod")] {
+        let claim = serde_json::json!({"metadata": {"name": name, "namespace": "team-a"},
+            "status": {"phase": "Bound", "accessModes": [mode]}});
+        index.apply_claim(&serde_json::from_value(claim).unwrap(), Told::Watch(1));
     }
     let parts = Parts {
         client: client.clone(),
@@ -38,13 +50,19 @@ fn launches() -> Launches {
         secrets: Secrets::new(client, index, Arc::clone(&listener) as _),
         listener,
         settings: WorkerSettings::default(),
-        reads_secrets: true,
+        reads_secrets: false,
         stop,
     };
     Launches::new(parts)
 }
 
-#[expect(clippy::default_trait_access, reason = "the type of a placement is private to the plan")]
+/// A Pod on a node that uses a claim.
+fn holder(claim: &str, node: &str) -> Pod {
+    let pod = serde_json::json!({"metadata": {"name": "holder", "namespace": "team-a"}, "spec": {"nodeName": node,
+        "containers": [], "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": claim}}]}});
+    serde_json::from_value(pod).unwrap()
+}
+
 fn launch(name: &str, claim: &str) -> Launch {
     Launch {
         name: format!("{name}-1"),
@@ -53,7 +71,7 @@ fn launch(name: &str, claim: &str) -> Launch {
         files: Vec::new(),
         shards: 1,
         parallelism: 1,
-        placement: Default::default(),
+        placement: Placement::default(),
         settings_hash: String::new(),
     }
 }
@@ -62,21 +80,96 @@ fn order(name: &str, claim: &str) -> Order {
     Order { key: Key::new("team-a", name), uid: name.into(), generation: 1, launch: launch(name, claim) }
 }
 
-#[tokio::test]
-async fn a_worker_in_the_making_is_known_to_the_others_of_its_claim_and_keeps_theirs_from_being_begun() {
+/// How far the Launch of a FileUpload is.
+fn stage(launches: &Launches, uid: &str) -> Option<LaunchStage> {
+    launches.facts(uid).first().map(|facts| facts.stage.clone())
+}
+
+/// Lets time pass, so that whatever is ready runs.
+async fn passes(millis: u64) {
+    tokio::time::sleep(Duration::from_millis(millis)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_is_being_created_is_a_user_of_its_claim_to_the_others() {
     let launches = launches();
-    assert!(launches.begin(order("a", "disk")));
-    let unplaced = |of: &str, namespace: &str, claim: &str| {
-        launches.unplaced(&Key::new(namespace, of), of, &Volume::Claim(claim.to_owned()))
+    let users = |of: &str, namespace: &str, claim: &str| {
+        let users = launches.claim(&Key::new(namespace, of), of, claim).users.into_iter();
+        users.filter_map(|user| user.worker_of).collect::<Vec<_>>()
     };
-    assert_eq!(unplaced("b", "team-a", "disk"), ["a-1"]);
+    assert!(launches.begin(order("a", "disk")));
+    assert!(users("b", "team-a", "disk").is_empty(), "it only waits for its place");
+    passes(1).await;
+    assert_eq!(users("b", "team-a", "disk"), ["a-1"]);
     for (of, namespace, claim) in [("a", "team-a", "disk"), ("b", "team-b", "disk"), ("b", "team-a", "other")] {
-        assert!(unplaced(of, namespace, claim).is_empty(), "{of} {namespace} {claim}");
+        assert!(users(of, namespace, claim).is_empty(), "{of} {namespace} {claim}");
     }
-    assert!(!launches.begin(order("b", "disk")));
-    assert!(launches.begin(order("b", "other")));
     launches.forget("a", 1);
-    assert!(unplaced("b", "team-a", "disk").is_empty());
+    assert!(users("b", "team-a", "disk").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn launches_on_one_claim_stand_in_the_queue_together_and_keep_their_order() {
+    let launches = launches();
+    let places: Vec<_> = (0..2).map(|_| launches.0.gate.take("team-a")).collect();
+    assert!(launches.begin(order("a", "disk")) && launches.begin(order("b", "disk")));
+    passes(60_000).await;
+    assert_eq!(launches.count(), (2, 2));
+    drop(places);
+    passes(1000).await;
+    // The second keeps its place until the first has a node.
+    assert_eq!(stage(&launches, "a"), Some(LaunchStage::Creating));
+    assert!(matches!(stage(&launches, "b"), Some(LaunchStage::Waiting(_))));
+    launches.forget("a", 1);
+    passes(1000).await;
+    assert_eq!(stage(&launches, "b"), Some(LaunchStage::Creating));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_launch_that_cannot_have_its_claim_gives_its_place_back() {
+    for (claim, waits) in [("disk", 4000), ("alone", 0)] {
+        let launches = launches();
+        assert!(launches.begin(order("a", claim)) && launches.begin(order("b", claim)));
+        passes(waits + 1).await;
+        assert_eq!(
+            (launches.count().0, stage(&launches, "b").is_some()),
+            if waits > 0 { (2, true) } else { (1, false) }
+        );
+        passes(2000).await;
+        assert_eq!((launches.count().0, stage(&launches, "b")), (1, None), "{claim}: the plan is made again");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_is_bound_to_the_node_on_which_its_claim_is_used_when_it_has_its_place() {
+    let (sender, mut created) = tokio::sync::mpsc::unbounded_channel();
+    let launches = launches_with(move |request| {
+        let sender = sender.clone();
+        Box::pin(async move {
+            let body = request.into_body().collect_bytes().await.unwrap();
+            sender.send(serde_json::from_slice::<Job>(&body).unwrap()).unwrap();
+            Ok(Response::builder().status(201).body(Body::from(body.to_vec())).unwrap())
+        })
+    });
+    launches.0.index.apply_pod(&holder("disk", "node-1"), Told::Watch(1));
+    let places: Vec<_> = (0..2).map(|_| launches.0.gate.take("team-a")).collect();
+    assert!(launches.begin(order("a", "disk")));
+    launches.0.index.apply_pod(&holder("disk", "node-2"), Told::Watch(1));
+    drop(places);
+    let job = created.recv().await.unwrap();
+    assert_eq!(plan::manifest::read_job(&job).unwrap().node.as_deref(), Some("node-2"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_one_fileupload_no_more_launches_are_kept_than_it_may_have_files() {
+    let launches = launches();
+    let begun =
+        |attempt| launches.begin(Order { launch: Launch { attempt, ..launch("a", "disk") }, ..order("a", "disk") });
+    assert_eq!((0..1000).filter(|attempt| begun(*attempt)).count(), 100);
+    assert!(begun(99), "one that is known goes on");
+    launches.forget("a", 7);
+    assert!(begun(1000));
+    assert_eq!(launches.facts("a").len(), 100);
 }
 
 #[tokio::test]

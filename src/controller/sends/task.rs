@@ -20,14 +20,12 @@ use crate::controller::outputs;
 use crate::controller::secrets::Fetched;
 use crate::delivery::{Batch, Delivery, Parcel, Progress, Source};
 use crate::outcome::Trouble;
-use crate::plan::{self, Content, Item, SecretFacts, SendResult, SendStage, read};
+use crate::plan::{self, Content, Item, SEND_SHOWS, SecretFacts, SendResult, SendStage, read};
 use crate::reason::Reason;
 use crate::resource::{File, FileUpload};
 
 /// How long a Send may take in all, once it has its place.
 const LONGEST: Duration = Duration::from_mins(1);
-/// It shows in the status after it has had its place for so long.
-const SHOWS: Duration = Duration::from_secs(1);
 /// The wait before a Secret or ConfigMap that could not be read is read again.
 const READ_AGAIN: Duration = Duration::from_secs(2);
 /// What the API server does not give out for so long is told, and the place is left to others.
@@ -74,7 +72,7 @@ impl State {
             let mut work = pin!(tokio::time::timeout(LONGEST, self.send(Work { order, upload })));
             let shown = async {
                 // The moment from which the status shows it.
-                tokio::time::sleep(SHOWS).await;
+                tokio::time::sleep(SEND_SHOWS).await;
                 self.wake(order);
                 std::future::pending::<()>().await;
             };

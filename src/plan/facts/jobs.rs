@@ -1,11 +1,16 @@
 //! Workers as they were observed: what they read, their Jobs and their Pods.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::super::moments;
 use crate::report::Assignment;
 use crate::resource::{File, JobStatus};
+
+/// How long a Pod may take to start without anything being wrong.
+pub(crate) const NORMAL_START_UP: Duration = Duration::from_secs(15);
 
 /// The one volume that a worker reads.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -41,6 +46,8 @@ pub(crate) struct JobFacts {
     pub settings_hash: String,
     /// Its Pods' image.
     pub image: String,
+    /// The one node that its Pods may run on, if it names one.
+    pub node: Option<String>,
     /// Whether it exists, and whether it has ended.
     pub standing: Standing,
     /// Whether it is being deleted.
@@ -259,9 +266,14 @@ impl JobFacts {
         self.pods.iter().any(PodFacts::has_started)
     }
 
-    /// For how many seconds it exists.
-    pub(crate) fn age(&self, now: Timestamp) -> i64 {
-        self.created.map_or(0, |created| now.as_second() - created.as_second())
+    /// The node of a Pod of it that is not over.
+    pub(crate) fn node_of_pod(&self) -> Option<&str> {
+        self.pods.iter().filter(|pod| !pod.is_over()).find_map(|pod| pod.node.as_deref())
+    }
+
+    /// For how long it exists.
+    pub(crate) fn age(&self, now: Timestamp) -> Duration {
+        self.created.map_or(Duration::ZERO, |created| moments::age(created, now))
     }
 
     /// A Job that the status names and of which nothing else is found; its attempt is not known, and is at most this.

@@ -74,10 +74,27 @@ parts! {
     }
     PodSpec {
         node_name: Option<String>,
+        affinity: Option<Affinity>,
         tolerations: Option<Vec<Toleration>>,
         volumes: Option<Vec<Volume>>,
         containers: Option<Vec<Container>>,
         security_context: Option<SecurityContext>,
+    }
+    Affinity {
+        node_affinity: Option<NodeAffinity>,
+    }
+    NodeAffinity {
+        required_during_scheduling_ignored_during_execution: Option<NodeSelector>,
+    }
+    NodeSelector {
+        node_selector_terms: Vec<NodeSelectorTerm>,
+    }
+    NodeSelectorTerm {
+        match_fields: Option<Vec<NodeSelectorField>>,
+    }
+    NodeSelectorField {
+        key: String,
+        values: Option<Vec<String>>,
     }
     Volume {
         name: Option<String>,

@@ -66,6 +66,7 @@ pub(crate) fn claim_user(pod: &Pod) -> ClaimUser {
     ClaimUser {
         node: spec.and_then(|spec| spec.node_name.clone()),
         started: statuses.any(has_started),
+        deleting: pod.metadata.deletion_timestamp.is_some(),
         tolerations: spec.and_then(|spec| spec.tolerations.clone()).unwrap_or_default(),
         level: spec.and_then(level),
         worker_of: pod.labels().get(LABEL_JOB).filter(|_| is_worker).cloned(),

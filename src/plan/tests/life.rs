@@ -233,3 +233,121 @@ fn a_request_is_not_answered_by_work_that_was_called_off() {
     let again = story.step();
     assert_eq!((again.launched.len(), story.status().last_handled_requested_at.as_deref()), (1, None));
 }
+
+#[test]
+fn a_clock_that_was_ahead_keeps_no_file_from_being_tried() {
+    let mut story = Story::of(json!({}), &[of_config_map("a")]);
+    story.step();
+    story.later(hours(24.0)).ends(vec![failed(Reason::ApiUnavailable)]);
+    story.step();
+    assert!(story.status().next_attempt_at.is_some());
+    story.later(-hours(24.0));
+    assert_eq!(story.step().sent, ["a"]);
+    let since = story.status().files[0].since.clone();
+    assert_eq!(since, Some(Time(story.now)), "the trouble began no later than now");
+    story.later(hours(0.1)).step();
+    assert_eq!(story.status().files[0].since, since, "it is corrected once");
+}
+
+#[test]
+fn what_was_asked_to_wait_for_an_hour_does() {
+    let mut story = Story::of(json!({}), &[of_config_map("a")]);
+    story.step();
+    let trouble =
+        Trouble { retry_after: Some(Duration::from_hours(1)), ..Trouble::new(Reason::RateLimited, "so it was") };
+    story.ends(vec![SendResult::Failed { trouble, source_version: None, content: None }]);
+    story.step();
+    // A clock that is set right steps by seconds.
+    story.later(SignedDuration::from_secs(-30));
+    assert_eq!(story.step().sent.len(), 0);
+    assert_eq!(story.later(hours(0.99)).step().sent.len(), 0);
+    assert_eq!(story.later(hours(0.02)).step().sent, ["a"]);
+}
+
+#[test]
+fn a_key_that_was_written_while_the_clock_was_ahead_lives_no_longer_for_it() {
+    let mut story = Story::of(json!({}), &[of_config_map("a")]);
+    story.later(hours(24.0)).step();
+    story.uploads(&["k"]);
+    story.later(-hours(24.0)).step();
+    assert_eq!((story.keys(), story.status().files[0].uploaded_at.clone()), (vec![Some("k")], Some(Time(story.now))));
+    assert_eq!(story.step().written, None, "it is corrected once");
+    assert!(story.later(hours(23.0)).step().withdraws);
+}
+
+#[test]
+fn a_changed_config_map_is_looked_at_though_the_clock_was_ahead_when_it_was_last_read() {
+    let mut story = Story::of(json!({"updatePolicy": "OnChange"}), &[of_config_map("a")]);
+    story.step();
+    story.uploads(&["k"]);
+    story.later(hours(1.0));
+    story.facts.last_read = Some(story.now + hours(24.0));
+    story.change_config_map("2");
+    assert_eq!(story.step().sent, ["a"]);
+}
+
+#[test]
+fn a_send_that_began_while_the_clock_was_ahead_is_shown() {
+    let mut story = Story::of(json!({}), &[of_config_map("a")]);
+    story.step();
+    let ahead = story.now + hours(24.0);
+    for (stage, expected) in [(SendStage::Waiting(ahead), Some("Queued")), (SendStage::Running(ahead), None)] {
+        story.send().stage = stage;
+        let step = story.step();
+        assert_eq!(step.written.unwrap().files[0].reason.as_deref(), expected, "{stage:?}");
+    }
+    assert_eq!(story.states(), [FileState::Uploading]);
+}
+
+#[test]
+fn a_resource_that_finished_while_the_clock_was_ahead_is_deleted_in_time() {
+    let mut story = Story::of(json!({"ttlSecondsAfterFinished": 600}), &[of_config_map("a")]);
+    story.later(hours(24.0)).step();
+    story.uploads(&["k"]);
+    story.later(-hours(24.0)).step();
+    story.later(SignedDuration::from_secs(599)).step();
+    let is_finished = |story: &Story| {
+        let case = Case::new(&story.upload, story.now, Deployment::default(), Senders::Operator);
+        plan(&case, &story.facts).stand == Stand::Finished
+    };
+    assert!(!is_finished(&story));
+    assert!(is_finished(story.later(SignedDuration::from_secs(1))));
+}
+
+#[test]
+fn a_key_that_ends_while_a_request_for_another_is_open_says_that_this_is_uploading() {
+    for is_new in [false, true] {
+        let mut story = Story::of(json!({}), &[of_config_map("a")]);
+        story.step();
+        story.uploads(&["old"]);
+        if is_new {
+            story.later(hours(23.0)).request("now");
+        } else {
+            story.later(hours(22.9)).request("now");
+            story.step();
+            assert_eq!(story.step().sent, ["a"]);
+            story.later(hours(0.1));
+            let begun = story.now;
+            story.send().stage = SendStage::Running(begun);
+        }
+        assert!(story.step().withdraws);
+        assert_eq!((story.states(), story.keys()), (vec![FileState::Uploading], vec![None]), "{is_new}");
+        assert_eq!(story.status().phase, Some(Phase::Uploading), "{is_new}");
+        story.step();
+        assert_eq!(story.states(), [FileState::Uploading], "{is_new}");
+        story.uploads(&["new"]);
+        assert_eq!(story.keys(), [Some("new")], "{is_new}");
+    }
+}
+
+#[test]
+fn a_key_that_ends_while_a_request_cannot_be_met_says_why() {
+    let mut story = Story::of(json!({"suspend": false}), &[of_config_map("a")]);
+    story.step();
+    story.uploads(&["old"]);
+    story.later(hours(22.9)).request("now");
+    story.upload.spec.suspend = Some(true);
+    story.step();
+    story.later(hours(0.1)).step();
+    assert_eq!((story.states(), story.status().phase), (vec![FileState::Expired], Some(Phase::Suspended)));
+}

@@ -6,7 +6,15 @@ use super::*;
 fn with_job(change: impl FnOnce(&mut JobFacts)) -> Story {
     let mut story = Story::of(json!({}), &[on_claim("a")]);
     let launch = story.step().launched.remove(0);
-    let mut job = JobFacts {
+    let mut job = job_of(&story, launch);
+    change(&mut job);
+    story.facts.work.push(WorkFacts::Job(job));
+    story
+}
+
+/// The Job that was created for a Launch.
+fn job_of(story: &Story, launch: Launch) -> JobFacts {
+    JobFacts {
         name: launch.name,
         volume: launch.volume,
         attempt: launch.attempt,
@@ -16,10 +24,7 @@ fn with_job(change: impl FnOnce(&mut JobFacts)) -> Story {
         shards: 1,
         confirmed: true,
         ..JobFacts::default()
-    };
-    change(&mut job);
-    story.facts.work.push(WorkFacts::Job(job));
-    story
+    }
 }
 
 fn ended(code: i32, message: &str) -> Container {
@@ -155,6 +160,55 @@ fn a_forged_attempt_is_not_believed() {
 }
 
 #[test]
+fn a_job_of_ours_is_known_though_the_status_was_cleared_by_hand() {
+    for is_ours in [true, false] {
+        let mut story = with_job(|_| ());
+        story.step();
+        story.upload.status.as_mut().unwrap().attempts = 500;
+        story.facts.work.clear();
+        let launch = story.step().launched.remove(0);
+        story.upload.status = None;
+        let mut job = job_of(&story, launch);
+        if !is_ours {
+            job.attempt += 1; // its name does not follow from it
+        }
+        story.facts.work.push(WorkFacts::Job(job));
+        assert_eq!(story.step().launched.is_empty(), is_ours);
+        assert_eq!(story.status().attempts, if is_ours { 501 } else { 1 });
+    }
+}
+
+#[test]
+fn no_more_jobs_are_in_the_status_than_its_schema_takes_and_the_latest_are() {
+    let mut story = Story::of(json!({}), &(0..100).map(|at| on_claim(&format!("f{at}"))).collect::<Vec<_>>());
+    let claim = story.facts.claims.remove("c").unwrap();
+    for generation in 1..=2 {
+        for (at, file) in story.upload.spec.files.iter_mut().enumerate() {
+            let name = format!("c{generation}-{at}");
+            story.facts.claims.insert(name.clone(), claim.clone());
+            file.source.persistent_volume_claim.as_mut().unwrap().claim_name = name;
+        }
+        story.upload.metadata.generation = Some(generation);
+        for work in &mut story.facts.work {
+            let WorkFacts::Job(job) = work else { unreachable!() };
+            (job.deleting, job.pods) = (true, vec![PodFacts { presence: Presence::Deleting, ..PodFacts::default() }]);
+        }
+        let jobs: Vec<_> = story.step().launched.into_iter().map(|launch| job_of(&story, launch)).collect();
+        assert_eq!(jobs.len(), 100);
+        let begun: Vec<_> = jobs.iter().map(|job| job.name.clone()).collect();
+        story.facts.work.extend(jobs.into_iter().map(WorkFacts::Job));
+        // Somebody writes another with our labels.
+        let forged = JobFacts { name: "forged".into(), shards: 1, attempt: 1, ..JobFacts::default() };
+        story.facts.work.push(WorkFacts::Job(forged));
+        story.step();
+        let known: Vec<_> = story.status().jobs.iter().map(|job| job.name.clone()).collect();
+        assert_eq!(known.len(), 100);
+        assert!(begun.iter().all(|name| known.contains(name)));
+        story.facts.work.pop();
+    }
+}
+
+#[test]
 fn to_wait_for_a_turn_neither_ends_nor_begins_a_run_of_trouble() {
     let pending = || PodFacts { unschedulable: Some(Said::default()), ..PodFacts::default() };
     let mut story = with_job(|job| job.pods = vec![pending()]);
@@ -238,4 +292,69 @@ fn what_a_suspended_job_left_is_taken_up_once_by_another() {
         assert_eq!((story.step().launched, story.states()), (vec![], vec![FileState::Uploading]));
     }
     assert_eq!(story.status().jobs.len(), 1);
+}
+
+/// What the operator remembers of a Launch that came to nothing for this reason.
+fn refused(launch: &Launch, reason: Reason) -> WorkFacts {
+    WorkFacts::Launch(LaunchFacts {
+        name: launch.name.clone(),
+        volume: launch.volume.clone(),
+        attempt: launch.attempt,
+        files: launch.files.iter().map(FileId::of).collect(),
+        stage: LaunchStage::Refused(Trouble::new(reason, "so it was")),
+        credentials_version: None,
+    })
+}
+
+#[test]
+fn a_request_whose_job_cannot_be_created_is_tried_with_backoff_and_not_in_a_loop() {
+    for reason in [Reason::WorkerPending, Reason::ClaimInUse] {
+        let mut story = Story::of(json!({}), &[on_claim("a")]);
+        story.step();
+        story.request("now");
+        story.step();
+        let mut launch = story.step().launched.remove(0);
+        let first = story.upload.clone();
+        for _ in 0..3 {
+            // Also where the API server is away, so that no status can be written.
+            story.upload = first.clone();
+            story.facts.work.push(refused(&launch, reason));
+            assert_eq!(story.step().launched, [], "{reason}");
+        }
+        let next = story.status().next_attempt_at.clone().unwrap().0;
+        story.facts.work.truncate(1);
+        assert!(next > story.now, "{reason}");
+        assert_eq!(story.step().launched, [], "{reason}");
+        let requested = story.status().requested_attempt;
+        story.now = next;
+        launch = story.step().launched.remove(0);
+        assert!(requested.is_some_and(|requested| requested < launch.attempt), "it is not answered: {reason}");
+        assert_eq!(story.status().last_handled_requested_at, None, "{reason}");
+    }
+}
+
+#[test]
+fn another_request_ends_the_wait_of_the_one_before() {
+    let mut story = Story::of(json!({}), &[on_claim("a")]);
+    story.step();
+    story.request("now");
+    story.step();
+    let launch = story.step().launched.remove(0);
+    story.facts.work = vec![refused(&launch, Reason::WorkerPending)];
+    assert_eq!(story.step().launched, []);
+    story.request("again");
+    story.step();
+    assert_eq!(story.step().launched.len(), 1);
+}
+
+#[test]
+fn of_what_a_report_says_no_more_is_written_than_the_schema_takes() {
+    let stored = |seconds: &str| format!("+{}0 {seconds} 7 0.0 a/b key", "A".repeat(43));
+    for line in [format!("-0 FileNotFound - :{}", "é".repeat(2100)), stored("zzzzzz"), stored("-zzzzzz")] {
+        let pod = PodFacts { container: ended(0, &format!("fileupload-report/2\n{line}\n")), ..PodFacts::default() };
+        let mut story = with_job(|job| job.pods = vec![pod]);
+        story.step();
+        let faults = crate::resource::arbitrary::faults_of_status(&serde_json::to_value(story.status()).unwrap());
+        assert_eq!((faults, story.status().files[0].attempt), (vec![], 1), "{line}");
+    }
 }

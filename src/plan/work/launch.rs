@@ -11,12 +11,11 @@ use sha2::{Digest, Sha256};
 use super::super::acts::{Acts, Dispatch, Item, Launch, News};
 use super::super::case::Case;
 use super::super::facts::volume::{Placement, access};
-use super::super::facts::{ConfigMapFacts, Facts, SecretFacts, Volume};
+use super::super::facts::{ClaimFacts, ConfigMapFacts, Facts, JobFacts, SecretFacts, Volume};
 use super::super::file::{Entry, Note};
 use super::super::retry::{Due, Timing, volume_of};
 use super::super::{messages, revision};
 use crate::outcome::Trouble;
-use crate::reason::Reason;
 use crate::report::{Assignment, PER_REPORT};
 use crate::resource::{ConfigMapKeyReference, File};
 
@@ -25,8 +24,7 @@ const MAX_FILES_PER_SEND: usize = 8;
 /// Job names keep room for what the Job controller adds to name its Pods.
 const LONGEST_OWN_NAME: usize = 40;
 
-/// How soon to look again for a worker of another resource that has no node yet: its end, if it comes to nothing, is
-/// told to nobody else.
+/// How soon to look again for a worker of another resource that has not started: nobody tells that it comes to nothing.
 const OTHERS_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What is chosen: the acts, and what waits for what.
@@ -130,7 +128,7 @@ impl Chooser<'_> {
         }
         let Some((config_map, _)) = items.first() else { return };
         if self.news.under_way.sends {
-            return; // the next Send follows once this one's results are in the status
+            return; // the plan that hears its results begins the next
         }
         let config_map = (*config_map).to_owned();
         let files = items.into_iter().filter(|(name, _)| *name == config_map).map(|(_, item)| item);
@@ -154,7 +152,7 @@ impl Chooser<'_> {
     fn launch(&mut self, volume: Volume, files: Vec<(usize, &File)>) {
         let placement = match &volume {
             Volume::Claim(name) => match self.facts.claims.get(name) {
-                Some(claim) => access(name, claim),
+                Some(claim) => access(name, claim, self.case.now),
                 None => return, // nobody looked
             },
             Volume::ConfigMap(name) if self.facts.config_maps.get(name) == Some(&ConfigMapFacts::Missing) => {
@@ -170,7 +168,7 @@ impl Chooser<'_> {
             Ok(_) => self.news.under_way.volumes.contains(&volume).then(|| messages::behind(&volume)),
         };
         if let Some(trouble) = waits {
-            if trouble.reason == Reason::Queued && placement.is_err() {
+            if placement.is_err() && self.facts.claims.get(volume.name()).is_some_and(ClaimFacts::has_worker_to_start) {
                 self.choice.look_again = Some(OTHERS_INTERVAL);
             }
             for (at, _) in files {
@@ -203,6 +201,11 @@ impl Chooser<'_> {
             content_type: file.content_type.clone(),
         }
     }
+}
+
+/// Whether a Job bears the name that follows from what it is for.
+pub(super) fn is_named_for_its_content(case: &Case<'_>, job: &JobFacts) -> bool {
+    job.name == name(case, job.attempt, &job.volume, &job.files)
 }
 
 fn name(case: &Case<'_>, attempt: i64, volume: &Volume, files: &[Assignment]) -> String {

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use k8s_openapi::api::batch::v1;
 use k8s_openapi::api::events::v1::Event;
 use kube::ResourceExt;
@@ -13,7 +14,7 @@ use sha2::{Digest, Sha256};
 use super::super::acts::Launch;
 use super::super::facts::objects::{Condition, Job, Pod, PodSpec};
 use super::super::facts::volume::{MAX_PARALLELISM, Placement, access};
-use super::super::facts::{ClaimFacts, ClaimUser, JobFacts, Said, Standing, Volume, read};
+use super::super::facts::{ClaimFacts, JobFacts, Said, Standing, Volume, read};
 use super::super::revision::hex;
 use crate::report::Assignment;
 use crate::resource::{
@@ -22,7 +23,7 @@ use crate::resource::{
 };
 
 pub(crate) use self::pod::WorkerSettings;
-use self::pod::{SHARDS, VOLUME, WORKER};
+use self::pod::{NODE_NAME, SHARDS, VOLUME, WORKER};
 
 mod pod;
 
@@ -30,6 +31,7 @@ mod pod;
 const MAX_FILES: usize = 100;
 /// The longest strings that are read from a Job, in characters: as long as a FileUpload's may be.
 const MAX_NAME: usize = 63;
+const MAX_OBJECT_NAME: usize = 253;
 const MAX_HASH: usize = 64;
 const MAX_PATH: usize = 4096;
 const MAX_CONTENT_TYPE: usize = 127;
@@ -90,13 +92,13 @@ pub(crate) fn job(
     serde_json::from_value(json!({ "apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec }))
 }
 
-/// What a Job of ours says, its Pods and events aside; `None` if it does not tell what it reads.
+/// What a Job of ours says, its Pods and events aside; `None` if it does not tell what it reads, or cannot be ours.
 pub(crate) fn read_job(job: &Job) -> Option<JobFacts> {
     let spec = job.spec.as_ref()?;
     let template = spec.template.as_ref()?;
     let facts = read_template(template.metadata.as_ref()?.annotations.as_ref(), template.spec.as_ref()?)?;
     Some(JobFacts {
-        name: job.metadata.name.clone().unwrap_or_default(),
+        name: job.metadata.name.clone().filter(|name| fits(name, MAX_NAME))?,
         uid: job.metadata.uid.clone().unwrap_or_default(),
         standing: ended(job).map_or(Standing::Alive, Standing::Ended),
         parallelism: spec
@@ -124,16 +126,10 @@ pub(crate) fn of_objects(name: &str, job: Option<&Job>, pods: &[&Pod], events: &
 }
 
 /// The Launch that a Job was made of, as far as it shows; where it runs is told by its claim.
-pub(crate) fn launch_of(job: &JobFacts, claim: Option<&ClaimFacts>) -> Launch {
-    // Its own Pods decided nothing.
-    let others = |user: &ClaimUser| user.worker_of.as_ref() != Some(&job.name);
-    let without_own = claim.map(|claim| ClaimFacts {
-        users: claim.users.iter().filter(|user| others(user)).cloned().collect(),
-        ..claim.clone()
-    });
+pub(crate) fn launch_of(job: &JobFacts, claim: Option<&ClaimFacts>, now: Timestamp) -> Launch {
     let shared = Placement { shared: true, ..Placement::default() };
-    let placement = match (&job.volume, without_own) {
-        (Volume::Claim(name), Some(claim)) => access(name, &claim).unwrap_or_default(),
+    let placement = match (&job.volume, claim) {
+        (Volume::Claim(name), Some(claim)) => access(name, &claim.without(job), now).unwrap_or_default(),
         (Volume::Claim(_), None) => Placement::default(),
         (Volume::ConfigMap(_), _) => shared,
     };
@@ -170,6 +166,7 @@ fn read_template(annotations: Option<&BTreeMap<String, String>>, spec: &PodSpec)
         generation: annotation(ANNOTATION_GENERATION).and_then(|generation| generation.parse().ok()),
         credentials_version: annotation(ANNOTATION_CREDENTIALS_VERSION).unwrap_or_default(),
         settings_hash: annotation(ANNOTATION_SETTINGS).unwrap_or_default(),
+        node: node_of(spec),
         image: container.image.clone().filter(|image| fits(image, MAX_IMAGE)).unwrap_or_default(),
         files: files.take(MAX_FILES).collect(),
         shards: std::cmp::Ord::clamp(shards, 1, MAX_FILES),
@@ -190,11 +187,20 @@ fn is_possible(file: &Assignment) -> bool {
         && file.content_type.as_ref().is_none_or(|kind| fits(kind, MAX_CONTENT_TYPE))
 }
 
+/// The one node that a Pod may run on.
+fn node_of(spec: &PodSpec) -> Option<String> {
+    let affinity = spec.affinity.as_ref()?.node_affinity.as_ref()?;
+    let terms = &affinity.required_during_scheduling_ignored_during_execution.as_ref()?.node_selector_terms;
+    let field = terms.first()?.match_fields.as_ref()?.first().filter(|field| field.key == NODE_NAME)?;
+    field.values.as_ref()?.first().filter(|node| fits(node, MAX_OBJECT_NAME)).cloned()
+}
+
 /// What a worker's Pod mounts as its source.
 fn volume_of(spec: &PodSpec) -> Option<Volume> {
     let volume = spec.volumes.iter().flatten().find(|volume| volume.name.as_deref() == Some(VOLUME))?;
     let claim = volume.persistent_volume_claim.as_ref().map(|claim| Volume::Claim(claim.claim_name.clone()));
-    claim.or_else(|| Some(Volume::ConfigMap(volume.config_map.as_ref()?.name.clone())))
+    let source = claim.or_else(|| Some(Volume::ConfigMap(volume.config_map.as_ref()?.name.clone())))?;
+    fits(source.name(), MAX_OBJECT_NAME).then_some(source)
 }
 
 /// The condition that a Job ended with.

@@ -8,15 +8,14 @@ use std::borrow::Cow;
 
 use jiff::Timestamp;
 
-use super::super::facts::{Container, JobFacts, PodFacts, Presence, Said, Standing, Terminated, Volume};
+use super::super::facts::{
+    Container, JobFacts, NORMAL_START_UP, PodFacts, Presence, Said, Standing, Terminated, Volume,
+};
 use super::super::messages;
 use crate::outcome::Trouble;
 use crate::reason::Reason;
 use crate::redact::{quote, quote_log, quote_rule};
 use crate::resource::FileUpload;
-
-/// How long a worker may be on its way before that is worth saying, in seconds.
-const NORMAL_START_UP: i64 = 15;
 
 /// What keeps the Pod of a share from running; `None` if it runs, or if nothing is known.
 pub(super) fn pending(upload: &FileUpload, job: &JobFacts, pod: Option<&PodFacts>) -> Option<Trouble> {

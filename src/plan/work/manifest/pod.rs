@@ -18,6 +18,8 @@ pub(super) const WORKER: &str = "worker";
 pub(super) const VOLUME: &str = "source";
 /// The flag that says into how many shares the files are cut.
 pub(super) const SHARDS: &str = "--shards";
+/// The field that names a node.
+pub(super) const NODE_NAME: &str = "metadata.name";
 /// Where the volume is mounted.
 const SOURCE: &str = "/source";
 const CREDENTIALS: &str = "/credentials";
@@ -101,7 +103,7 @@ fn pod(upload: &FileUpload, launch: &Launch, settings: &WorkerSettings) -> Value
         "tolerations": tolerations,
         "affinity": launch.placement.node.as_ref().map(|node| json!({ "nodeAffinity": {
             "requiredDuringSchedulingIgnoredDuringExecution": { "nodeSelectorTerms": [{
-                "matchFields": [{ "key": "metadata.name", "operator": "In", "values": [node] }],
+                "matchFields": [{ "key": NODE_NAME, "operator": "In", "values": [node] }],
             }]},
         }})),
         "imagePullSecrets": pull_secrets,

@@ -22,7 +22,7 @@ fn what_is_written_into_a_job_is_read_from_it_again() {
             files: vec![file("one"), file("two")],
             shards: 2,
             parallelism: 1,
-            placement: super::super::super::facts::volume::Placement::default(),
+            placement: Placement { node: Some("node-1".to_owned()), ..Placement::default() },
             settings_hash: "s".to_owned(),
         };
         let written = json!(job(&upload, &launch, "v", &WorkerSettings::default()).unwrap());
@@ -31,6 +31,7 @@ fn what_is_written_into_a_job_is_read_from_it_again() {
         assert_eq!((&*read.files, read.shards), (&*launch.files, launch.shards));
         assert_eq!((read.generation, read.credentials_version.as_str()), (Some(3), "v"));
         assert_eq!((read.settings_hash, read.standing), (launch.settings_hash, Standing::Alive));
+        assert_eq!(read.node, launch.placement.node);
     }
 }
 
