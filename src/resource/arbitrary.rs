@@ -132,9 +132,8 @@ fn look_for_faults(schema: &Value, value: &Value, at: &str, found: &mut Vec<Stri
     ];
     found.extend(breaks.iter().filter(|(_, is_broken)| *is_broken).map(|(rule, _)| format!("{at}: {rule}")));
     for (name, schema) in schema["properties"].as_object().into_iter().flatten() {
-        match value.get(name) {
-            Some(value) => look_for_faults(schema, value, &format!("{at}.{name}"), found),
-            None => {}
+        if let Some(value) = value.get(name) {
+            look_for_faults(schema, value, &format!("{at}.{name}"), found);
         }
     }
     let required = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
