@@ -24,6 +24,7 @@ mod crd;
 mod docs;
 mod duration;
 mod explain;
+mod list;
 mod listen;
 mod logging;
 mod named;

@@ -1,8 +1,8 @@
 //! From a source to a key: presign, then PUT, with the rules that hold between the two.
 //!
-//! [`Courier::attempt`] is one attempt, the same for the controller, a job, a sidecar and a laptop;
-//! [`Courier::deliver`] is a bounded loop of attempts for those that have nobody else to call them again. How many
-//! files go at the same time is the matter of [`Batch`].
+//! [`Courier::attempt`] is one attempt, the same for the controller, a job, a sidecar and a laptop. [`Batch`] sends many
+//! files: how many at the same time is the matter of its [`Window`], and [`Place::deliver`] is a bounded loop of attempts
+//! for those that have nobody else to call them again.
 //!
 //! | what storage answers, as `transfer/answer.rs` judges it | what the attempt does |
 //! |---|---|
@@ -14,7 +14,7 @@
 //! | it will never take this (501, no such bucket, ...) | `StorageRefused` at once |
 //! | a certificate that is not accepted | `StorageUnavailable` at once |
 //!
-//! The last two last until somebody changes something, so [`Courier::deliver`] ends with them, and the controller tries
+//! The last two last until somebody changes something, so [`Place::deliver`] ends with them, and the controller tries
 //! again slowly. Every published error code of S3 has its row in `transfer/answer/codes.md`.
 
 use std::sync::Arc;
@@ -23,6 +23,7 @@ use std::time::Duration;
 
 pub use self::batch::{Batch, Delivery, Place, Progress};
 pub use self::trust::SetupError;
+pub use self::window::Window;
 use crate::backoff;
 use crate::clock;
 pub use crate::cyberun::Credential;
@@ -35,6 +36,7 @@ use crate::transfer::{self, Opened, SourceError};
 mod batch;
 mod media_type;
 mod trust;
+mod window;
 
 /// The size above which the hosted platform may refuse a file, in bytes.
 pub const USUAL_LIMIT: u64 = 500 * 1000 * 1000;
@@ -52,13 +54,27 @@ pub struct Parcel {
     pub sent: Arc<AtomicU64>,
 }
 
-/// How long [`Courier::deliver`] goes on.
+/// How long [`Place::deliver`] goes on.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// The most attempts per file.
     pub attempts: u32,
     /// The longest wait between two; where a longer one is due or asked for, that is the end.
     pub longest_wait: Duration,
+}
+
+impl Limits {
+    /// What follows a failure is the caller's matter.
+    const ONE_ATTEMPT: Self = Self { attempts: 1, longest_wait: Duration::ZERO };
+
+    /// How long to wait after so many failures, of which `trouble` is the last; `None` if it is not tried again.
+    fn wait_after(&self, failures: u32, trouble: &Trouble) -> Option<Duration> {
+        let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), failures);
+        let delay = backoff::delay_asked(failures, seed, trouble.retry_after);
+        let may_pass = trouble.reason.class() == Class::Backoff && !trouble.lasts;
+        let is_tried = may_pass && trouble.reason != Reason::FileNotFound && failures < self.attempts;
+        (is_tried && delay <= self.longest_wait).then_some(delay)
+    }
 }
 
 /// An upload that has its ticket, before a byte is sent.
@@ -72,7 +88,7 @@ pub struct Candidate<'a> {
     pub size: u64,
 }
 
-/// What the caller of [`Courier::deliver`] is asked and told.
+/// What the caller of [`Place::deliver`] is asked and told.
 pub struct Hooks<A, R> {
     /// Whether the upload may begin, asked for each ticket; if not, the file ends as `ReportFull`.
     pub admit: A,
@@ -114,7 +130,18 @@ impl Courier {
         &self,
         credential: &Credential,
         parcel: &Parcel,
+        admit: impl FnMut(&Candidate<'_>) -> bool,
+    ) -> Result<Upload, Trouble> {
+        self.try_once(credential, parcel, admit, || {}).await
+    }
+
+    /// The same; `on_strain` hears of a PUT that is made once more, as the storage failed.
+    async fn try_once(
+        &self,
+        credential: &Credential,
+        parcel: &Parcel,
         mut admit: impl FnMut(&Candidate<'_>) -> bool,
+        on_strain: impl Fn(),
     ) -> Result<Upload, Trouble> {
         let opened = Arc::new(parcel.source.open().await.map_err(|error| of_source(&error))?);
         let content_type =
@@ -128,7 +155,7 @@ impl Courier {
             if !admit(&candidate) {
                 return Err(Trouble::new(Reason::ReportFull, "the worker's report has no room for it"));
             }
-            match self.put(&ticket, &opened, parcel).await {
+            match self.put(&ticket, &opened, parcel, &on_strain).await {
                 Ok(digest) => {
                     let (file_key, size, sha256) = (ticket.file_key, opened.size(), hex(&digest));
                     return Ok(Upload { file_key, content_type, size, sha256, at: clock::now() });
@@ -142,48 +169,26 @@ impl Courier {
     }
 
     /// One ticket's PUT, and once more where it is not known what became of the first.
-    async fn put(&self, ticket: &Ticket, opened: &Arc<Opened>, parcel: &Parcel) -> Result<[u8; 32], transfer::Error> {
+    async fn put(
+        &self,
+        ticket: &Ticket,
+        opened: &Arc<Opened>,
+        parcel: &Parcel,
+        on_strain: &impl Fn(),
+    ) -> Result<[u8; 32], transfer::Error> {
         let put = || self.storage.put(&ticket.url, &ticket.headers, opened, &parcel.sent);
         match put().await {
-            Err(transfer::Error::Unavailable { whole, .. }) => match (put().await, whole) {
-                (Err(transfer::Error::Refused(said)), Some(digest)) if said.is_precondition_failed() => {
-                    opened.check_unchanged()?;
-                    Ok(digest)
+            Err(transfer::Error::Unavailable { whole, .. }) => {
+                on_strain();
+                match (put().await, whole) {
+                    (Err(transfer::Error::Refused(said)), Some(digest)) if said.is_precondition_failed() => {
+                        opened.check_unchanged()?;
+                        Ok(digest)
+                    }
+                    (result, _) => result,
                 }
-                (result, _) => result,
-            },
-            result => result,
-        }
-    }
-
-    /// Attempts until it succeeds, cannot, or the limits are reached.
-    pub async fn deliver(
-        &self,
-        credential: &Credential,
-        parcel: &Parcel,
-        limits: Limits,
-        hooks: Hooks<impl FnMut(&Candidate<'_>) -> bool, impl FnMut(&Trouble, Duration)>,
-    ) -> Result<Upload, Trouble> {
-        let Hooks { mut admit, mut on_retry } = hooks;
-        let mut failures = 0;
-        loop {
-            let trouble = match self.attempt_if(credential, parcel, &mut admit).await {
-                Ok(upload) => return Ok(upload),
-                Err(trouble) => trouble,
-            };
-            failures += 1;
-            let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), failures);
-            let delay = backoff::delay_asked(failures, seed, trouble.retry_after);
-            if trouble.reason.class() != Class::Backoff
-                || trouble.lasts
-                || trouble.reason == Reason::FileNotFound
-                || failures >= limits.attempts
-                || delay > limits.longest_wait
-            {
-                return Err(trouble);
             }
-            on_retry(&trouble, delay);
-            tokio::time::sleep(delay).await;
+            result => result,
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The keys folder: each key in a file of its own, and all keys with their details in `keys.json`.
 //!
 //! A reader sees a whole file or none, and `keys.json` only while every key exists: it is written last and removed
-//! first. The folder never holds a token or a URL. `upload` fills it once, and a sidecar keeps it up to date.
+//! first. A name with a slash has no file of its own, so that no key leaves the folder. The folder never holds a token or
+//! a URL. `upload` fills it once, and a sidecar keeps it up to date.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,8 +17,10 @@ use crate::outcome::Upload;
 
 /// The file that lists all keys; no key can be named so.
 pub(crate) const ALL: &str = "keys.json";
-/// The sidecar's memory over restarts. No name of a key has a `~`.
+/// The sidecar's memory over restarts. No file of a key ends with a `~`.
 const RECORD: &str = ".record~";
+/// The longest name of a file of a key, in bytes: its draft has a longer one, and file systems take 255.
+const LONGEST: usize = 200;
 
 /// Keys by name.
 pub(crate) type Keys = BTreeMap<String, Entry>;
@@ -60,9 +63,19 @@ pub(crate) struct Error {
     source: io::Error,
 }
 
+/// Whether a folder can have a key of this name.
+pub(crate) fn is_name(name: &str) -> bool {
+    !has_file(name) || (name != ALL && !name.ends_with('~') && name.len() <= LONGEST)
+}
+
+/// Whether a key of this name has a file of its own.
+fn has_file(name: &str) -> bool {
+    !name.contains('/')
+}
+
 /// The files that a folder may hold for keys of these names.
 pub(crate) fn paths<'a>(folder: &Path, names: impl Iterator<Item = &'a str>) -> impl Iterator<Item = PathBuf> {
-    names.chain([ALL, RECORD]).map(|name| folder.join(name))
+    names.filter(|name| has_file(name)).chain([ALL, RECORD]).map(|name| folder.join(name))
 }
 
 /// A folder that exists.
@@ -90,7 +103,8 @@ impl Folder {
         let mut complete = true;
         for name in all {
             match keys.get(name) {
-                Some(entry) => self.write(name, &entry.file_key)?,
+                Some(entry) if has_file(name) => self.write(name, &entry.file_key)?,
+                Some(_) => {}
                 None => complete = false,
             }
         }
@@ -139,7 +153,7 @@ impl Folder {
     /// One that cannot be removed does not keep the others.
     fn remove_all<'a>(&self, names: impl Iterator<Item = &'a str>) -> Result<(), Error> {
         let mut result = Ok(());
-        for name in names {
+        for name in names.filter(|name| has_file(name)) {
             result = result.and(self.remove(name));
         }
         result

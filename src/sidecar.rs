@@ -20,7 +20,7 @@ pub(crate) use self::input::Input;
 pub(crate) use self::life::{Life, RefreshPolicy};
 use crate::backoff;
 use crate::clock;
-use crate::delivery::{Batch, Candidate, Courier, Credential, Delivery, USUAL_LIMIT};
+use crate::delivery::{Batch, Candidate, Courier, Credential, Delivery, USUAL_LIMIT, Window};
 use crate::keys::{self, Entry, Folder, Keys, Record};
 use crate::outcome::{Trouble, Upload};
 use crate::reason::{Class, Reason};
@@ -74,7 +74,7 @@ pub(crate) enum Error {
 /// Uploads, and keeps the keys until `stop` is true.
 pub(crate) async fn run(sidecar: Sidecar, stop: CancellationToken) -> Result<(), Error> {
     let Sidecar { courier, credential, owner, inputs, folder, life, socket } = sidecar;
-    let batch = Batch::new(&courier, stop);
+    let batch = Batch::new(&courier, stop, Window::small());
     let (keys, ended) = (watch::Sender::default(), RefCell::default());
     let keeper = Keeper { batch, credential, owner, inputs, folder, life, keys, ended };
     let work = async {

@@ -16,11 +16,16 @@ use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::delivery::{Batch, Candidate, Courier, Credential, Delivery, Hooks, Limits, Parcel, Source, USUAL_LIMIT};
+use self::progress::Progress;
+use crate::delivery::{
+    Batch, Candidate, Courier, Credential, Delivery, Hooks, Limits, Parcel, Source, USUAL_LIMIT, Window,
+};
 use crate::outcome::{Trouble, Upload};
 use crate::reason::{Reason, Scope};
 use crate::redact::Secret;
 use crate::report::{Assignment, Entry, NoRoom, Writer};
+
+mod progress;
 
 /// Where the kubelet looks for what a container has to say; it makes the file.
 pub(crate) const TERMINATION_LOG: &str = "/dev/termination-log";
@@ -59,7 +64,8 @@ pub(crate) fn open_report(path: &Path) -> io::Result<File> {
 /// Does the work, or as much of it as can be done until `stop` is true; says whether nothing failed.
 pub(crate) async fn run(work: Work, report: File, stop: CancellationToken) -> bool {
     let report = RefCell::new(Writer::new(report, work.files.clone(), work.share.clone()));
-    let worker = Worker { work: &work, report, batch: Batch::new(&work.courier, stop), failed: Cell::new(false) };
+    let batch = Batch::new(&work.courier, stop, Window::small());
+    let worker = Worker { work: &work, report, batch, failed: Cell::new(false) };
     // All settle at the same time, and those that have settled go in that order.
     join_all(work.share.clone().map(|file| worker.send(file))).await;
     worker.write(Writer::finish);
@@ -89,8 +95,9 @@ impl Worker<'_> {
             Ok(credential) => credential,
             Err(problem) => return self.fail(file, Trouble::new(Reason::CredentialsInvalid, problem)),
         };
-        let no_room = Cell::new(None);
+        let (no_room, progress) = (Cell::new(None), Progress::of(&parcel.sent));
         let admit = |candidate: &Candidate<'_>| {
+            progress.begin(candidate.size);
             no_room.set(self.admit(file, candidate).err());
             no_room.get().is_none()
         };
@@ -99,7 +106,11 @@ impl Worker<'_> {
             let (reason, message, delay) = (trouble.reason, trouble.message(), delay.as_secs());
             info!(file = self.name(file), %reason, message, delay, "trying again");
         };
-        let delivery = place.deliver(&credential, &parcel, LIMITS, Hooks { admit, on_retry }).await;
+        let on_progress = |sent, size, rate| info!(file = self.name(file), sent, size, rate, "uploading");
+        let delivery = tokio::select! {
+            delivery = place.deliver(&credential, &parcel, LIMITS, Hooks { admit, on_retry }) => delivery,
+            never = progress.watch(on_progress) => match never {},
+        };
         match (delivery, no_room.get()) {
             (Delivery::Stored(upload), _) => self.uploaded(file, upload),
             (Delivery::Failed(_), Some(NoRoom::Left)) => self.full(),

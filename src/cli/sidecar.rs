@@ -69,7 +69,7 @@ impl Sidecar {
         self.logging.start()?;
         let inputs = named::parse(&self.inputs)?;
         named::apart(&inputs, &self.keys_dir)?;
-        let inputs = inputs.into_iter().map(input).collect();
+        let inputs = inputs.iter().map(input).collect();
         let (credential, life) = (self.key.credential()?, self.life()?);
         let owner = credential.owner(&self.api_url);
         let courier = self.api.courier(&self.api_url, None)?;
@@ -103,6 +103,6 @@ impl Sidecar {
     }
 }
 
-fn input(named: Named) -> Input {
-    Input { parcel: named.parcel(), name: named.name }
+fn input(named: &Named) -> Input {
+    Input { parcel: named.parcel(), name: named.name().into_owned() }
 }

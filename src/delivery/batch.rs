@@ -1,41 +1,45 @@
-//! Many files: the first goes alone until it has its ticket, then a few go side by side.
+//! Many files: the first goes alone until it has its ticket, then as many side by side as its [`Window`] says.
 //!
 //! So what would fail every file (the credential, the API) costs one call. A failure that is every file's ends the
 //! batch. Once it has ended, or a stop was asked for, nothing new begins, and a file whose bytes may be on their way is
 //! finished: what may have been stored is not dropped. The worker, the sidecar, `upload` and the operator's Sends are
-//! its callers; it keeps no list of files and retries nothing that [`Courier::deliver`] does not.
-
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+//! its callers; it keeps no list of files, and each batch adapts alone.
 
 use futures::future::join_all;
-use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use futures::stream::{Stream, StreamExt};
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Candidate, Courier, Credential, Hooks, Limits, Parcel, Source};
+pub use self::place::Place;
+use super::{Courier, Credential, Hooks, Limits, Parcel, Source, Window};
 use crate::outcome::{Trouble, Upload};
 use crate::reason::Scope;
 
-/// How many files go side by side once the first has its ticket.
-const SIDE_BY_SIDE: usize = 4;
-/// One attempt: what follows a failure is the caller's matter.
-const ONE_ATTEMPT: Limits = Limits { attempts: 1, longest_wait: Duration::ZERO };
+mod place;
+
+/// How many files settle at the same time before they get their places; each takes some hundred bytes.
+const SETTLING: usize = 512;
 
 /// Many files that are sent with one courier.
 pub struct Batch<'a> {
     courier: &'a Courier,
-    /// One place until the first ticket is seen, then [`SIDE_BY_SIDE`].
-    places: Semaphore,
-    first_ticket_seen: AtomicBool,
+    /// A permit for each file that the window allows.
+    permits: Semaphore,
+    state: Mutex<State>,
     stop: CancellationToken,
     /// A child of the stop.
     end: CancellationToken,
 }
 
-/// A file's turn: as long as it lives, the file is one of those that go side by side.
-pub struct Place<'a> {
-    batch: &'a Batch<'a>,
-    _permit: SemaphorePermit<'a>,
+struct State {
+    window: Window,
+    /// How many permits there are: more than the window allows while files that began before a cut hold theirs, and fewer
+    /// while it grows.
+    permits: usize,
+    /// How many files have a place.
+    under_way: usize,
 }
 
 /// What came of a file that had its place.
@@ -60,9 +64,15 @@ pub enum Progress {
 
 impl<'a> Batch<'a> {
     /// A batch that begins nothing new once `stop` is cancelled.
-    pub fn new(courier: &'a Courier, stop: CancellationToken) -> Self {
-        let (places, first_ticket_seen) = (Semaphore::new(1), AtomicBool::new(false));
-        Self { courier, places, first_ticket_seen, end: stop.child_token(), stop }
+    pub fn new(courier: &'a Courier, stop: CancellationToken, window: Window) -> Self {
+        let state = State { permits: window.size(), window, under_way: 0 };
+        Self {
+            courier,
+            permits: Semaphore::new(state.permits),
+            state: Mutex::new(state),
+            end: stop.child_token(),
+            stop,
+        }
     }
 
     /// Begins nothing new from now on.
@@ -87,6 +97,11 @@ impl<'a> Batch<'a> {
         self.stop.is_cancelled()
     }
 
+    /// Waits until a stop is asked for.
+    pub async fn stopped(&self) {
+        self.stop.cancelled().await;
+    }
+
     /// Waits until nothing new begins.
     pub async fn ended(&self) {
         self.end.cancelled().await;
@@ -95,13 +110,19 @@ impl<'a> Batch<'a> {
     /// Waits until `source` has settled, then for a place; `None` once the batch has ended. All files may settle at
     /// the same time, and those that have settled get their places in that order.
     pub async fn place(&'a self, source: &Source) -> Option<Place<'a>> {
-        let place = async {
-            source.settle().await;
-            // The semaphore is never closed.
-            self.places.acquire().await.ok()
-        };
-        let permit = tokio::select! { biased; () = self.ended() => None, permit = place => permit };
-        permit.map(|permit| Place { batch: self, _permit: permit })
+        tokio::select! { biased; () = self.ended() => None, () = source.settle() => self.free_place().await }
+    }
+
+    /// The same for many files, which are taken from their list as places become free.
+    pub fn places<T>(
+        &'a self,
+        files: impl Iterator<Item = (T, Parcel)>,
+    ) -> impl Stream<Item = (T, Parcel, Option<Place<'a>>)> {
+        let settled = futures::stream::iter(files).map(|(file, parcel)| async {
+            tokio::select! { biased; () = self.ended() => {}, () = parcel.source.settle() => {} }
+            (file, parcel)
+        });
+        settled.buffer_unordered(SETTLING).then(|(file, parcel)| async { (file, parcel, self.free_place().await) })
     }
 
     /// One attempt for each parcel, in this order. `on_progress` hears of each by its index as it goes, so that what is
@@ -116,81 +137,64 @@ impl<'a> Batch<'a> {
         let attempts = parcels.iter().enumerate().map(|(index, parcel)| async move {
             let Some(place) = self.place(&parcel.source).await else { return };
             on_progress(index, Progress::Begun);
-            let delivery = place.deliver(credential, parcel, ONE_ATTEMPT, Hooks::none()).await;
+            let delivery = place.deliver(credential, parcel, Limits::ONE_ATTEMPT, Hooks::none()).await;
             on_progress(index, Progress::Ended(delivery));
         });
         join_all(attempts).await;
     }
 
+    async fn free_place(&'a self) -> Option<Place<'a>> {
+        let permit = tokio::select! { biased; () = self.ended() => None, permit = self.permit() => permit };
+        permit.map(|permit| Place::new(self, permit))
+    }
+
+    /// Waits until the window has room.
+    async fn permit(&self) -> Option<SemaphorePermit<'_>> {
+        // The semaphore is never closed.
+        self.permits.acquire().await.ok()
+    }
+
+    /// Gives back a permit; one that the window no longer allows is gone.
+    fn give_back(&self, permit: SemaphorePermit<'_>) {
+        let mut state = self.state.lock();
+        if state.permits > state.window.size() {
+            permit.forget();
+            state.permits -= 1;
+        }
+    }
+
+    /// Makes as many permits as the window allows, but at most so many new ones.
+    fn resize(&self, state: &mut State, most_new: usize) {
+        let size = state.window.size();
+        if size > state.permits {
+            let new = most_new.min(size - state.permits);
+            self.permits.add_permits(new);
+            state.permits += new;
+        } else {
+            state.permits -= self.permits.forget_permits(state.permits - size);
+        }
+    }
+
     fn see_ticket(&self) {
-        if !self.first_ticket_seen.swap(true, Ordering::Relaxed) {
-            self.places.add_permits(SIDE_BY_SIDE - 1);
+        let mut state = self.state.lock();
+        if state.window.open() {
+            self.resize(&mut state, usize::MAX);
         }
     }
-}
 
-impl Place<'_> {
-    /// One attempt. Its failure does not end the batch, as the caller may try the file again.
-    pub async fn attempt(
-        self,
-        credential: &Credential,
-        parcel: &Parcel,
-        admit: impl FnMut(&Candidate<'_>) -> bool,
-    ) -> Delivery {
-        self.send(credential, parcel, ONE_ATTEMPT, Hooks { admit, on_retry: |_: &Trouble, _| {} }).await
+    /// A file was stored by an attempt that began after so many cuts. With it two may begin instead of one while the window
+    /// grows: many that begin at the same moment would all need a connection to the API, and keep it.
+    fn see_stored(&self, cuts: u64, upload: &Upload) {
+        let mut state = self.state.lock();
+        let is_full = state.under_way * 4 >= state.permits * 3;
+        state.window.stored(cuts, upload.size, is_full, Instant::now());
+        self.resize(&mut state, 1);
     }
 
-    /// Attempts within the limits. A failure that is every file's ends the batch.
-    pub async fn deliver(
-        self,
-        credential: &Credential,
-        parcel: &Parcel,
-        limits: Limits,
-        hooks: Hooks<impl FnMut(&Candidate<'_>) -> bool, impl FnMut(&Trouble, Duration)>,
-    ) -> Delivery {
-        let batch = self.batch;
-        let delivery = self.send(credential, parcel, limits, hooks).await;
-        if let Delivery::Failed(trouble) = &delivery {
-            batch.end_if_shared(trouble);
-        }
-        delivery
-    }
-
-    async fn send(
-        self,
-        credential: &Credential,
-        parcel: &Parcel,
-        limits: Limits,
-        hooks: Hooks<impl FnMut(&Candidate<'_>) -> bool, impl FnMut(&Trouble, Duration)>,
-    ) -> Delivery {
-        let (batch, Hooks { mut admit, mut on_retry }) = (self.batch, hooks);
-        // From a ticket that is used until the attempt has ended.
-        let (sending, mut is_sending) = watch::channel(false);
-        let (mut last, mut may_send) = (None, true);
-        let admit = |candidate: &Candidate<'_>| {
-            batch.see_ticket();
-            may_send = !batch.has_ended();
-            let admitted = may_send && admit(candidate);
-            sending.send_replace(admitted);
-            admitted
-        };
-        let on_retry = |trouble: &Trouble, delay: Duration| {
-            sending.send_replace(false);
-            on_retry(trouble, delay);
-            last = Some(trouble.clone());
-        };
-        let ended = async {
-            batch.ended().await;
-            // Its sender outlives this.
-            let _ = is_sending.wait_for(|sending| !sending).await;
-        };
-        let deliver = batch.courier.deliver(credential, parcel, limits, Hooks { admit, on_retry });
-        // Asked first, so that nothing begins after the end.
-        let result = tokio::select! { biased; () = ended => None, result = deliver => Some(result) };
-        match result {
-            Some(Ok(upload)) => Delivery::Stored(upload),
-            Some(Err(trouble)) if may_send => Delivery::Failed(trouble),
-            _ => Delivery::NotSent(last),
-        }
+    /// The other side could not take an attempt that began after so many cuts.
+    fn see_strain(&self, cuts: u64) {
+        let mut state = self.state.lock();
+        state.window.strain(cuts);
+        self.resize(&mut state, 0);
     }
 }

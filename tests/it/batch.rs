@@ -1,14 +1,14 @@
 //! How many files go at the same time, counted at the stub, and what is known of each when the batch ends early.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use cyberun_stub::{Fault, Hold, Kind, Moment, Rule, Step};
-use fileupload_operator::delivery::{Batch, Delivery, Parcel, Progress, Source};
+use fileupload_operator::delivery::{Batch, Delivery, Progress, Window};
 use fileupload_operator::reason::Reason;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::sender::Sender;
+use crate::support::sender::{Sender, parcels};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -33,17 +33,6 @@ impl Heard {
     }
 }
 
-/// Files named by their index.
-fn parcels(count: usize) -> Vec<Parcel> {
-    let parcel = |index: usize| Parcel {
-        source: Source::bytes(format!("content {index}")),
-        file_name: index.to_string(),
-        content_type: None,
-        sent: Arc::default(),
-    };
-    (0..count).map(parcel).collect()
-}
-
 /// Sends so many files, each once, while `meanwhile` runs; what was heard.
 async fn attempted(
     sender: &Sender,
@@ -51,7 +40,8 @@ async fn attempted(
     stop: CancellationToken,
     meanwhile: impl Future<Output = ()>,
 ) -> Heard {
-    let (heard, batch, parcels) = (Heard::default(), Batch::new(&sender.courier, stop), parcels(count));
+    let (heard, batch, parcels) =
+        (Heard::default(), Batch::new(&sender.courier, stop, Window::small()), parcels(count));
     let attempts = batch.attempt_each(&sender.credential, &parcels, |index, progress| heard.hear(index, progress));
     tokio::join!(attempts, meanwhile);
     heard
@@ -174,7 +164,7 @@ async fn what_is_done_is_known_though_the_whole_is_cut_off() {
     let sender = Sender::new().await;
     let bytes = Hold::new("bytes that never come");
     sender.stub.arm(Rule::always(Step::Put, Fault::hold(&bytes).at(Moment::Received)).for_file("1"));
-    let (heard, batch, parcels) = (Heard::default(), Batch::new(&sender.courier, CancellationToken::new()), parcels(3));
+    let (heard, batch, parcels) = (Heard::default(), sender.batch(), parcels(3));
     let cut = async {
         bytes.reached(DEADLINE).await.unwrap();
         sender.stub.wait_for(|seen| seen.objects.len() == 2, DEADLINE).await.unwrap();
@@ -192,7 +182,7 @@ async fn what_is_done_is_known_though_the_whole_is_cut_off() {
 #[tokio::test]
 async fn one_attempt_that_fails_for_every_file_leaves_the_place_to_the_next_and_does_not_end_the_batch() {
     let sender = Sender::new().await;
-    let (batch, parcel) = (Batch::new(&sender.courier, CancellationToken::new()), &parcels(1)[0]);
+    let (batch, parcel) = (sender.batch(), &parcels(1)[0]);
     sender.stub.fault(Step::Presign, Fault::status(503));
     for expected in [Some(Reason::ApiUnavailable), None] {
         let place = batch.place(&parcel.source).await.unwrap();
@@ -210,7 +200,7 @@ async fn one_attempt_that_fails_for_every_file_leaves_the_place_to_the_next_and_
 async fn a_batch_can_be_moved_to_a_task_of_its_own() {
     let sender = Sender::with(cyberun_stub::Options::default(), Kind::Device).await;
     let sent = tokio::spawn(async move {
-        let (heard, batch) = (Heard::default(), Batch::new(&sender.courier, CancellationToken::new()));
+        let (heard, batch) = (Heard::default(), sender.batch());
         batch.attempt_each(&sender.credential, &parcels(2), |index, progress| heard.hear(index, progress)).await;
         heard.of(1)
     });

@@ -86,8 +86,9 @@ async fn usage_errors_end_with_2_name_the_argument_and_make_no_call() {
         (vec!["--retention", "0", path], "--retention"),
         (vec![path, path], "a.png"),
         (vec![&format!("n={path}"), &format!("n={folder}/b.png")], "b.png"),
-        (vec!["keys.json"], "keys.json"),
-        (vec![&format!("{folder}/no key name")], "no key name"),
+        (vec!["--keys-dir", &format!("{folder}/keys"), "keys.json"], "\"keys.json\" cannot be the name"),
+        (vec!["--keys-dir", &format!("{folder}/keys"), "draft~"], "\"draft~\" cannot be the name"),
+        (vec!["two\nlines"], "control character"),
         (vec!["--api-url", "not a url", path], "--api-url, or CYBERUN_API_URL: the API URL must be"),
         (vec!["--api-url", "", path], "--api-url"),
         (vec!["--api-url", "https://user:password@host/", path], "--api-url"),
@@ -310,8 +311,8 @@ async fn a_path_with_an_equals_sign_is_the_file_that_exists() {
     assert_eq!(names(&ended.stdout), ["part-0.parquet"]);
     let ended = upload("n=year=2024/month=01/part-0.parquet").run().await.succeeded();
     assert_eq!(names(&ended.stdout), ["n"]);
-    let ended = upload("v=1.txt").run().await.failed(2);
-    assert!(ended.stderr.contains("write NAME=v=1.txt"), "its name is not that of a key: {}", ended.stderr);
+    let ended = upload("v=1.txt").run().await.succeeded();
+    assert!(ended.stdout.starts_with("v=1.txt=inputs/"), "{}", ended.stdout);
 
     files.with("1.txt", b"another");
     let ended = upload("v=1.txt").argument("1.txt").run().await.failed(2);
@@ -358,6 +359,8 @@ async fn any_path_is_uploaded_and_any_file_name_of_text() {
     assert_eq!(names(&ended.stdout), ["a.png"]);
     let mut named = OsString::from("n=");
     named.push(folder.join(OsStr::from_bytes(b"b-\xff.png")));
+    let ended = Run::upload(&stub).within(files.folder()).argument("photo one.png").run().await.succeeded();
+    assert!(ended.stdout.starts_with("photo one.png=inputs/"), "{}", ended.stdout);
     for argument in [named.as_os_str(), OsStr::from_bytes(&named.as_bytes()[2..])] {
         let ended = Run::upload(&stub).argument(argument).run().await.failed(2);
         assert!(ended.stderr.contains("its file name is not UTF-8"), "{}", ended.stderr);

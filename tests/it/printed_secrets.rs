@@ -38,17 +38,19 @@ fn faults(token: &str) -> Vec<(&'static str, Step, Fault)> {
 async fn no_failure_prints_a_credential_or_a_signed_url() {
     let (stub, files) = (Stub::start(Options::default()).await.unwrap(), Files::new());
     let token = stub.credential(Kind::Integration).token().to_owned();
-    for output in ["text", "json"] {
+    for (output, has_terminal) in [("text", false), ("json", false), ("jsonl", false), ("text", true)] {
         let mut running = Vec::new();
         for (name, step, fault) in faults(&token) {
             stub.arm(Rule::once(step, fault.clone()).for_file(name));
             stub.arm(Rule::once(step, fault).for_file(name));
             let run = Run::upload(&stub).argument("--output").argument(output);
-            running.push((name, run.argument(files.with(name, b"content")).start()));
+            let run = run.argument(files.with(name, b"content"));
+            running.push((name, if has_terminal { run.on_terminal() } else { run }.start()));
         }
         for (name, run) in running {
             let ended = run.ended().await;
-            assert!(ended.stderr.contains(name), "{name} failed and was told: {}", ended.stderr);
+            let told = if has_terminal { &ended.stdout } else { &ended.stderr };
+            assert!(told.contains(name), "{name} failed and was told: {told}");
         }
         // These are tried once: the second rule of each is left.
         let once = ["echoed-by-api", "storage-redirects"];

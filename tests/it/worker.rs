@@ -90,6 +90,26 @@ async fn a_file_that_may_be_too_large_for_the_platform_is_warned_of() {
 }
 
 #[tokio::test]
+async fn a_large_file_says_every_ten_seconds_how_far_it_is_and_a_small_one_nothing() {
+    let mut work = Work::with(&["small"]).await;
+    work.volume.sparse("large.bin", 100_000_001);
+    work.assign("large.bin");
+    let hold = Hold::new("half of it");
+    work.stub.arm(Rule::once(Step::Put, Fault::hold(&hold).at(Moment::Body(50_000_000))).for_file("large.bin"));
+    work.stub.arm(Rule::once(Step::Put, Fault::hold(&hold).at(Moment::Received)).for_file("small"));
+    let mut running = work.run().start();
+    running.said("\"message\":\"uploading\"").await;
+    hold.release();
+    let (ended, report) = work.ended(running, 0).await;
+    assert_eq!(uploaded(&report), [0, 1]);
+    let lines = ended.stderr.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let lines: Vec<_> = lines.filter(|line| line["message"] == "uploading").collect();
+    assert!(lines.iter().all(|line| line["file"] == "n1" && line["size"] == 100_000_001), "{lines:?}");
+    let (sent, rate) = (lines[0]["sent"].as_u64().unwrap(), lines[0]["rate"].as_u64().unwrap());
+    assert!((50_000_000..100_000_001).contains(&sent) && rate == sent / 10, "{lines:?}");
+}
+
+#[tokio::test]
 async fn a_refused_credential_costs_one_call_and_is_said_once() {
     let mut work = Work::with(&["0", "1", "2", "3", "4", "5"]).await;
     // What fails before any call proves nothing of the credential.

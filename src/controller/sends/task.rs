@@ -18,7 +18,7 @@ use crate::controller::gate::Place;
 use crate::controller::index::Key;
 use crate::controller::outputs;
 use crate::controller::secrets::Fetched;
-use crate::delivery::{Batch, Delivery, Parcel, Progress, Source};
+use crate::delivery::{Batch, Delivery, Parcel, Progress, Source, Window};
 use crate::outcome::Trouble;
 use crate::plan::{self, Content, Item, SEND_SHOWS, SecretFacts, SendResult, SendStage, read};
 use crate::reason::Reason;
@@ -126,7 +126,7 @@ impl State {
             }
         }
         drop(contents);
-        let batch = Batch::new(&self.parts.courier, self.parts.stop.clone());
+        let batch = Batch::new(&self.parts.courier, self.parts.stop.clone(), Window::small());
         let progress = |at: usize, progress: Progress| {
             if let Some((index, content)) = items.get(at) {
                 self.note(order, *index, content, &version, progress);

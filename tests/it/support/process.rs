@@ -18,6 +18,9 @@ use tokio::sync::watch;
 /// Longer than all retries of a file take together.
 const DEADLINE: Duration = Duration::from_mins(2);
 
+/// Makes a terminal for a process.
+const SCRIPT: &str = "/usr/bin/script";
+
 /// A run to be: arguments and environment.
 pub(crate) struct Run {
     shell: Option<(Vec<OsString>, String)>,
@@ -119,6 +122,13 @@ impl Run {
         self
     }
 
+    /// The same run on a terminal, which util-linux's `script` makes; stdout has all that it shows.
+    pub(crate) fn on_terminal(self) -> Self {
+        assert!(Path::new(SCRIPT).exists(), "install util-linux (bsdutils): {SCRIPT} makes the terminal");
+        let run = self.environment("TERM", "xterm").environment("SHELL", "/bin/sh");
+        run.through(&[SCRIPT, "-qec"], "")
+    }
+
     /// Runs to the end.
     pub(crate) async fn run(self) -> Ended {
         self.start().ended().await
@@ -177,6 +187,23 @@ impl Running {
         let wait = self.stderr.wait_for(|said| said.contains(text));
         let found = matches!(tokio::time::timeout(DEADLINE, wait).await, Ok(Ok(_)));
         assert!(found, "it never said {text:?}: {}", *self.stderr.borrow());
+    }
+
+    /// Waits until this was printed to stdout.
+    pub(crate) async fn printed(&mut self, text: &str) {
+        self.printed_often(text, 1).await;
+    }
+
+    /// The same, and so many times.
+    pub(crate) async fn printed_often(&mut self, text: &str, times: usize) {
+        let wait = self.stdout.wait_for(|said| said.matches(text).count() >= times);
+        let found = matches!(tokio::time::timeout(DEADLINE, wait).await, Ok(Ok(_)));
+        assert!(found, "it did not print {text:?} {times} times: {}", *self.stdout.borrow());
+    }
+
+    /// What was printed to stdout so far.
+    pub(crate) fn shown(&self) -> String {
+        self.stdout.borrow().clone()
     }
 
     /// Waits for the end.

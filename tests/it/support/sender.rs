@@ -8,10 +8,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cyberun_stub::{Call, Kind, Options, Step, Stub};
 use fileupload_operator::cyberun::Credential;
-use fileupload_operator::delivery::{Candidate, Courier, Hooks, Limits, Parcel};
+use fileupload_operator::delivery::{Batch, Candidate, Courier, Delivery, Hooks, Limits, Parcel, Window};
 use fileupload_operator::outcome::{Trouble, Upload};
 use fileupload_operator::redact::Secret;
 use fileupload_operator::transfer::Source;
+use tokio_util::sync::CancellationToken;
 
 pub(crate) struct Sender {
     pub(crate) stub: Stub,
@@ -65,8 +66,19 @@ impl Sender {
         let mut retried = Vec::new();
         let on_retry = |trouble: &Trouble, _| retried.push(trouble.clone());
         let hooks = Hooks { admit: |_: &Candidate<'_>| true, on_retry };
-        let result = self.courier.deliver(&self.credential, &parcel(Source::bytes("hello")), limits, hooks).await;
+        let (batch, parcel) = (self.batch(), parcel(Source::bytes("hello")));
+        let place = batch.place(&parcel.source).await.unwrap();
+        let result = match place.deliver(&self.credential, &parcel, limits, hooks).await {
+            Delivery::Stored(upload) => Ok(upload),
+            Delivery::Failed(trouble) => Err(trouble),
+            Delivery::NotSent(last) => panic!("not sent: {last:?}"),
+        };
         (result, retried)
+    }
+
+    /// A batch of a small window that nobody stops.
+    pub(crate) fn batch(&self) -> Batch<'_> {
+        Batch::new(&self.courier, CancellationToken::new(), Window::small())
     }
 
     /// How many presigns and PUTs the stub saw.
@@ -83,4 +95,15 @@ impl Sender {
 
 fn parcel(source: Source) -> Parcel {
     Parcel { source, file_name: "photo.png".into(), content_type: None, sent: Arc::default() }
+}
+
+/// Files named by their index.
+pub(crate) fn parcels(count: usize) -> Vec<Parcel> {
+    let parcel = |index: usize| Parcel {
+        source: Source::bytes(format!("content {index}")),
+        file_name: index.to_string(),
+        content_type: None,
+        sent: Arc::default(),
+    };
+    (0..count).map(parcel).collect()
 }
