@@ -26,7 +26,7 @@ use self::launches::Launches;
 use self::observe::EventsOf;
 use self::outputs::Output;
 use self::publish::{Published, Unwritten, publish};
-use self::queue::{Bell, Rung};
+use self::queue::{Waker, Woken};
 use self::secrets::Secrets;
 use self::sends::Sends;
 use self::watches::{Listener, OTHERS, Watches};
@@ -60,7 +60,7 @@ const SENDS_PER_NAMESPACE: usize = 4;
 /// withdrawn.
 const PATIENCE: (Duration, Duration) = (Duration::from_mins(1), Duration::from_millis(500));
 /// How long Sends and their writes may take once the operator is asked to end.
-const FAREWELL: Duration = Duration::from_secs(4);
+const SHUT_DOWN: Duration = Duration::from_secs(4);
 /// How often places of workers are reviewed.
 const REVIEW: Duration = Duration::from_secs(5);
 
@@ -145,19 +145,19 @@ pub(crate) struct Ended(&'static str);
 
 /// A namespace, or all: what its watches wake waits until all its lists are complete.
 struct Scope {
-    bell: Arc<Bell>,
+    waker: Arc<Waker>,
     /// None once it is open.
     waiting: Mutex<Option<HashSet<Key>>>,
 }
 
 impl Scope {
-    fn new(bell: &Arc<Bell>) -> Self {
-        Self { bell: Arc::clone(bell), waiting: Mutex::new(Some(HashSet::new())) }
+    fn new(waker: &Arc<Waker>) -> Self {
+        Self { waker: Arc::clone(waker), waiting: Mutex::new(Some(HashSet::new())) }
     }
 
     fn open(&self) {
         let wakes = self.waiting.lock().take().into_iter().flatten().collect();
-        self.bell.hear(Change { wakes, gone: Vec::new() });
+        self.waker.hear(Change { wakes, gone: Vec::new() });
     }
 }
 
@@ -166,7 +166,7 @@ impl Listener for Scope {
         if let Some(waiting) = &mut *self.waiting.lock() {
             waiting.extend(std::mem::take(&mut change.wakes));
         }
-        self.bell.hear(change);
+        self.waker.hear(change);
     }
 }
 
@@ -186,15 +186,15 @@ impl Operator {
     /// # Errors
     /// A part of it ended: then the whole must not go on.
     pub(crate) async fn run(self, namespaces: BTreeSet<String>) -> Result<(), Ended> {
-        let (bell, Rung { wakes, gone }) = Bell::new();
-        let context = Arc::new(self.context(&bell));
+        let (waker, Woken { wakes, gone }) = Waker::new();
+        let context = Arc::new(self.context(&waker));
         let skipped = Arc::default();
         let scopes: Vec<_> =
             if namespaces.is_empty() { vec![None] } else { namespaces.into_iter().map(Some).collect() };
         let (mut watching, mut opening) = (Vec::new(), Vec::new());
         for namespace in scopes {
             let (listed, complete) = watch::channel(0);
-            let (scope, listed) = (Arc::new(Scope::new(&bell)), Arc::new(listed));
+            let (scope, listed) = (Arc::new(Scope::new(&waker)), Arc::new(listed));
             let (client, index, listener) =
                 (self.clients.watches.clone(), context.index.clone(), Arc::clone(&scope) as _);
             let (health, metrics, skipped) = (self.health.clone(), self.metrics.clone(), Arc::clone(&skipped));
@@ -212,16 +212,16 @@ impl Operator {
         tokio::select! {
             _ = futures::future::select_all(watching) => Err(Ended("a watch")),
             _ = queue => Err(Ended("the queue")),
-            () = bury(&context, gone) => Err(Ended("the channel of what is gone")),
+            () = forget_gone(&context, gone) => Err(Ended("the channel of what is gone")),
             () = review(&context) => Err(Ended("the review of places")),
             () = opened => Err(Ended("the first lists")),
-            () = farewell(&context) => Ok(()),
+            () = shut_down(&context) => Ok(()),
         }
     }
 
-    fn context(&self, bell: &Arc<Bell>) -> Context {
+    fn context(&self, waker: &Arc<Waker>) -> Context {
         let Limits { workers, workers_per_namespace, sends } = self.settings.limits;
-        let listener = || Arc::clone(bell) as Arc<dyn Listener>;
+        let listener = || Arc::clone(waker) as Arc<dyn Listener>;
         let (client, index) = (self.clients.calls.clone(), Index::new(self.settings.deployment.terms));
         let secrets = Secrets::new(self.clients.calls.clone(), index.clone(), listener());
         let budget =
@@ -331,7 +331,7 @@ fn count(context: &Context, key: &Key, plan: &plan::Plan<'_>, published: Publish
 }
 
 /// Forgets what is gone.
-async fn bury(context: &Context, mut gone: mpsc::UnboundedReceiver<Arc<str>>) {
+async fn forget_gone(context: &Context, mut gone: mpsc::UnboundedReceiver<Arc<str>>) {
     while let Some(uid) = gone.recv().await {
         forget(context, &uid);
     }
@@ -361,7 +361,7 @@ async fn review(context: &Context) {
 }
 
 /// Waits until the operator is asked to end, and for what is on its way, for a while. Nothing new begins meanwhile.
-async fn farewell(context: &Context) {
+async fn shut_down(context: &Context) {
     context.stop.cancelled().await;
     let idle = async {
         let mut ticks = tokio::time::interval(Duration::from_millis(20));
@@ -369,7 +369,7 @@ async fn farewell(context: &Context) {
             ticks.tick().await;
         }
     };
-    let _ = tokio::time::timeout(FAREWELL, idle).await;
+    let _ = tokio::time::timeout(SHUT_DOWN, idle).await;
     for (key, file) in context.sends.owed() {
         let (namespace, fileupload) = (key.namespace(), key.name());
         warn!(namespace, fileupload, file, "its upload is lost: no status could be written in time");

@@ -10,7 +10,7 @@ use std::io;
 use std::time::Duration;
 
 use futures::future::{join, join_all};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::net::TcpSocket;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -33,6 +33,8 @@ mod probe;
 const LOOK: Duration = Duration::from_secs(1);
 /// A clock that is set must not be noticed much later.
 const NAP: Duration = Duration::from_secs(30);
+/// So far ahead another clock may be.
+const AHEAD: SignedDuration = SignedDuration::from_mins(5);
 
 /// What a sidecar is to do.
 pub(crate) struct Sidecar {
@@ -84,7 +86,7 @@ pub(crate) async fn run(sidecar: Sidecar, stop: CancellationToken) -> Result<(),
     tokio::select! {
         biased;
         _ = work => {}
-        () = keeper.bury() => {}
+        () = keeper.delete_expired() => {}
         () = keeper.answer(socket) => {}
     }
     keeper.ended.into_inner().map_or(Ok(()), Err)
@@ -136,7 +138,11 @@ impl Keeper<'_> {
         let (Record { owner, keys: recorded }, now) = (self.folder.recorded(), clock::now());
         let asked = |name: &str| self.names().any(|known| known == name);
         let (mut recorded, unasked): (Keys, Keys) = recorded.into_iter().partition(|(name, _)| asked(name));
-        recorded.retain(|_, entry| owner == self.owner && self.life.withdrawn_at(entry) > now);
+        recorded.retain(|_, entry| {
+            // Of one that was uploaded in the future nobody can tell how long it lives: the clock was set back since.
+            let is_dated = entry.uploaded_at.duration_since(now) <= AHEAD;
+            owner == self.owner && is_dated && self.life.withdrawn_at(entry) > now
+        });
         // What can be no key goes before others are looked at, as large files take their time.
         if let Err(error) = self.folder.forget(&unasked).and(self.folder.hide(&recorded, self.names())) {
             return self.end(error.into());
@@ -218,7 +224,7 @@ impl Keeper<'_> {
     }
 
     /// Takes keys whose life is over out of the folder; never ends.
-    async fn bury(&self) {
+    async fn delete_expired(&self) {
         let mut keys = self.keys.subscribe();
         loop {
             let next = keys.borrow_and_update().values().map(|entry| self.life.withdrawn_at(entry)).min();

@@ -193,7 +193,7 @@ impl Index {
 
     /// An output turned out to be gone, or to exist although it was not known of: the watch tells the rest.
     pub(super) fn forget_output(&self, key: &Key) {
-        self.0.lock().config_maps.doubt(key);
+        self.0.lock().config_maps.unlearn(key);
     }
 
     /// What a request found of a ConfigMap of which `before` was known when it was made; none if it does not exist.
@@ -302,7 +302,7 @@ impl Index {
         self.0.lock().work.living()
     }
 
-    /// Forgets the last words of an attempt whose Pods are gone: the status has them.
+    /// Forgets the reports of an attempt whose Pods are gone: the status has them.
     pub(super) fn forget_attempt(&self, uid: &str, attempt: i64) {
         self.0.lock().work.forget_attempt(uid, attempt);
     }
@@ -322,7 +322,7 @@ impl Inner {
         let news = change(&mut self.config_maps);
         let of = |key: Key| {
             let readers = self.config_maps.readers(&key).iter();
-            readers.filter(|reader| self.uploads.heeds(reader, &key)).cloned().collect::<Vec<_>>()
+            readers.filter(|reader| self.uploads.is_concerned(reader, &key)).cloned().collect::<Vec<_>>()
         };
         Change { wakes: news.into_iter().flat_map(of).collect(), gone: Vec::new() }
     }

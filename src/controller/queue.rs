@@ -1,4 +1,4 @@
-//! The queue of FileUploads to look at, and the bell that fills it.
+//! The queue of FileUploads to look at, and the waker that fills it.
 //!
 //! Each is looked at by one task at a time, and once more if it was woken meanwhile. Order and bounds are the matter of
 //! the Gates. It is not kube-runtime's, whose store and timers keep several objects for each FileUpload (docs/adr/0010).
@@ -30,28 +30,28 @@ const AFTER_PANIC: Duration = Duration::from_secs(30);
 const LONGEST: Duration = Duration::from_mins(4);
 
 /// Tells the queue whom a change concerns, and the rest what is gone.
-pub(super) struct Bell {
+pub(super) struct Waker {
     wakes: mpsc::UnboundedSender<Key>,
     gone: mpsc::UnboundedSender<Arc<str>>,
 }
 
-/// The other end of a bell.
-pub(super) struct Rung {
+/// The other end of a waker.
+pub(super) struct Woken {
     /// Who is to be looked at.
     pub(super) wakes: mpsc::UnboundedReceiver<Key>,
     /// The uids of those that are gone.
     pub(super) gone: mpsc::UnboundedReceiver<Arc<str>>,
 }
 
-impl Bell {
-    pub(super) fn new() -> (Arc<Self>, Rung) {
+impl Waker {
+    pub(super) fn new() -> (Arc<Self>, Woken) {
         let (wakes, woken) = mpsc::unbounded_channel();
         let (gone, buried) = mpsc::unbounded_channel();
-        (Arc::new(Self { wakes, gone }), Rung { wakes: woken, gone: buried })
+        (Arc::new(Self { wakes, gone }), Woken { wakes: woken, gone: buried })
     }
 }
 
-impl Listener for Bell {
+impl Listener for Waker {
     fn hear(&self, change: Change) {
         // The receivers live as long as the operator.
         for uid in change.gone {

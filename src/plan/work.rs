@@ -60,8 +60,9 @@ pub(super) fn news(case: &Case<'_>, files: &[Entry], facts: &Facts) -> News {
                 (job.attempt, job.is_over() && !is_named(case, job), of_job(case, files, facts, job))
             }
         };
-        // A file that other work has by now is no longer unanswered.
-        news.notes.retain(|(attempt, id, note)| *note != Note::Unanswered || !is_taken_up(facts, *attempt, id));
+        // A file that later work has by now is no longer unanswered, and how it failed before decides nothing.
+        let is_past = |note: &Note| matches!(note, Note::Unanswered | Note::Failed(..));
+        news.notes.retain(|(attempt, id, note)| !is_past(note) || !is_taken_up(facts, *attempt, id));
         if is_over && is_counted(case, attempt) && !has_news(case, files, &news) {
             if let WorkFacts::Job(job) = work {
                 remove_absorbed(job, &mut all);

@@ -93,6 +93,17 @@ async fn a_restart_uploads_only_what_is_not_in_the_folder() {
     let running = beside.ready(beside.run()).await;
     assert_eq!(beside.counted(), (8, 8), "a record that cannot be read is none");
     beside.terminated(running).await;
+
+    let text = std::fs::read_to_string(&record).unwrap();
+    let mut ahead: serde_json::Value = serde_json::from_str(&text).unwrap();
+    for moment in ["uploadedAt", "expiresAt"] {
+        let then: jiff::Timestamp = ahead["keys"]["a"][moment].as_str().unwrap().parse().unwrap();
+        ahead["keys"]["a"][moment] = (then + jiff::SignedDuration::from_hours(20)).to_string().into();
+    }
+    std::fs::write(&record, ahead.to_string()).unwrap();
+    let running = beside.ready(beside.run()).await;
+    assert_eq!(beside.counted(), (9, 9), "a clock that was set back says nothing of the age of a key");
+    beside.terminated(running).await;
 }
 
 #[tokio::test]

@@ -159,7 +159,7 @@ impl ConfigMaps {
     }
 
     /// What is known of it is wrong.
-    pub(super) fn doubt(&mut self, key: &Key) {
+    pub(super) fn unlearn(&mut self, key: &Key) {
         if let Some(named) = self.named.get_mut(key) {
             named.record = None;
         }

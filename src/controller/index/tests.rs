@@ -363,3 +363,25 @@ fn thousands_of_pods_on_one_claim_cost_nobody_else_and_hide_none_that_matters() 
     index.sweep_pods(None, list(2));
     assert!(index.claim(&key(), "c0").users.is_empty());
 }
+
+#[test]
+fn the_end_of_a_pod_whose_report_the_status_has_brings_no_job_back() {
+    let index = index();
+    index.apply_upload(of_config_map("1"), Told::Watch(1));
+    index.apply_job(&job("x-1", 1, 1), Told::Watch(1));
+    let mut pod = pod_of("x-1", "w", 1);
+    let owner = json!([{"apiVersion": "batch/v1", "kind": "Job", "name": "x-1", "uid": "x-1"}]);
+    pod.metadata.owner_references = from_value(owner).unwrap();
+    pod.metadata.annotations = Some([(crate::resource::ANNOTATION_ATTEMPT.to_owned(), "1".to_owned())].into());
+    index.apply_pod(&pod, Told::Watch(1));
+    index.forget_attempt("u", 1);
+    index.delete_job(&job("x-1", 1, 1));
+    assert_eq!(index.delete_pod(&pod).wakes, [key()]);
+    index.forget_attempt("u", 1);
+    assert!(jobs(&index).is_empty());
+    assert!(index.apply_pod(&pod, Told::Watch(1)).wakes.is_empty() && jobs(&index).is_empty());
+    let mut other = pod_of("x-2", "v", 1);
+    other.metadata.owner_references =
+        from_value(json!([{"apiVersion": "batch/v1", "kind": "Job", "name": "x-2", "uid": "x-2"}])).unwrap();
+    assert_eq!(index.apply_pod(&other, Told::Watch(1)).wakes, [key()], "that of another is news");
+}

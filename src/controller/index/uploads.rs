@@ -175,12 +175,12 @@ impl Uploads {
     }
 
     /// Whether a change of a ConfigMap that it names matters: of its output always, of a source while files wait for it.
-    pub(super) fn heeds(&self, key: &Key, config_map: &Key) -> bool {
-        let heeds = |record: &Record| {
+    pub(super) fn is_concerned(&self, key: &Key, config_map: &Key) -> bool {
+        let is_concerned = |record: &Record| {
             let is_output = record.names.config_maps.iter().take(record.names.outputs).any(|key| key == config_map);
             is_output || record.open || record.follows
         };
-        self.by_key.get(key).is_some_and(heeds)
+        self.by_key.get(key).is_some_and(is_concerned)
     }
 
     pub(super) fn uid_of(&self, uid: &str, namespace: &str) -> Option<(Arc<str>, Key)> {

@@ -3,7 +3,7 @@
 //! A Pod's report is in its status only as long as the Pod exists, so what a deleted Pod last said is kept until the status
 //! has it. Anybody may write our labels: what names no FileUpload of its namespace is not kept, and of one only so much.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -25,14 +25,24 @@ const MAX_PODS: usize = 400;
 /// The most bytes of a termination message that are kept: the kubelet's own bound.
 const MAX_MESSAGE: usize = 4 << 10;
 
-/// Of how many deleted Jobs the uid is kept, so that the late answer to a create does not bring them back.
+/// Of how many deleted Jobs the uid is kept, so that the late answer to a create does not bring them back; and of how many
+/// whose reports the status has, so that the end of their Pods, which Kubernetes removes later, is no news.
 const MAX_LOST: usize = 64;
+const MAX_ABSORBED: usize = 4096;
 
 /// All workers.
 #[derive(Default)]
 pub(super) struct Work {
     of: HashMap<Arc<str>, Workers>,
-    lost: VecDeque<String>,
+    lost: Recent,
+    absorbed: Recent,
+}
+
+/// The uids of the last so many Jobs of which something holds.
+#[derive(Default)]
+struct Recent {
+    known: HashSet<Arc<str>>,
+    order: VecDeque<Arc<str>>,
 }
 
 /// The workers of one FileUpload.
@@ -108,10 +118,7 @@ impl Work {
     /// A Job that is gone is kept as long as Pods of it may still tell something.
     pub(super) fn delete_job(&mut self, uploads: &Uploads, job: &Job) -> Option<Key> {
         let (uid, key) = owner(uploads, job)?;
-        self.lost.push_back(job.uid().unwrap_or_default());
-        if self.lost.len() > MAX_LOST {
-            self.lost.pop_front();
-        }
+        self.lost.add(&job.uid().unwrap_or_default(), MAX_LOST);
         if let Some(workers) = self.of.get_mut(&uid) {
             workers.lose_job(&job.name_any());
         }
@@ -140,6 +147,9 @@ impl Work {
 
     pub(super) fn apply_pod(&mut self, uploads: &Uploads, pod: &Pod, round: Round) -> Option<Key> {
         let (uid, key) = owner(uploads, pod)?;
+        if self.is_absorbed(pod) {
+            return None;
+        }
         let job = pod.labels().get(read::LABEL_JOB)?.clone();
         let facts = manifest::read_pod(&job, pod)?;
         let workers = self.workers(Arc::clone(&uid), key.clone());
@@ -204,9 +214,19 @@ impl Work {
         self.of.iter().flat_map(of_upload).collect()
     }
 
+    /// Whether it is of a Job whose reports the status has.
+    fn is_absorbed(&self, pod: &Pod) -> bool {
+        let owners = pod.metadata.owner_references.iter().flatten();
+        owners.into_iter().any(|owner| self.absorbed.contains(&owner.uid))
+    }
+
     /// Forgets what is gone and was of this attempt.
     pub(super) fn forget_attempt(&mut self, uid: &str, attempt: i64) {
         let Some(workers) = self.of.get_mut(uid) else { return };
+        let absorbed = workers.jobs.values().map(|held| &held.facts).filter(|job| job.attempt == attempt);
+        for job in absorbed.filter(|job| !job.uid.is_empty()) {
+            self.absorbed.add(&job.uid, MAX_ABSORBED);
+        }
         workers.pods.retain(|_, (pod, _)| pod.attempt != attempt || pod.facts.presence != Presence::Gone);
         let pods = &workers.pods;
         let told_of = |name: &String| pods.values().any(|(pod, _)| pod.job == *name);
@@ -217,6 +237,23 @@ impl Work {
 
     pub(super) fn forget_upload(&mut self, uid: &str) {
         self.of.remove(uid);
+    }
+}
+
+impl Recent {
+    fn add(&mut self, uid: &str, most: usize) {
+        if self.known.insert(uid.into()) {
+            self.order.push_back(uid.into());
+        }
+        if self.order.len() > most
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+    }
+
+    fn contains(&self, uid: &str) -> bool {
+        self.known.contains(uid)
     }
 }
 

@@ -64,7 +64,7 @@ pub(crate) struct JobFacts {
     pub parallelism: usize,
     /// What the cluster said of it, latest last.
     pub events: Vec<Said>,
-    /// Its Pods, those included that are gone but whose last words are known; the living last.
+    /// Its Pods, those included that are gone but whose report is known; the living last.
     pub pods: Vec<PodFacts>,
     /// Whether the API server itself, rather than a cache, was asked for all this.
     pub confirmed: bool,

@@ -292,6 +292,11 @@ fn what_a_suspended_job_left_is_taken_up_once_by_another() {
         assert_eq!((story.step().launched, story.states()), (vec![], vec![FileState::Uploading]));
     }
     assert_eq!(story.status().jobs.len(), 1);
+    // What is left of the old one looks like a failure in the end.
+    let Some(WorkFacts::Job(old)) = story.facts.work.last_mut() else { unreachable!() };
+    (old.suspended, old.standing) = (false, Standing::Gone);
+    let told = (story.step().launched, story.states(), story.reasons());
+    assert_eq!(told, (vec![], vec![FileState::Uploading], vec![None]));
 }
 
 /// What the operator remembers of a Launch that came to nothing for this reason.
