@@ -36,4 +36,5 @@ mod storage_codes;
 mod support;
 mod terminal;
 mod tls;
+mod wait_command;
 mod worker;
