@@ -102,21 +102,17 @@ impl<'a> Output<'a> {
     /// Gives it the labels and annotations of the spec that it lacks. Its keys are written before that, so that no label
     /// keeps a key from being withdrawn; and only what is given is written, since others may have added their own.
     async fn give_metadata(&self, name: &str, found: &ConfigMap) -> kube::Result<()> {
-        let [labels, annotations] = self.upload.spec.output_metadata();
-        let lacks = |given: Option<&Data>, found: Option<&Data>| {
-            given.into_iter().flatten().any(|(key, value)| found.and_then(|found| found.get(key)) != Some(value))
-        };
         let metadata = &found.metadata;
-        if !lacks(labels, metadata.labels.as_ref()) && !lacks(annotations, metadata.annotations.as_ref()) {
+        let lacks = |given: &BTreeMap<&String, &String>, found: Option<&Data>| {
+            given.iter().any(|(key, value)| found.and_then(|found| found.get(*key)) != Some(*value))
+        };
+        let [labels, annotations] = self.upload.spec.output_metadata();
+        if !lacks(&labels, metadata.labels.as_ref()) && !lacks(&annotations, metadata.annotations.as_ref()) {
             return Ok(());
         }
-        let mut patch = json!({ "metadata": { "resourceVersion": metadata.resource_version } });
-        for (field, given) in [("labels", labels), ("annotations", annotations)] {
-            // A null would take all of them away.
-            if let Some(given) = given {
-                patch["metadata"][field] = json!(given);
-            }
-        }
+        let version = &metadata.resource_version;
+        let patch =
+            json!({ "metadata": { "resourceVersion": version, "labels": labels, "annotations": annotations } });
         let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         let patched = self.api.patch(name, &params, &Patch::Merge(patch)).await?;
         self.index.wrote_output(self.upload, &patched);
@@ -218,7 +214,10 @@ fn is_webhook(said: &Status) -> bool {
 
 fn new(upload: &FileUpload, name: &str, data: Data) -> ConfigMap {
     let upload_name = upload.metadata.name.clone().unwrap_or_default();
-    let [labels, annotations] = upload.spec.output_metadata().map(|given| given.cloned().unwrap_or_default());
+    let owned = |given: BTreeMap<&String, &String>| -> Data {
+        given.into_iter().map(|(key, value)| (key.clone(), value.clone())).collect()
+    };
+    let [labels, annotations] = upload.spec.output_metadata().map(owned);
     let own = [(LABEL_MANAGED_BY, FIELD_MANAGER.to_owned()), (LABEL_FILE_UPLOAD, upload_name)];
     let metadata = ObjectMeta {
         name: Some(name.to_owned()),

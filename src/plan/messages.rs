@@ -59,7 +59,8 @@ fn problem(upload: &FileUpload) -> Option<String> {
             return Some(format!("spec.files has a file called {name}, which cannot be a key of the output: {fix}"));
         }
     }
-    let given = upload.spec.output_metadata().into_iter().flatten();
+    let output = upload.spec.output.iter().map(|output| &output.config_map);
+    let given = output.flat_map(|output| [&output.labels, &output.annotations]).flatten();
     if let Some(key) = given.flat_map(BTreeMap::keys).find(|key| OutputConfigMap::is_reserved(key)) {
         return Some(format!("spec.output.configMap gives {key}, which is the operator's: leave it out"));
     }

@@ -41,7 +41,10 @@ pub(crate) struct Written {
 pub(super) fn output(upload: &FileUpload, files: &[FileStatus], facts: &OutputFacts) -> OutputAct {
     let Some(name) = upload.spec.output_name() else { return OutputAct::None };
     let wanted = data(files);
-    let wanted_hash = || hash(&wanted, upload.spec.output_metadata().map(|given| given.map(given_all)));
+    let wanted_hash = || {
+        let all = |given: BTreeMap<_, _>| given.into_iter().map(|(key, value)| (key, Some(value))).collect();
+        hash(&wanted, upload.spec.output_metadata().map(all))
+    };
     match facts {
         OutputFacts::Foreign => {
             let fix = "delete it, or choose another name";
@@ -67,19 +70,13 @@ pub(crate) fn output_hash(upload: &FileUpload, found: &ConfigMap) -> String {
     let [labels, annotations] = upload.spec.output_metadata();
     let has = [(labels, &metadata.labels), (annotations, &metadata.annotations)].map(|(given, found)| {
         let value = |key| found.as_ref().and_then(|found| found.get(key));
-        given.map(|given| given.keys().map(|key| (key, value(key))).collect())
+        given.into_keys().map(|key| (key, value(key))).collect()
     });
     hash(found.data.as_ref().unwrap_or(&BTreeMap::new()), has)
 }
 
-/// Labels or annotations that the spec gives, with the values that an output has.
-type Given<'a> = BTreeMap<&'a String, Option<&'a String>>;
-
-fn given_all(given: &BTreeMap<String, String>) -> Given<'_> {
-    given.iter().map(|(key, value)| (key, Some(value))).collect()
-}
-
-fn hash(data: &BTreeMap<String, String>, given: [Option<Given<'_>>; 2]) -> String {
+/// `given` are the labels and the annotations that the spec gives, with the values that an output has.
+fn hash(data: &BTreeMap<String, String>, given: [BTreeMap<&String, Option<&String>>; 2]) -> String {
     let mut hasher = Sha256::new();
     let mut add = |text: Option<&str>| {
         let length = text.map_or(u64::MAX, |text| text.len() as u64);
@@ -89,7 +86,7 @@ fn hash(data: &BTreeMap<String, String>, given: [Option<Given<'_>>; 2]) -> Strin
     data.iter().flat_map(|(key, text)| [key, text]).for_each(|text| add(Some(text)));
     for given in given {
         add(None); // ends what came before
-        for (key, value) in given.iter().flatten() {
+        for (key, value) in given {
             add(Some(key));
             add(value.map(String::as_str));
         }

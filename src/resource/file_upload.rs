@@ -237,10 +237,11 @@ impl FileUploadSpec {
         self.output.as_ref().map(|output| output.config_map.name.as_str())
     }
 
-    /// The labels and the annotations that the spec gives the output ConfigMap.
-    pub fn output_metadata(&self) -> [Option<&BTreeMap<String, String>>; 2] {
+    /// The labels and the annotations that the spec gives the output ConfigMap, but for the operator's own.
+    pub fn output_metadata(&self) -> [BTreeMap<&String, &String>; 2] {
         let output = self.output.as_ref().map(|output| &output.config_map);
         [output.and_then(|output| output.labels.as_ref()), output.and_then(|output| output.annotations.as_ref())]
+            .map(|given| given.into_iter().flatten().filter(|(key, _)| !OutputConfigMap::is_reserved(key)).collect())
     }
 
     /// Whether keys are renewed before they expire.
