@@ -1,7 +1,8 @@
 //! The command line: one file per command, and the only place that reads the environment and prints.
 //!
 //! It parses the arguments; the command then runs on a runtime of its own. Exit codes: 0 done, 1 failed, 2 usage. A failure
-//! is printed once, with its causes.
+//! is printed once, with its causes. A command that waits for a FileUpload also ends with 3 (a person must act) or 4 (timed
+//! out).
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
@@ -32,8 +33,10 @@ mod object;
 mod operating;
 mod refresh;
 mod render;
+mod request;
 mod sidecar;
 mod upload;
+mod wait;
 mod worker;
 
 /// Uploads files to Cyberun: as a Kubernetes operator, or from the machine that it runs on.
@@ -52,6 +55,7 @@ enum Command {
     Worker(worker::Worker),
     Render(render::Render),
     Explain(explain::Explain),
+    Wait(wait::Wait),
     Refresh(refresh::Refresh),
     Crd(crd::Crd),
     Docs(docs::Docs),
@@ -61,6 +65,17 @@ enum Command {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Usage(String);
+
+/// Why a wait ended without what was waited for.
+#[derive(Debug, thiserror::Error)]
+enum Unmet {
+    /// A person must act: exit code 3.
+    #[error("{0}")]
+    Stalled(String),
+    /// The time is over: exit code 4.
+    #[error("timed out (--timeout)\n{0}")]
+    TimedOut(String),
+}
 
 impl Arguments {
     /// Parses the arguments of the process. Wrong ones, and help, end the process.
@@ -88,6 +103,7 @@ impl Arguments {
             Command::Worker(command) => command.run(),
             Command::Render(command) => command.run(),
             Command::Explain(command) => command.run(),
+            Command::Wait(command) => command.run(),
             Command::Refresh(command) => command.run(),
             Command::Crd(command) => command.run(),
             Command::Docs(command) => command.run(),
@@ -96,9 +112,19 @@ impl Arguments {
             Ok(code) => code,
             Err(error) => {
                 let _ = writeln!(io::stderr(), "error: {error:#}");
-                ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
+                ExitCode::from(code(&error))
             }
         }
+    }
+}
+
+/// The exit code of a failure.
+fn code(error: &anyhow::Error) -> u8 {
+    match error.downcast_ref() {
+        Some(Unmet::Stalled(_)) => 3,
+        Some(Unmet::TimedOut(_)) => 4,
+        None if error.is::<Usage>() => 2,
+        None => 1,
     }
 }
 
@@ -179,13 +205,22 @@ fn install_tls_provider() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// Does the work unless a signal comes first. Without this no signal would end the first process of a container.
-async fn until_signal<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    let stop = stop_on_signal()?;
-    tokio::select! {
-        result = work => result,
-        () = stop.cancelled() => anyhow::bail!("stopped by a signal"),
-    }
+/// Runs a command that waits for others. SIGTERM and SIGINT end it at once, with the exit code that a shell shows.
+///
+/// They are handled because the first process of a container is not ended by a signal that it does not handle.
+fn run_until_signal(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let result = runtime.block_on(async {
+        let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        tokio::select! {
+            _ = terminate.recv() => Ok(ExitCode::from(128 + 15)),
+            _ = interrupt.recv() => Ok(ExitCode::from(128 + 2)),
+            result = work => result,
+        }
+    });
+    // A look-up of a host name that does not end must not hold it.
+    runtime.shutdown_background();
+    result
 }
 
 /// Is cancelled at SIGTERM or SIGINT: running work is finished, and nothing new starts.

@@ -3,7 +3,7 @@
 //! Errors, conditions, events, metrics, `fileupload explain` and `docs/reasons.md` use the same words. The [`Class`] of
 //! a reason alone decides when the controller looks again. Its [`Scope`] decides whether the other files of the same
 //! resource fail too. This module knows nothing of Kubernetes or HTTP, so every other module may use it. The table of
-//! reasons is in `words`.
+//! reasons is in `words`, what happens next in `next`.
 
 use std::fmt;
 
@@ -79,6 +79,7 @@ macro_rules! reasons {
     };
 }
 
+mod next;
 mod words;
 
 pub use self::words::Reason;
@@ -172,13 +173,21 @@ mod tests {
 
     #[test]
     fn meaning_cause_and_fix_are_each_one_sentence() {
-        let said = |reason: &Reason| [reason.meaning(), reason.cause(), reason.fix()];
+        let said = |reason: &Reason| [reason.meaning(), reason.cause(), reason.fix(), reason.next()];
         let classes = Class::ALL.iter().flat_map(|class| [class.meaning(), class.again()]);
         for text in Reason::ALL.iter().flat_map(said).chain(classes) {
             assert!(text.starts_with(|c: char| c.is_uppercase() || c == '`'), "{text}");
             assert!(text.ends_with('.') && !text.trim_end_matches('.').contains(". "), "{text}");
             assert!(text.len() > 20 && !text.contains("  ") && !text.contains('\n'), "{text}");
         }
+    }
+
+    #[test]
+    fn what_waits_for_something_says_for_what_and_not_for_all_that_may_be_waited_for() {
+        let general = |reason: &&Reason| reason.next() == reason.class().again();
+        let waits = |reason: &&Reason| matches!(reason.class(), Class::Waiting | Class::Stalled);
+        let left: Vec<_> = Reason::ALL.iter().filter(waits).filter(general).collect();
+        assert!(left.is_empty(), "{left:?}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Every command that talks to Kubernetes uses this module, so that all find the same cluster and report the same
 //! errors. An error is one sentence with its fix.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -16,19 +17,32 @@ use crate::proxy::Variables;
 use crate::resource::FileUpload;
 
 mod clients;
+mod follow;
+
+pub(super) use self::follow::Sight;
 
 /// The timeout of a request to the cluster.
 const ANSWER: Duration = Duration::from_secs(30);
 
-/// Which cluster, and where in it.
+/// Which cluster.
 #[derive(Args)]
-pub(super) struct Place {
-    /// The namespace; default: the namespace of the kubeconfig's context
-    #[arg(short, long, value_name = "NAMESPACE")]
-    namespace: Option<String>,
+pub(super) struct Access {
+    /// The kubeconfig; default: the files of KUBECONFIG, else ~/.kube/config, else the Pod's service account
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
     /// The context of the kubeconfig; default: the current context
     #[arg(long, value_name = "NAME")]
     context: Option<String>,
+}
+
+/// Which cluster, and where in it.
+#[derive(Args)]
+pub(super) struct Place {
+    /// The namespace; default: that of the kubeconfig's context, or of the Pod
+    #[arg(short, long, value_name = "NAMESPACE")]
+    namespace: Option<String>,
+    #[command(flatten)]
+    access: Access,
 }
 
 /// A cluster and the namespace to use.
@@ -37,17 +51,20 @@ pub(super) struct Cluster {
     pub(super) namespace: String,
 }
 
-/// The clients of the operator.
-pub(super) async fn clients() -> anyhow::Result<Clients> {
-    clients::new(&config(None).await?).map_err(|error| unusable(&error))
+impl Access {
+    /// The clients of the operator.
+    pub(super) async fn clients(&self) -> anyhow::Result<Clients> {
+        clients::new(&config(self).await?).map_err(|error| unusable(&error))
+    }
 }
 
 /// The address of the cluster, the way to it, and the credentials. `Config::infer` is not used, because it logs what it
 /// cannot parse.
-async fn config(context: Option<String>) -> anyhow::Result<Config> {
-    let is_told = context.is_some();
-    let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
-    let read = match Kubeconfig::read() {
+async fn config(access: &Access) -> anyhow::Result<Config> {
+    let Access { kubeconfig, context } = access;
+    let is_told = context.is_some() || kubeconfig.is_some();
+    let options = KubeConfigOptions { context: context.clone(), ..KubeConfigOptions::default() };
+    let read = match kubeconfig.as_ref().map_or_else(Kubeconfig::read, Kubeconfig::read_from) {
         Ok(kubeconfig) => of_kubeconfig(kubeconfig, &options).await,
         Err(error) => Err(error),
     };
@@ -96,13 +113,14 @@ fn unusable(error: &(dyn std::error::Error + 'static)) -> anyhow::Error {
         Some(KubeconfigError::ParseProxyUrl(_)) => "its proxy-url, or HTTPS_PROXY, is not a URL".to_owned(),
         _ => error.to_string(),
     };
-    anyhow!("cannot load the kubeconfig: {why}: set KUBECONFIG to a file, and --context to one of its contexts")
+    let fix = "name a file by --kubeconfig or KUBECONFIG, and one of its contexts by --context";
+    anyhow!("cannot load the kubeconfig: {why}: {fix}")
 }
 
 impl Place {
     /// Finds the cluster; it makes no request yet.
     pub(super) async fn find(&self) -> anyhow::Result<Cluster> {
-        let config = config(self.context.clone()).await?;
+        let config = config(&self.access).await?;
         let namespace = self.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
         let client = clients::of_command(&config).map_err(|error| unusable(&error))?;
         Ok(Cluster { client, namespace })
@@ -114,9 +132,7 @@ impl Cluster {
     pub(super) async fn ask<T>(&self, name: &str, answer: impl Future<Output = kube::Result<T>>) -> anyhow::Result<T> {
         match tokio::time::timeout(ANSWER, answer).await {
             Ok(answer) => answer.map_err(|error| self.complain(name, error)),
-            Err(_) => {
-                Err(anyhow!("the cluster does not answer: check the kubeconfig's server and the network path to it"))
-            }
+            Err(_) => Err(silent()),
         }
     }
 
@@ -149,6 +165,11 @@ impl Cluster {
     pub(super) fn uploads(&self) -> kube::Api<FileUpload> {
         kube::Api::namespaced(self.client.clone(), &self.namespace)
     }
+}
+
+/// There is no answer in time.
+fn silent() -> anyhow::Error {
+    anyhow!("the cluster does not answer: check the kubeconfig's server and the network path to it")
 }
 
 /// The API server knows no such path: it says so in plain text, without the details of an object.

@@ -9,9 +9,10 @@ use anyhow::Context;
 use clap::Parser;
 use tracing::info;
 
+use super::cluster::Access;
 use super::logging::Logging;
 use super::operating::Operating;
-use super::{Api, cluster, install_tls_provider, listen, stop_on_signal};
+use super::{Api, install_tls_provider, listen, stop_on_signal};
 use crate::controller::{Operator, Settings};
 use crate::delivery::Courier;
 use crate::telemetry::{self, Health, Metrics};
@@ -36,6 +37,8 @@ pub(super) struct Controller {
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
     #[command(flatten)]
+    access: Access,
+    #[command(flatten)]
     logging: Logging,
     #[command(flatten)]
     api: Api,
@@ -53,7 +56,7 @@ impl Controller {
     }
 
     async fn operate(self, courier: Arc<Courier>, settings: Arc<Settings>) -> anyhow::Result<()> {
-        let clients = cluster::clients().await?;
+        let clients = self.access.clients().await?;
         let listener = listen::bound(self.listen)?.listen(BACKLOG).context("cannot serve probes")?;
         // A namespace that is named twice is served once.
         let namespaces: BTreeSet<String> = self.namespace.into_iter().collect();

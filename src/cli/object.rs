@@ -21,7 +21,8 @@ pub(super) fn parse(text: &str) -> Result<String, String> {
 
 fn is_kind(kind: &str) -> bool {
     let (kind, group) = kind.split_once('.').map_or((kind, None), |(kind, group)| (kind, Some(group)));
-    matches!(kind, "fu" | "fileupload" | "fileuploads") && group.is_none_or(|group| group == FileUpload::group(&()))
+    matches!(kind, "fu" | "fup" | "fileupload" | "fileuploads")
+        && group.is_none_or(|group| group == FileUpload::group(&()))
 }
 
 /// A DNS subdomain, as RFC 1123 has it.
@@ -38,7 +39,14 @@ mod tests {
 
     #[test]
     fn a_name_stands_alone_or_after_its_kind() {
-        for text in ["a-1.b", "fu/a-1.b", "fileupload/a-1.b", "fileuploads/a-1.b", "fileupload.cyberun.cloud/a-1.b"] {
+        for text in [
+            "a-1.b",
+            "fu/a-1.b",
+            "fup/a-1.b",
+            "fileupload/a-1.b",
+            "fileuploads/a-1.b",
+            "fileupload.cyberun.cloud/a-1.b",
+        ] {
             assert_eq!(parse(text).as_deref(), Ok("a-1.b"), "{text}");
         }
     }

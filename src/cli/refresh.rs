@@ -4,6 +4,7 @@
 //! the request is done. Before that, the status does not answer this request.
 
 use std::io::{self, Write as _};
+use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -12,20 +13,17 @@ use clap::Parser;
 use futures::StreamExt;
 use kube::ResourceExt;
 use kube::api::{Patch, PatchParams};
-use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::watch_object;
 use serde_json::json;
 
-use super::cluster::{Cluster, Place};
-use super::explain::Answer;
-use super::{duration, install_tls_provider, object, print, until_signal};
+use super::cluster::{Cluster, Place, Sight};
+use super::{Unmet, duration, explain, install_tls_provider, object, print, request, run_until_signal};
 use crate::clock;
-use crate::resource::{ANNOTATION_REQUESTED_AT, Condition, FIELD_MANAGER_COMMAND, FileUpload};
+use crate::resource::{ANNOTATION_REQUESTED_AT, FIELD_MANAGER_COMMAND, FileStatus, FileUpload};
 
 /// Request a fresh upload of every file of a FileUpload.
 ///
 /// Each old key stays until its new key is written. With --wait the command ends once every file has its new key, and
-/// prints a line NAME=KEY for each.
+/// prints a line NAME=KEY for each. Exit code 3 then means that a person must act, and 4 that it timed out.
 #[derive(Parser)]
 pub(super) struct Refresh {
     /// The FileUpload
@@ -44,9 +42,10 @@ pub(super) struct Refresh {
 impl Refresh {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         install_tls_provider();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(until_signal(self.refresh()))?;
-        Ok(ExitCode::SUCCESS)
+        run_until_signal(async {
+            self.refresh().await?;
+            Ok(ExitCode::SUCCESS)
+        })
     }
 
     async fn refresh(&self) -> anyhow::Result<()> {
@@ -73,24 +72,19 @@ impl Refresh {
 
     /// Waits for the new keys.
     async fn keys(&self, cluster: &Cluster, asked: &FileUpload, value: &str) -> anyhow::Result<String> {
-        let mut states = watch_object(cluster.uploads(), &self.name).default_backoff().boxed();
+        let mut sights = pin!(cluster.follow(&self.name));
         let mut last = asked.clone();
         // The deadline that --timeout sets.
-        let over = tokio::time::sleep(self.timeout);
-        tokio::pin!(over);
+        let mut over = pin!(tokio::time::sleep(self.timeout));
         loop {
-            let state = tokio::select! {
-                state = states.next() => state.ok_or_else(|| anyhow!("the watch has ended"))?,
-                () = &mut over => bail!("timed out (--timeout)\n{}", explain(&last)),
+            let sight = tokio::select! {
+                sight = sights.next() => sight.ok_or_else(|| anyhow!("the watch has ended"))??,
+                () = &mut over => return Err(Unmet::TimedOut(explain::by_status(&last)).into()),
             };
-            // A broken watch is restarted. A forbidden one never works.
-            last = match state {
-                Ok(Some(state)) if state.uid() == asked.uid() => state,
-                Ok(_) => bail!("FileUpload {} was deleted in the meantime", self.name),
-                Err(error) => match refusal(error) {
-                    Some(error) => return Err(cluster.complain(&self.name, error)),
-                    None => continue,
-                },
+            last = match sight {
+                Sight::There(upload) if upload.uid() == asked.uid() => *upload,
+                Sight::There(_) | Sight::Absent => bail!("FileUpload {} was deleted in the meantime", self.name),
+                Sight::Unseen(_) => continue,
             };
             if let Some(keys) = answered(&last, value)? {
                 return Ok(keys);
@@ -99,7 +93,7 @@ impl Refresh {
     }
 }
 
-/// The keys, once the request is done; an error if it never will be.
+/// The keys, once every file has its new one; an error if that needs a person.
 fn answered(upload: &FileUpload, value: &str) -> anyhow::Result<Option<String>> {
     if upload.annotations().get(ANNOTATION_REQUESTED_AT).is_none_or(|latest| latest != value) {
         bail!("another request came after this one: run it again to wait for that");
@@ -107,37 +101,23 @@ fn answered(upload: &FileUpload, value: &str) -> anyhow::Result<Option<String>> 
     if upload.spec.is_suspended() {
         bail!("it was suspended in the meantime: it is uploaded again once spec.suspend is false");
     }
-    let Some(status) = &upload.status else { return Ok(None) };
-    let is_current = Some(status.observed_generation) == upload.metadata.generation;
-    if !is_current || status.last_handled_requested_at.as_deref() != Some(value) {
+    let Some(status) = request::current_status(upload) else { return Ok(None) };
+    if request::has_stalled_file(upload, status) || request::is_stalled_as_a_whole(status) {
+        return Err(Unmet::Stalled(format!("a person must act\n{}", explain::by_status(upload))).into());
+    }
+    // A file that failed, and is retried, still has its old key.
+    let is_new = |file: &FileStatus| file.file_key.is_some() && file.reason.is_none();
+    if request::is_pending(upload, status) || !request::holds(status, "Available") || !status.files.iter().all(is_new) {
         return Ok(None);
     }
-    let holds = |kind: &str| {
-        let is_it = |condition: &Condition| condition.type_ == kind && condition.status == "True";
-        status.conditions.iter().any(is_it)
-    };
-    if holds("Stalled") {
-        bail!("a person must act\n{}", explain(upload));
-    }
-    let line = |entry: &crate::resource::FileStatus| {
-        format!("{}={}\n", entry.name, entry.file_key.as_deref().unwrap_or_default())
-    };
-    Ok(holds("Available").then(|| status.files.iter().map(line).collect()))
-}
-
-fn explain(upload: &FileUpload) -> String {
-    let status = upload.status.as_ref().filter(|status| status.observed_generation >= 0);
-    Answer { upload, status, unread: &[], now: clock::now() }.text().trim_end().to_owned()
-}
-
-/// What the API server forbids.
-fn refusal(error: kube::runtime::watcher::Error) -> Option<kube::Error> {
-    use kube::runtime::watcher::Error;
-    let (Error::InitialListFailed(error) | Error::WatchStartFailed(error)) = error else { return None };
-    matches!(&error, kube::Error::Api(said) if said.is_forbidden() || said.code == 401).then_some(error)
+    let line = |file: &FileStatus| format!("{}={}\n", file.name, file.file_key.as_deref().unwrap_or_default());
+    Ok(Some(status.files.iter().map(line).collect()))
 }
 
 /// Says something to people; keys alone go to stdout.
 fn tell(text: &str) -> anyhow::Result<()> {
     Ok(writeln!(io::stderr(), "{text}")?)
 }
+
+#[cfg(test)]
+mod tests;

@@ -138,6 +138,7 @@ fn describe(plan: &Plan<'_>, output: &Value, status: &FileUploadStatus, look: Du
     });
     let shown = [
         ("attempts", (status.attempts > 0).then(|| json!(status.attempts))),
+        ("availableUntil", status.available_until.as_ref().map(|at| json!(at))),
         ("nextAttemptAt", status.next_attempt_at.as_ref().map(|at| json!(at))),
         ("requestedAttempt", status.requested_attempt.map(|attempt| json!(attempt))),
         ("lastHandledRequestedAt", status.last_handled_requested_at.as_ref().map(|at| json!(at))),

@@ -27,7 +27,7 @@ use self::volumes::Volumes;
 use self::work::Work;
 use crate::key_life::Terms;
 use crate::plan::objects::{Job, PersistentVolumeClaim, Pod};
-use crate::plan::{ClaimFacts, ConfigMapFacts, JobFacts, OutputFacts};
+use crate::plan::{ClaimFacts, ConfigMapFacts, JobFacts, OutputFacts, output_hash};
 use crate::resource::FileUpload;
 
 pub(super) use self::told::{List, Told};
@@ -186,9 +186,9 @@ impl Index {
         self.0.lock().wake_readers(|config_maps| config_maps.sweep(namespace, list))
     }
 
-    /// This process wrote an output, or found it to hold this.
-    pub(super) fn wrote_output(&self, config_map: &ConfigMap) {
-        self.0.lock().config_maps.wrote(config_map);
+    /// This process wrote an output of `upload`, or found it to hold this.
+    pub(super) fn wrote_output(&self, upload: &FileUpload, config_map: &ConfigMap) {
+        self.0.lock().config_maps.wrote(config_map, output_hash(upload, config_map));
     }
 
     /// An output turned out to be gone, or to exist although it was not known of: the watch tells the rest.

@@ -72,7 +72,7 @@ impl<'a> Output<'a> {
     async fn post(&self, name: &str, data: &Data) -> kube::Result<()> {
         let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
         let created = self.api.create(&params, &new(self.upload, name, data.clone())).await?;
-        self.index.wrote_output(&created);
+        self.index.wrote_output(self.upload, &created);
         Ok(())
     }
 
@@ -86,8 +86,8 @@ impl<'a> Output<'a> {
         let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         match self.api.patch(name, &params, &Patch::<ConfigMap>::Json(patch)).await {
             Ok(patched) => {
-                self.index.wrote_output(&patched);
-                Ok(())
+                self.index.wrote_output(self.upload, &patched);
+                self.give_metadata(name, &patched).await
             }
             Err(Error::Api(refusal)) if is_refusal(&refusal) => self.make_anew(name, data, refusal).await,
             Err(error) => {
@@ -97,6 +97,25 @@ impl<'a> Output<'a> {
                 Err(error)
             }
         }
+    }
+
+    /// Gives it the labels and annotations of the spec that it lacks. Its keys are written before that, so that no label
+    /// keeps a key from being withdrawn; and only what is given is written, since others may have added their own.
+    async fn give_metadata(&self, name: &str, found: &ConfigMap) -> kube::Result<()> {
+        let metadata = &found.metadata;
+        let lacks = |given: &BTreeMap<&String, &String>, found: Option<&Data>| {
+            given.iter().any(|(key, value)| found.and_then(|found| found.get(*key)) != Some(*value))
+        };
+        let [labels, annotations] = self.upload.spec.output_metadata();
+        if !lacks(&labels, metadata.labels.as_ref()) && !lacks(&annotations, metadata.annotations.as_ref()) {
+            return Ok(());
+        }
+        let version = &metadata.resource_version;
+        let patch = json!({ "metadata": { "resourceVersion": version, "labels": labels, "annotations": annotations } });
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let patched = self.api.patch(name, &params, &Patch::Merge(patch)).await?;
+        self.index.wrote_output(self.upload, &patched);
+        Ok(())
     }
 
     /// Deletes one that may not be changed, and makes it anew. One that could not be made anew stays, unless it holds a key
@@ -125,7 +144,7 @@ impl<'a> Output<'a> {
     /// Reads it: the watch has not told of it.
     async fn look_up(&self, name: &str) -> kube::Result<()> {
         match self.api.get_opt(name).await? {
-            Some(found) => self.index.wrote_output(&found),
+            Some(found) => self.index.wrote_output(self.upload, &found),
             None => self.index.forget_output(&self.key(name)),
         }
         Ok(())
@@ -198,10 +217,15 @@ fn is_webhook(said: &Status) -> bool {
 
 fn new(upload: &FileUpload, name: &str, data: Data) -> ConfigMap {
     let upload_name = upload.metadata.name.clone().unwrap_or_default();
-    let labels = [(LABEL_MANAGED_BY, FIELD_MANAGER.to_owned()), (LABEL_FILE_UPLOAD, upload_name)];
+    let owned = |given: BTreeMap<&String, &String>| -> Data {
+        given.into_iter().map(|(key, value)| (key.clone(), value.clone())).collect()
+    };
+    let [labels, annotations] = upload.spec.output_metadata().map(owned);
+    let own = [(LABEL_MANAGED_BY, FIELD_MANAGER.to_owned()), (LABEL_FILE_UPLOAD, upload_name)];
     let metadata = ObjectMeta {
         name: Some(name.to_owned()),
-        labels: Some(labels.map(|(label, value)| (label.to_owned(), value)).into()),
+        labels: Some(labels.into_iter().chain(own.map(|(label, value)| (label.to_owned(), value))).collect()),
+        annotations: (!annotations.is_empty()).then_some(annotations),
         // Blocking the deletion of its owner would need a right on finalizers, and nobody waits for it.
         owner_references: upload.controller_owner_ref(&()).map(|owner| {
             vec![k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference { block_owner_deletion: None, ..owner }]

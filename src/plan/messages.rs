@@ -3,13 +3,13 @@
 //! Each text names the object, the field and the fix, and never varies: it is written to the status. No decision rests on
 //! a text; only whether one that quotes the cluster is shown again does.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::case::{Case, LONGEST_REQUEST, is_short, request};
 use super::facts::Volume;
 use crate::outcome::Trouble;
 use crate::reason::Reason;
-use crate::resource::{ANNOTATION_REQUESTED_AT, DEFAULT_SECRET, File, FileUpload, KEYS_JSON, SECRET_API_KEY};
+use crate::resource::{ANNOTATION_REQUESTED_AT, DEFAULT_SECRET, File, FileUpload, OutputConfigMap, SECRET_API_KEY};
 
 /// Whether a text that is shown already stays although the cluster may word it otherwise now: what is quoted is frozen at
 /// first sight, since it varies and would never rest.
@@ -54,9 +54,15 @@ fn problem(upload: &FileUpload) -> Option<String> {
         if !names.insert(&file.name) {
             return Some(format!("spec.files has two files called {}: give each its own name", file.name));
         }
-        if KEYS_JSON == file.name {
-            return Some(format!("spec.files has a file called {}, which the output needs: rename it", file.name));
+        if !File::is_name(name) {
+            let fix = "give it up to 63 letters, digits, '-', '_' and '.', not ending in .json";
+            return Some(format!("spec.files has a file called {name}, which cannot be a key of the output: {fix}"));
         }
+    }
+    let output = upload.spec.output.iter().map(|output| &output.config_map);
+    let given = output.flat_map(|output| [&output.labels, &output.annotations]).flatten();
+    if let Some(key) = given.flat_map(BTreeMap::keys).find(|key| OutputConfigMap::is_reserved(key)) {
+        return Some(format!("spec.output.configMap gives {key}, which is the operator's: leave it out"));
     }
     upload.spec.files.is_empty().then(|| "spec.files is empty: name at least one file".to_owned())
 }
@@ -69,7 +75,16 @@ fn is_beneath(path: &str) -> bool {
 pub(super) fn expired(upload: &FileUpload) -> String {
     let name = upload.metadata.name.as_deref().unwrap_or_default();
     format!(
-        "the key has expired: run 'fileupload refresh {name}' for a new one, or set spec.refreshPolicy to BeforeExpiry"
+        "the key has expired and is gone: run 'fileupload refresh {name}' for a new one, or set spec.refreshPolicy to BeforeExpiry"
+    )
+}
+
+/// What is said of a resource whose every key has expired.
+pub(super) fn all_expired(upload: &FileUpload) -> String {
+    let name = upload.metadata.name.as_deref().unwrap_or_default();
+    let from = if upload.spec.output.is_some() { "status and output" } else { "status" };
+    format!(
+        "every key has expired and is gone from {from}: run 'fileupload refresh {name}' for new ones, or set spec.refreshPolicy to BeforeExpiry"
     )
 }
 

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -40,6 +41,10 @@ pub(crate) struct Written {
 pub(super) fn output(upload: &FileUpload, files: &[FileStatus], facts: &OutputFacts) -> OutputAct {
     let Some(name) = upload.spec.output_name() else { return OutputAct::None };
     let wanted = data(files);
+    let wanted_hash = || {
+        let all = |given: BTreeMap<_, _>| given.into_iter().map(|(key, value)| (key, Some(value))).collect();
+        hash(&wanted, upload.spec.output_metadata().map(all))
+    };
     match facts {
         OutputFacts::Foreign => {
             let fix = "delete it, or choose another name";
@@ -53,17 +58,38 @@ pub(super) fn output(upload: &FileUpload, files: &[FileStatus], facts: &OutputFa
         }
         OutputFacts::Absent if wanted.is_empty() => OutputAct::None,
         OutputFacts::Absent => OutputAct::Create(wanted),
-        OutputFacts::Ours { hash } if hash.as_ref() == Some(&hash_of_data(&wanted)) => OutputAct::None,
+        OutputFacts::Ours { hash } if hash.as_ref() == Some(&wanted_hash()) => OutputAct::None,
         OutputFacts::Ours { .. } => OutputAct::Replace(wanted),
     }
 }
 
-/// A hash of what a ConfigMap holds under its keys.
-pub(crate) fn hash_of_data(data: &BTreeMap<String, String>) -> String {
+/// A hash of what an output holds: its data, and what it has of the labels and annotations that the spec gives it. What
+/// others add to those is theirs.
+pub(crate) fn output_hash(upload: &FileUpload, found: &ConfigMap) -> String {
+    let metadata = &found.metadata;
+    let [labels, annotations] = upload.spec.output_metadata();
+    let has = [(labels, &metadata.labels), (annotations, &metadata.annotations)].map(|(given, found)| {
+        let value = |key| found.as_ref().and_then(|found| found.get(key));
+        given.into_keys().map(|key| (key, value(key))).collect()
+    });
+    hash(found.data.as_ref().unwrap_or(&BTreeMap::new()), has)
+}
+
+/// `given` are the labels and the annotations that the spec gives, with the values that an output has.
+fn hash(data: &BTreeMap<String, String>, given: [BTreeMap<&String, Option<&String>>; 2]) -> String {
     let mut hasher = Sha256::new();
-    for text in data.iter().flat_map(|(key, text)| [key, text]) {
-        hasher.update((text.len() as u64).to_be_bytes());
-        hasher.update(text.as_bytes());
+    let mut add = |text: Option<&str>| {
+        let length = text.map_or(u64::MAX, |text| text.len() as u64);
+        hasher.update(length.to_be_bytes());
+        hasher.update(text.unwrap_or_default().as_bytes());
+    };
+    data.iter().flat_map(|(key, text)| [key, text]).for_each(|text| add(Some(text)));
+    for given in given {
+        add(None); // ends what came before
+        for (key, value) in given {
+            add(Some(key));
+            add(value.map(String::as_str));
+        }
     }
     hex(&hasher.finalize()[..16])
 }

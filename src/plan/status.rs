@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::acts::{Plan, Stand};
-use super::file::is_wait;
+use super::file::{Entry, is_wait};
 use super::output::{OutputAct, Written, output};
-use super::retry;
+use super::{messages, retry};
 use crate::outcome::Trouble;
 use crate::reason::{Class, Reason, Scope};
 use crate::resource::{Condition, FileState, FileStatus, FileUploadStatus, OutputStatus, Phase};
@@ -74,6 +74,12 @@ impl<'a> Settled<'a> {
         case.upload.spec.output_name().filter(|_| written.exists).map(str::to_owned)
     }
 
+    /// When the first key is withdrawn.
+    fn available_until(&self) -> Option<Timestamp> {
+        let terms = &self.plan.case.deployment.terms;
+        self.plan.files.iter().filter_map(Entry::live).map(|upload| terms.withdrawn_at(upload.at)).min()
+    }
+
     /// The status as it is to be, whether it is written now or not.
     pub(crate) fn status(&self, written: &Written) -> FileUploadStatus {
         let Plan { case, news, .. } = self.plan;
@@ -91,6 +97,7 @@ impl<'a> Settled<'a> {
             files_uploaded: count(uploaded),
             files_total: count(total),
             file_key: only.and_then(|file| file.file_key.clone()),
+            available_until: self.available_until().map(Time),
             attempts: self.plan.attempts,
             requested_attempt: self.plan.requested_attempt,
             requested_at: case.request.filter(|_| is_noted).map(str::to_owned),
@@ -155,7 +162,9 @@ fn verdict(plan: &Plan<'_>, files: &[FileStatus], written: &Written) -> Verdict 
     }
     let expired = files.iter().find(|file| file.state == FileState::Expired);
     if let Some(file) = expired.filter(|_| written.trouble.is_none()) {
-        return verdict(Phase::Expired, true, Reason::Expired, describe(file, Reason::Expired), None);
+        let all = files.iter().all(|file| file.state == FileState::Expired);
+        let message = if all { messages::all_expired(plan.case.upload) } else { describe(file, Reason::Expired) };
+        return verdict(Phase::Expired, true, Reason::Expired, message, None);
     }
     let (reason, message) = match &written.trouble {
         Some(trouble) => (trouble.reason, trouble.message()),

@@ -5,8 +5,10 @@
 
 #![expect(unreachable_pub, reason = "KubeSchema derives through a type of its own that cannot be reached")]
 
+use std::collections::BTreeMap;
+
 use kube::{CustomResource, KubeSchema};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::status::FileUploadStatus;
@@ -20,6 +22,7 @@ use super::worker::Worker;
     kind = "FileUpload",
     plural = "fileuploads",
     shortname = "fu",
+    shortname = "fup",
     category = "cyberun",
     namespaced,
     status = "FileUploadStatus",
@@ -27,8 +30,10 @@ use super::worker::Worker;
     doc = "Uploads files to Cyberun and keeps each one's file_key in the status.",
     validation = Rule::new("self.metadata.name.size() <= 63").message("metadata.name must be at most 63 characters, as it is used as a label"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Available", type_ = "string", json_path = ".status.conditions[?(@.type==\"Available\")].status"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
     printcolumn(name = "Files", type_ = "string", json_path = ".status.summary", description = "Uploaded files of all files"),
+    printcolumn(name = "Expires", type_ = "string", json_path = ".status.availableUntil", description = "When the first key is withdrawn"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Key", type_ = "string", json_path = ".status.fileKey", priority = 1),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = 1)
@@ -111,12 +116,15 @@ pub struct SecretReference {
 
 /// One file to upload.
 #[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
-#[x_kube(validation = Rule::new("self.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')").message("name must be lower-case letters, digits and '-', beginning and ending with a letter or digit"))]
+#[x_kube(validation = Rule::new("self.name.matches('^[-._a-zA-Z0-9]+$')").message("name must be letters, digits, '-', '_' and '.'"))]
+#[x_kube(validation = Rule::new("!self.name.endsWith('.json') && self.name != '.' && !self.name.startsWith('..')").message("name must not end in .json, which is the operator's, and must not be '.' or begin with '..'"))]
 #[x_kube(validation = Rule::new(r"!has(self.fileName) || self.fileName.matches(r'^[^/\\\x00-\x1f\x7f]+$')").message("fileName must not hold slashes, backslashes or control characters"))]
 #[x_kube(validation = Rule::new(r"has(self.fileName) || !has(self.source.persistentVolumeClaim) || self.source.persistentVolumeClaim.path.matches(r'(^|/)[^/\\\x00-\x1f\x7f]+$')").message("the last part of path cannot be a file's name: set fileName, or correct source.persistentVolumeClaim.path"))]
 #[serde(rename_all = "camelCase")]
 pub struct File {
-    /// The file's name in the status and in the output: a DNS label.
+    /// The file's name in the status and in the output: letters, digits, `-`, `_` and `.`, as in the key of a ConfigMap.
+    /// A name like `PHOTO_KEY` is a variable where the output is used by `envFrom`. Names that end in `.json` are the
+    /// operator's.
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
 
@@ -185,12 +193,37 @@ pub struct Output {
 }
 
 /// The output ConfigMap.
-#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[x_kube(validation = Rule::new("!has(self.labels) || self.labels.all(key, !key.startsWith('cyberun.cloud/') && key != 'app.kubernetes.io/managed-by')").message("labels must not hold cyberun.cloud/* or app.kubernetes.io/managed-by, which are the operator's"))]
+#[x_kube(validation = Rule::new("!has(self.annotations) || self.annotations.all(key, !key.startsWith('cyberun.cloud/') && key != 'app.kubernetes.io/managed-by')").message("annotations must not hold cyberun.cloud/* or app.kubernetes.io/managed-by, which are the operator's"))]
 pub struct OutputConfigMap {
     /// The name of the ConfigMap. It holds each file's key under the file's name. `keys.json` holds all keys, and is
     /// present only while every file has one.
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
     pub name: String,
+    /// Labels of the ConfigMap. One that is removed here stays on an existing ConfigMap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "labels")]
+    pub labels: Option<BTreeMap<String, String>>,
+    /// Annotations of the ConfigMap. One that is removed here stays on an existing ConfigMap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "annotations")]
+    pub annotations: Option<BTreeMap<String, String>>,
+}
+
+/// Labels, with values that Kubernetes accepts.
+fn labels(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "maxProperties": 32,
+        "additionalProperties": {
+            "type": "string", "maxLength": 63, "pattern": "^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$",
+        },
+    })
+}
+
+fn annotations(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "object", "maxProperties": 32, "additionalProperties": { "type": "string", "maxLength": 4096 } })
 }
 
 impl FileUploadSpec {
@@ -202,6 +235,13 @@ impl FileUploadSpec {
     /// The name of the output ConfigMap, if the spec has one.
     pub fn output_name(&self) -> Option<&str> {
         self.output.as_ref().map(|output| output.config_map.name.as_str())
+    }
+
+    /// The labels and the annotations that the spec gives the output ConfigMap, but for the operator's own.
+    pub fn output_metadata(&self) -> [BTreeMap<&String, &String>; 2] {
+        let output = self.output.as_ref().map(|output| &output.config_map);
+        [output.and_then(|output| output.labels.as_ref()), output.and_then(|output| output.annotations.as_ref())]
+            .map(|given| given.into_iter().flatten().filter(|(key, _)| !OutputConfigMap::is_reserved(key)).collect())
     }
 
     /// Whether keys are renewed before they expire.
@@ -220,7 +260,21 @@ impl FileUploadSpec {
     }
 }
 
+impl OutputConfigMap {
+    /// Whether this label or annotation is the operator's.
+    pub fn is_reserved(key: &str) -> bool {
+        key == super::LABEL_MANAGED_BY || key.starts_with("cyberun.cloud/")
+    }
+}
+
 impl File {
+    /// Whether a file may have this name: it is a key of a ConfigMap beside the operator's own.
+    pub fn is_name(name: &str) -> bool {
+        let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+        let is_key = (1..=63).contains(&name.len()) && name.bytes().all(known);
+        is_key && name != "." && !name.starts_with("..") && !name.ends_with(".json")
+    }
+
     /// The file name at Cyberun.
     pub fn effective_name(&self) -> &str {
         let Source { config_map_key_ref, persistent_volume_claim } = &self.source;

@@ -40,6 +40,10 @@ pub struct FileUploadStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
     pub file_key: Option<String>,
+    /// The first moment at which a key of this resource is withdrawn. Absent if it has no key. With `refreshPolicy:
+    /// BeforeExpiry` a key is renewed before that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub available_until: Option<Time>,
     /// The state of each file, in the order of the spec.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]

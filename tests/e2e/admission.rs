@@ -60,14 +60,19 @@ fn unknown_fields_are_refused() {
 fn names_that_cannot_be_keys_are_refused() {
     scenario(OPERATOR, async |world| {
         let named = |name: String| one(|file| file["name"] = name.into());
-        let rule: &[&str] = &["spec.files[0]", "name must be lower-case letters, digits and '-'"];
+        let rule: &[&str] = &["spec.files[0]", "name must be letters, digits, '-', '_' and '.'"];
+        let own: &[&str] = &["spec.files[0]", "name must not end in .json", "must not be '.' or begin with '..'"];
         let twice = json!({"files": [file("a", "texts", "a.txt"), file("a", "texts", "b.txt")]});
         refused(
             world,
             &[
-                ("upper case", named("Photo".into()), rule),
-                ("a dot", named("keys.json".into()), rule),
-                ("a leading dash", named("-a".into()), rule),
+                ("the operator's entry", named("keys.json".into()), own),
+                ("a name that a folder may have", named("a.json".into()), own),
+                ("a dot", named(".".into()), own),
+                ("two dots, which no key of a ConfigMap begins with", named("..a".into()), own),
+                ("a space", named("a b".into()), rule),
+                ("a slash", named("a/b".into()), rule),
+                ("a letter of another alphabet", named("ä".into()), rule),
                 ("a trailing newline", named("a\n".into()), rule),
                 ("64 characters", named("a".repeat(64)), &["spec.files[0].name", "63"]),
                 ("an empty name", named(String::new()), &["spec.files[0].name"]),
@@ -126,6 +131,45 @@ fn incomplete_sources_and_references_are_refused() {
 }
 
 #[test]
+fn labels_and_annotations_of_an_output_are_bounded_and_none_of_the_operators() {
+    scenario(OPERATOR, async |world| {
+        let with = |field: &str, given: Value| {
+            let mut spec = one(|_| ());
+            spec["output"] = json!({"configMap": {"name": "keys", field: given}});
+            spec
+        };
+        let many: serde_json::Map<_, _> = (0..33).map(|number| (format!("k{number}"), json!("v"))).collect();
+        let own = ["cyberun.cloud/fileupload", "cyberun.cloud/x", "app.kubernetes.io/managed-by"];
+        for (field, rule) in [("labels", "labels must not hold"), ("annotations", "annotations must not hold")] {
+            let at = format!("spec.output.configMap.{field}");
+            for key in own {
+                refused(world, &[(key, with(field, json!({key: "x"})), &[rule, "which are the operator's"])]);
+            }
+            refused(world, &[("33 of them", with(field, many.clone().into()), &[&at, "at most 32"])]);
+        }
+        let words: &[&str] = &["spec.output.configMap.labels.a"];
+        refused(
+            world,
+            &[
+                ("a value that no label has", with("labels", json!({"a": "x y"})), words),
+                ("a long value", with("labels", json!({"a": "x".repeat(64)})), words),
+                (
+                    "a long annotation",
+                    with("annotations", json!({"a": "x".repeat(4097)})),
+                    &["spec.output.configMap.annotations.a"],
+                ),
+            ],
+        );
+        for given in [json!({"app": "", "example.com/team": "a-b_c.D", "cyberun.example/x": "y"}), json!({})] {
+            apply(world, "accepted", &with("labels", given.clone()))?;
+            apply(world, "accepted", &with("annotations", given))?;
+        }
+        apply(world, "accepted", &with("annotations", json!({"note": "any text: ü\nof 4096 characters at most"})))?;
+        Ok(())
+    });
+}
+
+#[test]
 fn file_names_that_are_paths_or_break_lines_are_refused() {
     scenario(OPERATOR, async |world| {
         let named = |name: String| one(|file| file["fileName"] = name.into());
@@ -167,13 +211,15 @@ fn unusual_but_sound_specs_are_accepted_and_work() {
         apply(world, "spaces", &one(|file| file["fileName"] = " ein schönes Bild – 写真 (1).png".into()))?;
         apply(world, "long", &one(|file| file["name"] = "a".repeat(63).into()))?;
         apply(world, "digits", &one(|file| file["name"] = "0".into()))?;
+        apply(world, "variable", &one(|file| file["name"] = "PHOTO_KEY".into()))?;
+        apply(world, "signs", &one(|file| file["name"] = "-_.a.JSON".into()))?;
         apply(world, "type", &one(|file| file["contentType"] = "text/plain; charset=utf-8".into()))?;
         apply(world, "hundred", &many(100))?;
-        for name in ["spaces", "long", "digits", "type", "hundred"] {
+        for name in ["spaces", "long", "digits", "variable", "signs", "type", "hundred"] {
             let upload = world.available(name).await?;
             world.stored_keys(&upload)?;
         }
-        assert_eq!(world.stub.objects().len(), 104);
+        assert_eq!(world.stub.objects().len(), 106);
         Ok(())
     });
 }

@@ -108,6 +108,55 @@ fn jobs_applied_before_the_upload_run_by_themselves_once_their_keys_are_there() 
 }
 
 #[test]
+fn a_job_that_waits_in_an_init_container_starts_once_the_file_upload_is_available() -> anyhow::Result<()> {
+    with_pods(OPERATOR, "a Job that waits", async |world| {
+        world.cluster.busybox()?;
+        let image = world.cluster.image()?.to_owned();
+        let mut waits = example("wait/job.yaml")?;
+        let job = waits.last_mut().context("no Job")?;
+        job["spec"]["template"]["spec"]["initContainers"][0]["image"] = image.into();
+        apply(world, &waits)?;
+        let waiting = async || {
+            let pods = world.list("Pod").await?;
+            let running = |pod: &Value| pod["status"]["initContainerStatuses"][0]["state"]["running"].is_object();
+            Ok((pods.iter().any(running), pods))
+        };
+        world.wait_for(DEADLINE * 3, "the init container to wait", waiting).await?;
+        world.operator().await?;
+        quickstart(world).await?;
+        let said = done(world, "portrait-wait").await?;
+        let key = world.entry("portrait-keys", "photo").await?.context("no key of the photo")?;
+        assert_eq!(said.trim(), format!("run the workflow with photo={key}"));
+        let arguments = ["logs", "--namespace", &world.namespace, "job/portrait-wait", "--container=wait"];
+        let lines = kubectl(world.cluster, arguments, "")?;
+        let (first, last) = (lines.lines().next().unwrap_or_default(), lines.lines().last().unwrap_or_default());
+        assert_eq!(first, format!("{}/portrait: does not exist yet", world.namespace), "{lines}");
+        assert_eq!(last, format!("{}/portrait: Available", world.namespace), "{lines}");
+        Ok(())
+    })
+}
+
+#[test]
+fn the_role_of_the_waiting_example_suffices() {
+    scenario(OPERATOR, async |world| {
+        let documents = example("wait/job.yaml")?;
+        let role = documents.iter().find(|document| document["kind"] == "Role").context("no Role")?;
+        let container = &documents[3]["spec"]["template"]["spec"]["initContainers"][0];
+        let mut arguments: Vec<&str> =
+            container["args"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let namespace = world.namespace.clone();
+        arguments.extend(["--namespace", &namespace]);
+        let waiting =
+            test_support::Person::with_rules(world, "waits", role["rules"].clone()).await?.starts(&arguments)?;
+        quickstart(world).await?;
+        world.operator().await?;
+        let said = test_support::ended(waiting).await?;
+        assert_eq!((said.code, said.stdout.as_str()), (Some(0), ""), "{said:?}");
+        Ok(())
+    });
+}
+
+#[test]
 fn a_run_that_is_refused_fails_its_job_and_is_not_repeated() -> anyhow::Result<()> {
     with_pods(OPERATOR, "a Job that runs a workflow", async |world| {
         world.operator().await?;

@@ -36,36 +36,40 @@ fn each_of_six_broken_resources_is_explained_by_its_cause_and_its_fix() {
 
         broken(world, "no-secret", "SecretNotFound", with_secret("absent")).await?;
         let headline = "Pending, 0/1 files uploaded, not Available (SecretNotFound)";
-        let (cause, fix) =
-            (["Secret absent", "does not exist"], ["Create the Secret", "CYBERUN_API_KEY", "15 seconds"]);
-        explained(world, "no-secret", headline, &cause, &fix).await?;
+        let (cause, fix) = (["Secret absent", "does not exist in this namespace."], ["Create it", "CYBERUN_API_KEY"]);
+        let text = explained(world, "no-secret", headline, &cause, &fix).await?;
+        assert!(text.contains("\nNext: The Secret is looked for every 10 seconds"), "{text}");
+        let said = Person::admin(world).runs(&["explain", "no-secret", "-n", &world.namespace, "-o", "json"]).await?;
+        let json: Value = serde_json::from_str(said.explains(&["{"]))?;
+        assert_eq!((&json["reason"], &json["available"]), (&json!("SecretNotFound"), &json!(false)), "{json:#}");
 
         broken(world, "bad-secret", "CredentialsRejected", with_secret("stale")).await?;
         let headline = "Failed, 0/1 files uploaded, not Available (CredentialsRejected)";
         let text = explained(world, "bad-secret", headline, &["Secret stale", "401"], &["Put a valid key"]).await?;
-        assert!(text.contains("\nNext: It is tried again when the spec, the Secret"), "{text}");
+        assert!(text.contains("\nNext: It is tried again when the content of the Secret"), "{text}");
 
         broken(world, "no-map", "ConfigMapNotFound", json!({"files": [file("photo", "absent", "a.txt")]})).await?;
         let headline = "Pending, 0/1 files uploaded, not Available (ConfigMapNotFound)";
-        explained(world, "no-map", headline, &["File photo", "ConfigMap absent"], &["Create the ConfigMap"]).await?;
+        explained(world, "no-map", headline, &["File photo", "ConfigMap absent"], &["Create it"]).await?;
 
         let missing =
             json!([file("photo", "texts", "a.txt"), file("prompt", "texts", "b.txt"), on_claim("raw", "data", "r")]);
         broken(world, "no-key", "ConfigMapKeyNotFound", json!({"files": missing})).await?;
         let headline = "Pending, 1/3 files uploaded, not Available (ConfigMapKeyNotFound)";
-        let (cause, fix) = (["File prompt", "ConfigMap texts", "no key b.txt"], ["Add the key"]);
+        let (cause, fix) =
+            (["File prompt", "ConfigMap texts", "no key b.txt"], ["Add it, or correct spec.files[prompt].source"]);
         let text = explained(world, "no-key", headline, &cause, &fix).await?;
         assert!(text.contains("\nAlso: ClaimNotFound: File raw: PersistentVolumeClaim data does not exist"), "{text}");
 
         broken(world, "no-claim", "ClaimNotFound", json!({"files": [on_claim("raw", "data", "r.txt")]})).await?;
         let headline = "Pending, 0/1 files uploaded, not Available (ClaimNotFound)";
-        let fix = ["Create the PersistentVolumeClaim", "claimName"];
+        let fix = ["Create it, or correct claimName"];
         explained(world, "no-claim", headline, &["File raw", "PersistentVolumeClaim data"], &fix).await?;
 
         let output = json!({"files": here(), "output": {"configMap": {"name": "texts"}}});
         broken(world, "in-the-way", "OutputConflict", output).await?;
         let headline = "Failed, 1/1 files uploaded, not Available (OutputConflict)";
-        explained(world, "in-the-way", headline, &["ConfigMap texts"], &["Name another ConfigMap", "delete"]).await?;
+        explained(world, "in-the-way", headline, &["ConfigMap texts"], &["Delete it, or choose another name"]).await?;
 
         // Mended as the fix says, all is well.
         world
@@ -111,7 +115,7 @@ fn who_may_read_only_the_resource_gets_an_answer_and_is_told_what_was_not_read()
         let get = json!([{"apiGroups": ["cyberun.cloud"], "resources": ["fileuploads"], "verbs": ["get"]}]);
         let said = Person::with_rules(world, "few", get).await?.runs(&asks).await?;
         let headline = format!("{namespace}/one: Pending, 0/1 files uploaded, not Available (ClaimNotFound)");
-        let lines = ["Cause: File raw", "Fix: Create the PersistentVolumeClaim", "Next: "];
+        let lines = ["Cause: File raw", "Fix: Create it, or correct claimName", "Next: "];
         let unread =
             ["Jobs", "Pods", "PersistentVolumeClaims"].map(|kind| format!("Not read: {kind} of namespace {namespace}"));
         let expected: Vec<&str> =

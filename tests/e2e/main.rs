@@ -44,6 +44,7 @@ mod status_conflict;
 mod suspension;
 mod volume_escape;
 mod volume_files;
+mod wait_command;
 mod worker_answers;
 mod worker_during_change;
 mod worker_image;

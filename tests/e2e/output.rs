@@ -2,7 +2,7 @@
 
 use cyberun_stub::{Fault, Hold, Step};
 use serde_json::{Value, json};
-use test_support::{DEADLINE, World, condition, file, key_of, message, reason, scenario, state};
+use test_support::{DEADLINE, World, condition, file, key_of, kubectl, message, reason, scenario, state};
 
 use crate::OPERATOR;
 
@@ -74,6 +74,60 @@ fn the_output_says_whose_it_is() {
         let owner = &metadata["ownerReferences"][0];
         assert_eq!((&owner["kind"], &owner["name"]), (&json!("FileUpload"), &json!("one")));
         assert!(owner["blockOwnerDeletion"].is_null());
+        Ok(())
+    });
+}
+
+#[test]
+fn the_output_has_the_labels_and_annotations_of_the_spec_also_those_that_come_later() {
+    scenario(OPERATOR, async |world| {
+        prepared(world).await?;
+        let with = |labels: Value, annotations: Value| {
+            let mut spec = spec("keys");
+            spec["output"]["configMap"]["labels"] = labels;
+            spec["output"]["configMap"]["annotations"] = annotations;
+            spec
+        };
+        world.file_upload("one", with(json!({"team": "a"}), json!({"note": "first"}))).await?;
+        let upload = world.available("one").await?;
+        let key = key_of(&upload, "a").unwrap_or_default().to_owned();
+        let output = holds_the_key(world, "keys", &key).await?;
+        let metadata = &output["metadata"];
+        assert_eq!((&metadata["labels"]["team"], &metadata["annotations"]["note"]), (&json!("a"), &json!("first")));
+        assert_eq!(metadata["labels"]["cyberun.cloud/fileupload"], "one");
+
+        // What others add stays, and what is given is given again.
+        let foreign = json!({"metadata": {"labels": {"team": "b", "theirs": "x"}, "annotations": {"theirs": "y"}}});
+        world.patch("ConfigMap", "keys", foreign).await?;
+        let later = json!({"spec": with(json!({"team": "a", "tier": "front"}), json!({"note": "second"}))});
+        world.patch("FileUpload", "one", later).await?;
+        let right = |object: &Value| {
+            let (labels, annotations) = (&object["metadata"]["labels"], &object["metadata"]["annotations"]);
+            let own = labels["cyberun.cloud/fileupload"] == "one" && labels["app.kubernetes.io/managed-by"].is_string();
+            let given = labels["team"] == "a" && labels["tier"] == "front" && annotations["note"] == "second";
+            own && given && labels["theirs"] == "x" && annotations["theirs"] == "y" && object["data"]["a"] == key
+        };
+        world.wait("ConfigMap", "keys", "the new labels and annotations", right).await?;
+        assert_eq!(world.stub.objects().len(), 1, "nothing is uploaded again for them");
+        Ok(())
+    });
+}
+
+#[test]
+fn kubectl_shows_whether_keys_are_there_and_until_when() {
+    scenario(OPERATOR, async |world| {
+        uploaded(world).await?;
+        let upload = world.available("one").await?;
+        let namespace = format!("--namespace={}", world.namespace);
+        for short in ["fu", "fup"] {
+            let table = kubectl(world.cluster, ["get", short, "one", &namespace], "")?;
+            let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+            assert_eq!(lines[0], ["NAME", "READY", "AVAILABLE", "REASON", "FILES", "EXPIRES", "AGE"], "{table}");
+            let until = upload["status"]["availableUntil"].as_str().unwrap_or_default();
+            assert_eq!(lines[1][..6], ["one", "True", "True", "Uploaded", "1/1", until], "{table}");
+        }
+        let wide = kubectl(world.cluster, ["get", "fup", &namespace, "--output=wide"], "")?;
+        assert!(wide.lines().next().is_some_and(|head| head.contains("KEY") && head.contains("MESSAGE")), "{wide}");
         Ok(())
     });
 }

@@ -86,11 +86,11 @@ fn a_refresh_that_cannot_succeed_ends_with_why() {
         write(world, &first, None, "TooLarge", Some("Stalled")).await?;
         ended(waiting)
             .await?
-            .fails(1, &["Cause: As the test has it.", "Fix: Make the file smaller", "not Available (TooLarge)"]);
+            .fails(3, &["Cause: As the test has it.", "Fix: Make the file smaller", "not Available (TooLarge)"]);
 
         // Of another request nothing is known: the time ends it.
         let said = admin.runs(&[&asks[..], &["--timeout", "2s"]].concat()).await?;
-        said.fails(1, &["timed out", "no operator has started it yet"]);
+        said.fails(4, &["timed out", "requested, and is not done yet"]);
 
         let before = world.read("FileUpload", "one").await?["metadata"]["annotations"][ANNOTATION].clone();
         let waiting = admin.starts(&asks)?;
@@ -120,7 +120,12 @@ fn who_may_not_ask_for_a_refresh_is_told_so() {
         // One who may ask but not watch is not left waiting.
         let patch = json!([{"apiGroups": ["cyberun.cloud"], "resources": ["fileuploads"], "verbs": ["get", "patch"]}]);
         let blind = Person::with_rules(world, "blind", patch).await?;
-        blind.runs(&["refresh", "one", "-n", &namespace, "--wait"]).await?.fails(1, &["no right", "list"]);
+        blind.runs(&["refresh", "one", "-n", &namespace, "--wait"]).await?.fails(1, &["no right", "watch"]);
+        let patch =
+            json!([{"apiGroups": ["cyberun.cloud"], "resources": ["fileuploads"], "verbs": ["get", "patch", "watch"]}]);
+        let few = Person::with_rules(world, "few", patch).await?;
+        let asks = ["refresh", "one", "-n", &namespace, "--wait", "--timeout", "2s"];
+        few.runs(&asks).await?.fails(4, &["timed out"]);
         assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
         Ok(())
     });

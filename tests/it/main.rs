@@ -37,4 +37,5 @@ mod support;
 mod terminal;
 mod tls;
 mod upload_many;
+mod wait_command;
 mod worker;

@@ -9,9 +9,29 @@ use super::super::Arguments;
 const HEAD: &str = "# The command line
 
 There is one program, `fileupload`, for Linux. Exit codes: 0 done, 1 failed, 2 usage. Data goes to stdout, everything
-else to stderr. An environment variable that is empty counts as not set. Proxies are those of
+else to stderr. `wait` and `refresh --wait` also end with 3 (a person must act) and 4 (timed out). An environment variable that is empty counts as not set. Proxies are those of
 [HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY](operations.md#proxies-and-certificates). A link named
 `kubectl-fileupload` on the PATH makes it a kubectl plugin: `kubectl fileupload explain …`.
+";
+
+const JSON: &str = "
+## The fields of `explain -o json`
+
+Of a FileUpload; a field that does not apply is null or an empty list. Fields may be added, and none is renamed.
+
+| field | meaning |
+|---|---|
+| `namespace`, `name` | which FileUpload |
+| `phase`, `filesUploaded`, `filesTotal`, `nextAttemptAt`, `availableUntil` | as in its status |
+| `available` | whether every file has a live key, and the output has it |
+| `observed` | whether an operator has looked at the current spec |
+| `reason`, `cause`, `fix`, `next` | why it is not Available, or why a renewal fails; how to fix it; what happens next |
+| `also[]` | other failures: `file`, `reason`, `cause` |
+| `expires` | the key that expires first: `file`, `at`, `isOnly` (it is the only one), `renewed` (it is renewed before) |
+| `deleting`, `requested` | whether it is being deleted; whether a fresh upload is requested and not done |
+| `unread[]` | what could not be read: `kind`, `why` |
+
+Of a reason: `reason`, `class`, `scope`, `meaning`, `cause`, `fix`, `next`. Without an argument: a list of these.
 ";
 
 /// The width of the help, independent of the terminal.
@@ -24,6 +44,7 @@ pub(super) fn page() -> String {
     section(&mut page, &program);
     let visible = program.get_subcommands().filter(|command| !command.is_hide_set());
     visible.for_each(|command| section(&mut page, command));
+    page += JSON;
     page
 }
 

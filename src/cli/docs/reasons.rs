@@ -34,5 +34,8 @@ fn section(page: &mut String, reason: Reason) {
     let (class, scope) = (reason.class(), reason.scope());
     let _ = write!(page, "\n### {reason}\n\n{}\n\n", reason.meaning());
     let _ = writeln!(page, "- **Cause**: {}\n- **Fix**: {}", reason.cause(), reason.fix());
+    if reason.next() != class.again() {
+        let _ = writeln!(page, "- **Next**: {}", reason.next());
+    }
     let _ = writeln!(page, "- **Class**: {class}. **Scope**: {scope:?}. {}", scope.meaning());
 }

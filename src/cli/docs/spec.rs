@@ -9,9 +9,9 @@ use crate::resource;
 
 const HEAD: &str = "# FileUpload
 
-`apiVersion: cyberun.cloud/v1alpha1`, `kind: FileUpload`, short name `fu`, namespaced. No field of the spec has a
-default in the schema; the description says what an absent field means. `[]` is each item of a list. A field is required
-only if its parent is present.
+`apiVersion: cyberun.cloud/v1alpha1`, `kind: FileUpload`, short names `fu` and `fup`, namespaced. No field of the spec has
+a default in the schema; the description says what an absent field means. `[]` is each item of a list. A field is
+required only if its parent is present.
 ";
 
 pub(super) fn page() -> String {

@@ -1,14 +1,24 @@
-//! The answer in words: the state of a `FileUpload`, its cause, and the fix. Pure, so that each case is a test.
+//! What is said of a `FileUpload`: its state, its cause, the fix and what happens next. Pure, so that each case is a test.
 //!
-//! One line has the state, one the cause, one the fix; each other thing has a line of its own. Text from others is
-//! shown without control characters.
+//! It is made once and shown as text or as JSON. A message often ends with the fix for its very case: that is then the
+//! fix, and cause and fix are said once each. Otherwise the fix is the reason's.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde::Serialize;
 
+use super::super::request;
 use super::look::Unread;
-use crate::reason::{Class, Reason};
-use crate::resource::{ANNOTATION_REQUESTED_AT, Condition, FileStatus, FileUpload, FileUploadStatus};
+use crate::reason::Reason;
+use crate::resource::{Condition, FileStatus, FileUpload, FileUploadStatus};
+
+mod text;
+
+/// The words with which the fix at the end of a message begins.
+const STEPS: [&str; 23] = [
+    "add", "ask", "check", "choose", "correct", "create", "delete", "fix", "free", "give", "have", "install", "leave",
+    "look", "make", "name", "put", "rename", "restore", "run", "set", "use", "wait",
+];
 
 /// What to say about a `FileUpload`.
 pub(in super::super) struct Answer<'a> {
@@ -19,140 +29,161 @@ pub(in super::super) struct Answer<'a> {
     pub(in super::super) now: Timestamp,
 }
 
+/// What is said. Its fields are the output of `-o json`, which programs read.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(in super::super) struct Explanation {
+    namespace: String,
+    name: String,
+    phase: Option<String>,
+    available: bool,
+    /// Whether an operator has looked at the current spec.
+    observed: bool,
+    files_uploaded: i64,
+    files_total: i64,
+    /// Why it is not Available; else why it is not Ready, or why a refresh fails.
+    reason: Option<String>,
+    cause: String,
+    fix: String,
+    next: Option<String>,
+    next_attempt_at: Option<Time>,
+    available_until: Option<Time>,
+    /// Other causes, of single files.
+    also: Vec<Other>,
+    /// The key that expires first.
+    expires: Option<Expiry>,
+    deleting: bool,
+    /// Whether a fresh upload is requested and not done.
+    requested: bool,
+    unread: Vec<NotRead>,
+    #[serde(skip)]
+    unavailable: Option<String>,
+    #[serde(skip)]
+    now: Timestamp,
+}
+
+/// What a file fails for, if that is not the cause of all.
+#[derive(Debug, Serialize)]
+struct Other {
+    file: String,
+    reason: String,
+    cause: String,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Expiry {
+    file: String,
+    at: Time,
+    is_only: bool,
+    renewed: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct NotRead {
+    kind: &'static str,
+    why: String,
+}
+
 /// What decides its state.
 struct Cause {
     reason: String,
     message: Option<String>,
+    /// The files that it is said of.
+    files: Vec<String>,
 }
 
 impl Answer<'_> {
-    /// All of it.
-    pub(in super::super) fn text(&self) -> String {
-        let mut lines = vec![self.headline()];
-        match self.status.filter(|_| self.is_looked_at()) {
-            None => lines.extend(self.unobserved()),
-            Some(status) => {
-                let cause = cause(status);
-                lines.extend(self.because(&cause));
-                lines.extend(self.next(status, &cause));
-                lines.extend(others(status, &cause));
-                lines.extend(self.expiry(status));
+    /// All that is said.
+    pub(in super::super) fn explanation(&self) -> Explanation {
+        let metadata = &self.upload.metadata;
+        let observed = self.status.filter(|status| Some(status.observed_generation) == metadata.generation);
+        let available = self.status.and_then(|status| request::condition(status, "Available"));
+        let mut said = Explanation {
+            namespace: metadata.namespace.clone().unwrap_or_else(|| "default".to_owned()),
+            name: metadata.name.clone().unwrap_or_default(),
+            phase: self
+                .status
+                .map(|status| status.phase.map_or_else(|| "Unknown".to_owned(), |phase| format!("{phase:?}"))),
+            available: available.is_some_and(|available| available.status == "True"),
+            observed: observed.is_some(),
+            files_uploaded: self.status.map_or(0, |status| status.files_uploaded),
+            files_total: self.status.map_or(0, |status| status.files_total),
+            reason: None,
+            cause: "No operator is running, it serves other namespaces, or it has just started.".to_owned(),
+            fix: String::new(),
+            next: None,
+            next_attempt_at: observed.and_then(|status| status.next_attempt_at.clone()),
+            available_until: observed.and_then(|status| status.available_until.clone()),
+            also: Vec::new(),
+            expires: observed.and_then(|status| self.expiry(status)),
+            deleting: metadata.deletion_timestamp.is_some(),
+            requested: self.status.map_or_else(
+                || request::is_pending(self.upload, &FileUploadStatus::default()),
+                |status| request::is_pending(self.upload, status),
+            ),
+            unread: self
+                .unread
+                .iter()
+                .map(|unread| NotRead { kind: unread.kind, why: sentence(&unread.why) })
+                .collect(),
+            unavailable: available.map(|available| available.reason.clone()),
+            now: self.now,
+        };
+        match observed {
+            Some(status) => self.explain(status, &mut said),
+            None => {
+                said.fix = format!(
+                    "Check that a Pod of the operator is ready (kubectl get pods --all-namespaces --selector \
+                     app.kubernetes.io/name=fileupload-operator) and that its --namespace, if set, names {}.",
+                    said.namespace
+                );
             }
         }
-        lines.extend(self.besides());
-        lines.into_iter().map(|line| line.replace(char::is_control, " ") + "\n").collect()
+        said
     }
 
-    fn is_looked_at(&self) -> bool {
-        self.status.is_some_and(|status| Some(status.observed_generation) == self.upload.metadata.generation)
-    }
-
-    fn name(&self) -> (&str, &str) {
-        let metadata = &self.upload.metadata;
-        (metadata.namespace.as_deref().unwrap_or("default"), metadata.name.as_deref().unwrap_or_default())
-    }
-
-    fn headline(&self) -> String {
-        let (namespace, name) = self.name();
-        let Some(status) = self.status else {
-            return format!("{namespace}/{name}: no operator has looked at it yet");
-        };
-        let phase = status.phase.map_or_else(|| "Unknown".to_owned(), |phase| format!("{phase:?}"));
-        let available = match condition(status, "Available") {
-            Some(available) if available.status == "True" => "Available".to_owned(),
-            Some(available) => format!("not Available ({})", available.reason),
-            None => "not Available".to_owned(),
-        };
-        let stale = if self.is_looked_at() { "" } else { ", but no operator has looked at its current spec yet" };
-        let (uploaded, total) = (status.files_uploaded, status.files_total);
-        format!("{namespace}/{name}: {phase}, {uploaded}/{total} files uploaded, {available}{stale}")
-    }
-
-    fn unobserved(&self) -> [String; 2] {
-        let (namespace, _) = self.name();
-        [
-            "Cause: No operator is running, it serves other namespaces, or it has just started.".to_owned(),
-            format!(
-                "Fix: Check that a Pod of the operator is ready (kubectl get pods --all-namespaces --selector \
-                 app.kubernetes.io/name=fileupload-operator) and that its --namespace, if set, names {namespace}."
-            ),
-        ]
-    }
-
-    fn because(&self, cause: &Cause) -> [String; 2] {
+    fn explain(&self, status: &FileUploadStatus, said: &mut Explanation) {
+        let cause = cause(status);
         let known = Reason::parse(&cause.reason);
         let why = cause.message.as_deref().or(known.map(Reason::cause)).unwrap_or("no cause is known");
-        let fix = known.map_or_else(
-            || format!("Update fileupload to the version of the operator: this one does not know {}", cause.reason),
-            |reason| self.with_names(reason.fix()),
-        );
-        [format!("Cause: {}", sentence(why)), format!("Fix: {}", sentence(&fix))]
+        let (why, own_fix) = without_fix(why);
+        let update =
+            || format!("Update fileupload to the version of the operator: this one does not know {}", cause.reason);
+        let fix = own_fix.map_or_else(|| known.map_or_else(update, |reason| reason.fix().to_owned()), str::to_owned);
+        said.cause = sentence(why);
+        said.fix = sentence(&self.with_names(&fix, said));
+        said.next = known.and_then(|reason| self.next(status, reason));
+        said.also = others(status, &cause);
+        said.reason = Some(cause.reason);
     }
 
     /// A fix that can be copied.
-    fn with_names(&self, fix: &str) -> String {
-        let (namespace, name) = self.name();
-        fix.replace("refresh NAME", &format!("refresh --namespace {namespace} {name}"))
+    fn with_names(&self, fix: &str, said: &Explanation) -> String {
+        let (namespace, name) = (&said.namespace, &said.name);
+        let full = format!("refresh --namespace {namespace} {name}");
+        fix.replace("refresh NAME", &full).replace(&format!("refresh {name}"), &full)
     }
 
-    /// When it is tried again.
-    fn next(&self, status: &FileUploadStatus, cause: &Cause) -> Option<String> {
-        let class = Reason::parse(&cause.reason)?.class();
-        let next = match &status.next_attempt_at {
-            Some(Time(at)) if *at > self.now => format!("It is tried again at {}.", self.moment(*at)),
+    /// What happens next.
+    fn next(&self, status: &FileUploadStatus, reason: Reason) -> Option<String> {
+        match &status.next_attempt_at {
+            Some(Time(at)) if *at > self.now => Some(format!("It is tried again at {}.", moment(*at, self.now))),
             Some(Time(at)) => {
                 let fix = "if this does not change, check that the operator is running";
-                format!("It was due to be tried again at {at}: {fix}.")
+                Some(format!("It was due to be tried again at {at}: {fix}."))
             }
-            None if class == Class::Done => return None,
-            None => class.again().to_owned(),
-        };
-        Some(format!("Next: {next}"))
+            None => (reason != Reason::Uploaded).then(|| reason.next().to_owned()),
+        }
     }
 
     /// When the first key expires.
-    fn expiry(&self, status: &FileUploadStatus) -> Option<String> {
+    fn expiry(&self, status: &FileUploadStatus) -> Option<Expiry> {
         let keyed = || status.files.iter().filter(|entry| entry.file_key.is_some());
-        let ends = keyed().filter_map(|entry| Some((entry.expires_at.as_ref()?.0, entry)));
-        let (end, first) = ends.min_by_key(|(end, _)| *end)?;
-        let which = if keyed().count() == 1 { "expires" } else { "is the first to expire," };
-        let then = if self.upload.spec.renews() {
-            "it is renewed before that".to_owned()
-        } else {
-            self.with_names("it is not renewed without spec.refreshPolicy: BeforeExpiry or fileupload refresh NAME")
-        };
-        Some(format!("Keys: The key of file {} {which} at {}; {then}.", first.name, self.moment(end)))
-    }
-
-    /// What else to know.
-    fn besides(&self) -> Vec<String> {
-        let mut lines = Vec::new();
-        if self.upload.metadata.deletion_timestamp.is_some() {
-            lines.push("Also: It is being deleted.".to_owned());
-        }
-        let asked = self.upload.metadata.annotations.as_ref().and_then(|all| all.get(ANNOTATION_REQUESTED_AT));
-        if asked.is_some_and(|asked| {
-            Some(asked) != self.status.and_then(|status| status.last_handled_requested_at.as_ref())
-        }) {
-            lines.push("Also: A fresh upload was requested, and no operator has started it yet.".to_owned());
-        }
-        let (namespace, _) = self.name();
-        lines.extend(self.unread.iter().map(|unread| {
-            let (kind, why) = (unread.kind, sentence(&unread.why));
-            format!("Not read: {kind} of namespace {namespace}, so this answer may be out of date: {why}")
-        }));
-        lines
-    }
-
-    fn moment(&self, at: Timestamp) -> String {
-        let seconds = at.as_second() - self.now.as_second();
-        let (count, unit) = match seconds.abs() {
-            0..120 => (seconds, "s"),
-            120..7200 => (seconds / 60, "min"),
-            7200..172_800 => (seconds / 3600, "h"),
-            _ => (seconds / 86400, "days"),
-        };
-        if seconds < 0 { format!("{at} ({} {unit} ago)", -count) } else { format!("{at} (in {count} {unit})") }
+        let ends = keyed().filter_map(|entry| Some((entry.expires_at.clone()?, entry)));
+        let (at, first) = ends.min_by_key(|(end, _)| end.0)?;
+        let renewed = self.upload.spec.renews();
+        Some(Expiry { file: first.name.clone(), at, is_only: keyed().count() == 1, renewed })
     }
 }
 
@@ -161,8 +192,9 @@ fn cause(status: &FileUploadStatus) -> Cause {
     let of = |condition: &Condition| Cause {
         reason: condition.reason.clone(),
         message: Some(condition.message.clone()).filter(|message| !message.is_empty()),
+        files: decisive(status, &condition.reason),
     };
-    let said = |kind: &str| condition(status, kind);
+    let said = |kind: &str| request::condition(status, kind);
     let (ready, available) = (said("Ready"), said("Available"));
     if let Some(unavailable) =
         available.filter(|available| available.status != "True").or(ready.filter(|_| available.is_none()))
@@ -171,42 +203,66 @@ fn cause(status: &FileUploadStatus) -> Cause {
     }
     let rests = ready.filter(|ready| ready.reason != Reason::Uploaded.as_str());
     let failing = || status.files.iter().find(|entry| entry.reason.is_some());
-    rests
-        .map(of)
-        .or_else(|| failing().map(of_file))
-        .unwrap_or(Cause { reason: Reason::Uploaded.to_string(), message: None })
+    rests.map(of).or_else(|| failing().map(|entry| of_file(status, entry))).unwrap_or(Cause {
+        reason: Reason::Uploaded.to_string(),
+        message: None,
+        files: Vec::new(),
+    })
 }
 
-fn of_file(entry: &FileStatus) -> Cause {
+/// The files of which a condition with this reason tells: the first of them, and those that say the same.
+fn decisive(status: &FileUploadStatus, reason: &str) -> Vec<String> {
+    let first = status.files.iter().find(|entry| entry.file_key.is_none() && entry.reason.as_deref() == Some(reason));
+    first.map(|first| alike(status, first)).unwrap_or_default()
+}
+
+/// The files that fail for the same reason in the same words.
+fn alike(status: &FileUploadStatus, first: &FileStatus) -> Vec<String> {
+    let same = |entry: &&FileStatus| entry.reason == first.reason && entry.message == first.message;
+    status.files.iter().filter(same).map(|entry| entry.name.clone()).collect()
+}
+
+fn of_file(status: &FileUploadStatus, entry: &FileStatus) -> Cause {
     let reason = entry.reason.clone().unwrap_or_default();
     let message = entry.message.clone().or(Reason::parse(&reason).map(|reason| reason.cause().to_owned()));
-    Cause { reason, message: message.map(|message| describe(entry, &message)) }
+    let message = message.map(|message| match &entry.file_key {
+        Some(_) => format!("file {} keeps its key, but could not be uploaded again: {message}", entry.name),
+        None => format!("file {}: {message}", entry.name),
+    });
+    Cause { reason, message, files: alike(status, entry) }
 }
 
-fn describe(entry: &FileStatus, message: &str) -> String {
-    if entry.file_key.is_some() {
-        return format!("file {} keeps its key, but could not be uploaded again: {message}", entry.name);
+/// The files that fail for another cause.
+fn others(status: &FileUploadStatus, said: &Cause) -> Vec<Other> {
+    let other = |entry: &&FileStatus| entry.reason.is_some() && !said.files.contains(&entry.name);
+    let told = |entry: &FileStatus| {
+        let cause = of_file(status, entry);
+        let text = sentence(&cause.message.unwrap_or_else(|| entry.name.clone()));
+        Other { file: entry.name.clone(), reason: cause.reason, cause: text }
+    };
+    status.files.iter().filter(other).map(told).collect()
+}
+
+/// A message without the fix at its end, and that fix. Nothing is lost: only the line differs on which it is shown.
+fn without_fix(message: &str) -> (&str, Option<&str>) {
+    let parts = message.rsplit_once(": ");
+    let is_step = |text: &str| text.split_whitespace().next().is_some_and(|word| STEPS.contains(&word));
+    match parts.filter(|(_, last)| is_step(last)) {
+        Some((why, fix)) => (why, Some(fix)),
+        None => (message, None),
     }
-    format!("file {}: {message}", entry.name)
 }
 
-/// The files that fail for another cause, a line each.
-fn others(status: &FileUploadStatus, said: &Cause) -> Vec<String> {
-    let told = said.message.as_deref().unwrap_or_default();
-    let is_told = |message: &str| !message.is_empty() && told.ends_with(message);
-    let other = |entry: &&FileStatus| {
-        let same = entry.reason.as_ref() == Some(&said.reason) && is_told(entry.message.as_deref().unwrap_or_default());
-        entry.reason.is_some() && !same
+/// A moment, and how far away it is.
+fn moment(at: Timestamp, now: Timestamp) -> String {
+    let seconds = at.as_second() - now.as_second();
+    let (count, unit) = match seconds.abs() {
+        0..120 => (seconds, "s"),
+        120..7200 => (seconds / 60, "min"),
+        7200..172_800 => (seconds / 3600, "h"),
+        _ => (seconds / 86400, "days"),
     };
-    let line = |entry: &FileStatus| {
-        let cause = of_file(entry);
-        format!("Also: {}: {}", cause.reason, sentence(&cause.message.unwrap_or_else(|| entry.name.clone())))
-    };
-    status.files.iter().filter(other).map(line).collect()
-}
-
-fn condition<'a>(status: &'a FileUploadStatus, kind: &str) -> Option<&'a Condition> {
-    status.conditions.iter().find(|condition| condition.type_ == kind)
+    if seconds < 0 { format!("{at} ({} {unit} ago)", -count) } else { format!("{at} (in {count} {unit})") }
 }
 
 fn sentence(text: &str) -> String {

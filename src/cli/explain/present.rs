@@ -42,6 +42,9 @@ pub(super) fn status(seen: &Seen, now: Timestamp) -> Option<FileUploadStatus> {
     {
         entry.expires_at.clone_from(&known.expires_at);
     }
+    if shown.files.iter().map(|entry| &entry.file_key).eq(status.files.iter().map(|entry| &entry.file_key)) {
+        shown.available_until.clone_from(&status.available_until);
+    }
     Some(if shown.files == status.files { status.clone() } else { shown })
 }
 

@@ -1,39 +1,69 @@
 //! What a reason means, from the one table, and the nearest reasons to an unknown word.
 
 use anyhow::anyhow;
+use serde::Serialize;
 
 use crate::reason::Reason;
 
 /// How many reasons are suggested for an unknown word.
 const OFFERED: usize = 3;
 
-/// Every reason, a line each.
-pub(super) fn all() -> String {
-    let width = Reason::ALL.iter().map(|reason| reason.as_str().len()).max().unwrap_or_default();
-    let line = |reason: &Reason| {
+/// What a reason means. Its fields are the output of `-o json`, which programs read.
+#[derive(Debug, Serialize)]
+pub(super) struct Meaning {
+    reason: Reason,
+    class: String,
+    scope: String,
+    meaning: &'static str,
+    cause: &'static str,
+    fix: &'static str,
+    next: &'static str,
+}
+
+impl From<Reason> for Meaning {
+    fn from(reason: Reason) -> Self {
+        Self {
+            reason,
+            class: reason.class().to_string(),
+            scope: format!("{:?}", reason.scope()),
+            meaning: reason.meaning(),
+            cause: reason.cause(),
+            fix: reason.fix(),
+            next: reason.next(),
+        }
+    }
+}
+
+impl Meaning {
+    pub(super) fn text(&self) -> String {
+        let Self { reason, class, meaning, cause, fix, next, .. } = self;
+        let (of_class, scope) = (reason.class().meaning(), reason.scope().meaning());
+        format!("{reason}: {meaning}\nCause: {cause}\nFix: {fix}\nNext: {next}\nClass: {class}. {of_class} {scope}\n")
+    }
+}
+
+/// Every reason.
+pub(super) fn all() -> Vec<Meaning> {
+    Reason::ALL.iter().copied().map(Meaning::from).collect()
+}
+
+/// These reasons, a line each.
+pub(super) fn list(reasons: &[Meaning]) -> String {
+    let width = reasons.iter().map(|said| said.reason.as_str().len()).max().unwrap_or_default();
+    let line = |said: &Meaning| {
         // Padding counts only for strings.
-        let (word, class) = (reason.as_str(), reason.class().to_string());
-        format!("{word:width$}  {class:8}  {}\n", reason.meaning())
+        let (word, class) = (said.reason.as_str(), &said.class);
+        format!("{word:width$}  {class:8}  {}\n", said.meaning)
     };
-    Reason::ALL.iter().map(line).collect()
+    reasons.iter().map(line).collect()
 }
 
 /// What `word` means; if it is not a reason, the nearest ones.
-pub(super) fn explain(word: &str) -> Result<String, String> {
-    let Some(reason) = Reason::parse(word) else {
+pub(super) fn explain(word: &str) -> Result<Meaning, String> {
+    Reason::parse(word).map(Meaning::from).ok_or_else(|| {
         let near = nearest(word).map(Reason::as_str).join(", ");
-        return Err(format!("there is no reason {word}: did you mean {near}? fileupload explain lists all reasons"));
-    };
-    let (class, scope) = (reason.class(), reason.scope());
-    Ok(format!(
-        "{reason}: {}\nCause: {}\nFix: {}\nNext: {}\nClass: {class}. {} {}\n",
-        reason.meaning(),
-        reason.cause(),
-        reason.fix(),
-        class.again(),
-        class.meaning(),
-        scope.meaning(),
-    ))
+        format!("there is no reason {word}: did you mean {near}? fileupload explain lists all reasons")
+    })
 }
 
 /// The error about an object. If its name is a reason in the wrong case, it suggests that reason.

@@ -143,8 +143,7 @@ impl Manifests {
 
 /// An output that the manifests hold.
 fn output_of(found: &ConfigMap, upload: &FileUpload) -> OutputFacts {
-    let hash = plan::hash_of_data(&found.data.clone().unwrap_or_default());
-    read::Ownership::of(&found.metadata).output(upload, Some(hash))
+    read::Ownership::of(&found.metadata).output(upload, Some(plan::output_hash(upload, found)))
 }
 
 /// The object of that name in the namespace of `upload`. An object without a namespace is in any namespace.

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::{Key, List, Round, Told, Version, is_in};
 use crate::plan::read::Ownership;
-use crate::plan::{ConfigMapFacts, OutputFacts, hash_of_data};
+use crate::plan::{ConfigMapFacts, OutputFacts};
 use crate::resource::FileUpload;
 
 /// The ConfigMaps that are named.
@@ -129,7 +129,8 @@ impl ConfigMaps {
         news
     }
 
-    pub(super) fn wrote(&mut self, config_map: &ConfigMap) {
+    /// `hash` is that of what it holds.
+    pub(super) fn wrote(&mut self, config_map: &ConfigMap, hash: String) {
         let Some(named) = self.named.get_mut(&Key::of(config_map)) else { return };
         let version = Version::new(config_map.metadata.resource_version.as_deref(), Told::Answer);
         let known = named.record.as_ref();
@@ -139,7 +140,6 @@ impl ConfigMaps {
         if known.is_some_and(is_newer) {
             return;
         }
-        let hash = hash_of_data(&config_map.data.clone().unwrap_or_default());
         let round = known.map(|known| known.round).unwrap_or_default();
         let ownership = Ownership::of(&config_map.metadata);
         named.record = Some(Record { version, exists: true, ownership, hash: Some(hash.into()), round });

@@ -92,13 +92,13 @@ fn only_a_list_is_believed_what_is_older() {
 fn a_late_answer_does_not_bring_an_output_back() {
     let (index, upload) = (index(), of_config_map("1"));
     index.apply_upload(upload.clone(), Told::List(list(1)));
-    index.wrote_output(&output("10"));
+    index.wrote_output(&upload, &output("10"));
     let known = |index: &Index| index.output(&upload, "out");
     assert!(matches!(known(&index), (OutputFacts::Ours { hash: Some(_) }, Some(version)) if version == "10"));
     index.delete_config_map(&meta("out", "12"), 1);
-    index.wrote_output(&output("11"));
+    index.wrote_output(&upload, &output("11"));
     assert!(matches!(known(&index), (OutputFacts::Absent, None)));
-    index.wrote_output(&output("13"));
+    index.wrote_output(&upload, &output("13"));
     index.delete_config_map(&meta("out", "12"), 1);
     assert!(matches!(known(&index), (OutputFacts::Ours { .. }, Some(version)) if version == "13"));
 }
@@ -241,7 +241,7 @@ fn a_list_that_began_before_a_write_does_not_drop_what_was_written() {
     let before = list(1);
     index.begin_config_maps(None);
     index.apply_job(&job("x-1", 1, 1), Told::Answer);
-    index.wrote_output(&output("10"));
+    index.wrote_output(&upload, &output("10"));
     index.looked_up(&Key::new("team", "inputs"), &ConfigMapFacts::Unknown, Some("11"));
     index.sweep_jobs(None, before);
     index.sweep_config_maps(None, before);

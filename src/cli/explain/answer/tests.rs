@@ -5,6 +5,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::resource::ANNOTATION_REQUESTED_AT;
 
 fn now() -> Timestamp {
     "2026-11-23T10:00:00Z".parse().unwrap()
@@ -36,7 +37,7 @@ fn status(phase: &str, uploaded: i64, conditions: &[Value], files: &[Value]) -> 
 }
 
 fn text(upload: &FileUpload) -> String {
-    Answer { upload, status: upload.status.as_ref(), unread: &[], now: now() }.text()
+    Answer { upload, status: upload.status.as_ref(), unread: &[], now: now() }.explanation().text()
 }
 
 fn lines(upload: &FileUpload, expected: &[&str]) {
@@ -59,9 +60,9 @@ fn one_thing_that_is_missing_is_a_headline_a_cause_and_a_fix() {
         &upload,
         &[
             "team-a/portrait: Pending, 0/2 files uploaded, not Available (ConfigMapNotFound)",
-            "Cause: File photo: ConfigMap m does not exist in this namespace: create it.",
-            "Fix: Create the ConfigMap in this namespace",
-            "Next: It goes on as soon as the missing thing is there",
+            "Cause: File photo: ConfigMap m does not exist in this namespace.",
+            "Fix: Create it.",
+            "Next: The upload starts as soon as the ConfigMap exists.",
         ],
     );
 }
@@ -141,6 +142,7 @@ fn keys_that_expired_name_the_command_that_gets_new_ones() {
         "team-a/portrait: Expired, 0/2 files uploaded, not Available (Expired)",
         "Cause: The keys have expired.",
         "Fix: Ask for a fresh upload with `fileupload refresh --namespace team-a portrait`",
+        "Next: Nothing more happens until a fresh upload is requested",
     ];
     lines(&upload, &expected);
 }
@@ -156,7 +158,7 @@ fn what_is_suspended_says_so_even_while_every_key_lives() {
             "team-a/portrait: Suspended, 2/2 files uploaded, Available",
             "Cause: Suspended.",
             "Fix: Set spec.suspend",
-            "Next: ",
+            "Next: Nothing happens until spec.suspend is false.",
         ],
     );
 }
@@ -189,12 +191,78 @@ fn a_request_that_nobody_took_up_and_what_could_not_be_read_come_last() {
     let mut upload = upload(&status("Ready", 2, &conditions, &[key.clone(), key]));
     upload.metadata.annotations = Some([(ANNOTATION_REQUESTED_AT.to_owned(), "now".to_owned())].into());
     let unread = [Unread { kind: "Pods", why: "you have no right to list them".to_owned() }];
-    let text = Answer { upload: &upload, status: upload.status.as_ref(), unread: &unread, now: now() }.text();
+    let text =
+        Answer { upload: &upload, status: upload.status.as_ref(), unread: &unread, now: now() }.explanation().text();
     let last: Vec<_> = text.lines().skip(3).collect();
     assert!(last[0].starts_with("Also: A fresh upload was requested"), "{text}");
     assert!(
         last[1].starts_with("Not read: Pods of namespace team-a")
             && last[1].ends_with("You have no right to list them."),
         "{text}"
+    );
+}
+
+#[test]
+fn the_fix_in_a_message_is_the_fix_and_is_said_once() {
+    for (message, why, fix) in [
+        (
+            "Secret s does not exist: create it with the key K",
+            "Secret s does not exist",
+            Some("create it with the key K"),
+        ),
+        (
+            "the key has expired: run 'fileupload refresh p' for a new one",
+            "the key has expired",
+            Some("run 'fileupload refresh p' for a new one"),
+        ),
+        ("the worker failed: OOMKilled", "the worker failed: OOMKilled", None),
+        ("set: nothing", "set: nothing", None),
+        ("all is there", "all is there", None),
+    ] {
+        assert_eq!(without_fix(message), (why, fix), "{message}");
+    }
+    let message = "every key has expired and is withdrawn: run 'fileupload refresh portrait' for new ones";
+    let conditions = [said("Ready", "True", "Expired", message), said("Available", "False", "Expired", message)];
+    let upload = upload(&status("Expired", 0, &conditions, &[]));
+    let expected = [
+        "team-a/portrait: Expired",
+        "Cause: Every key has expired and is withdrawn.",
+        "Fix: Run 'fileupload refresh --namespace team-a portrait' for new ones.",
+        "Next: Nothing more happens",
+    ];
+    lines(&upload, &expected);
+}
+
+#[test]
+fn files_that_fail_alike_are_said_once() {
+    let message = "the storage is down";
+    let conditions =
+        ["Ready", "Available"].map(|kind| said(kind, "False", "StorageUnavailable", "file photo: the storage is down"));
+    let entry = json!({"reason": "StorageUnavailable", "message": message});
+    let text = text(&upload(&status("Pending", 0, &conditions, &[entry.clone(), entry])));
+    assert_eq!(text.matches(message).count(), 1, "{text}");
+}
+
+#[test]
+fn as_json_it_has_the_same_words_under_names_that_do_not_change() {
+    let conditions =
+        ["Ready", "Available"].map(|kind| said(kind, "False", "ConfigMapNotFound", "file photo: gone: create it"));
+    let first = json!({"reason": "ConfigMapNotFound", "message": "gone: create it"});
+    let second = json!({"reason": "TooLarge", "message": "5 GB", "fileKey": "k", "expiresAt": "2026-11-23T12:30:00Z"});
+    let upload = upload(&status("Pending", 1, &conditions, &[first, second]));
+    let unread = [Unread { kind: "Pods", why: "no right".to_owned() }];
+    let said = Answer { upload: &upload, status: upload.status.as_ref(), unread: &unread, now: now() }.explanation();
+    let also = json!([{"file": "prompt", "reason": "TooLarge",
+        "cause": "File prompt keeps its key, but could not be uploaded again: 5 GB."}]);
+    assert_eq!(
+        serde_json::to_value(said).unwrap(),
+        json!({
+            "namespace": "team-a", "name": "portrait", "phase": "Pending", "available": false, "observed": true,
+            "filesUploaded": 1, "filesTotal": 2, "reason": "ConfigMapNotFound", "cause": "File photo: gone.",
+            "fix": "Create it.", "next": "The upload starts as soon as the ConfigMap exists.", "nextAttemptAt": null, "availableUntil": null,
+            "also": also, "deleting": false, "requested": false,
+            "expires": {"file": "prompt", "at": "2026-11-23T12:30:00Z", "isOnly": true, "renewed": false},
+            "unread": [{"kind": "Pods", "why": "No right."}],
+        })
     );
 }

@@ -1,0 +1,50 @@
+//! What a status says of the latest request for a fresh upload, and of what stalls it. Pure.
+//!
+//! A failure of before the request says nothing of the request: the file is tried again for it.
+
+use crate::reason::{Class, Reason};
+use crate::resource::{ANNOTATION_REQUESTED_AT, Condition, FileStatus, FileUpload, FileUploadStatus};
+
+/// The status, if it is of the current spec.
+pub(super) fn current_status(upload: &FileUpload) -> Option<&FileUploadStatus> {
+    upload.status.as_ref().filter(|status| Some(status.observed_generation) == upload.metadata.generation)
+}
+
+/// Whether a request is not done yet.
+pub(super) fn is_pending(upload: &FileUpload, status: &FileUploadStatus) -> bool {
+    value(upload).is_some_and(|value| status.last_handled_requested_at.as_ref() != Some(value))
+}
+
+/// Whether a file stalled at an attempt after the latest request.
+pub(super) fn has_stalled_file(upload: &FileUpload, status: &FileUploadStatus) -> bool {
+    let noted = status.requested_attempt.filter(|_| status.requested_at.as_ref() == value(upload));
+    let is_after = |file: &FileStatus| match is_pending(upload, status) {
+        true => noted.is_some_and(|noted| file.attempt > noted),
+        false => true,
+    };
+    status.files.iter().any(|file| is_stalled(file) && is_after(file))
+}
+
+/// Whether it is stalled by something that is no file's: the spec, or the output.
+pub(super) fn is_stalled_as_a_whole(status: &FileUploadStatus) -> bool {
+    holds(status, "Stalled") && !status.files.iter().any(is_stalled)
+}
+
+/// Whether this condition is true.
+pub(super) fn holds(status: &FileUploadStatus, kind: &str) -> bool {
+    condition(status, kind).is_some_and(|condition| condition.status == "True")
+}
+
+/// The condition of this type.
+pub(super) fn condition<'a>(status: &'a FileUploadStatus, kind: &str) -> Option<&'a Condition> {
+    status.conditions.iter().find(|condition| condition.type_ == kind)
+}
+
+fn value(upload: &FileUpload) -> Option<&String> {
+    upload.metadata.annotations.as_ref()?.get(ANNOTATION_REQUESTED_AT)
+}
+
+fn is_stalled(file: &FileStatus) -> bool {
+    let reason = file.reason.as_deref().and_then(Reason::parse);
+    reason.is_some_and(|reason| reason.class() == Class::Stalled)
+}
