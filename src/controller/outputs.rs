@@ -111,8 +111,7 @@ impl<'a> Output<'a> {
             return Ok(());
         }
         let version = &metadata.resource_version;
-        let patch =
-            json!({ "metadata": { "resourceVersion": version, "labels": labels, "annotations": annotations } });
+        let patch = json!({ "metadata": { "resourceVersion": version, "labels": labels, "annotations": annotations } });
         let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         let patched = self.api.patch(name, &params, &Patch::Merge(patch)).await?;
         self.index.wrote_output(self.upload, &patched);
