@@ -102,7 +102,7 @@ fn answered(upload: &FileUpload, value: &str) -> anyhow::Result<Option<String>> 
         bail!("it was suspended in the meantime: it is uploaded again once spec.suspend is false");
     }
     let Some(status) = request::current_status(upload) else { return Ok(None) };
-    if request::has_stalled_file(upload, status) || request::is_stalled_as_a_whole(status) {
+    if request::has_stalled_file(upload, status) || request::is_stalled(upload, status) {
         return Err(Unmet::Stalled(format!("a person must act\n{}", explain::by_status(upload))).into());
     }
     // A file that failed, and is retried, still has its old key.

@@ -2,7 +2,7 @@
 //!
 //! A failure of before the request says nothing of the request: the file is tried again for it.
 
-use crate::reason::{Class, Reason};
+use crate::reason::{Class, Reason, Scope};
 use crate::resource::{ANNOTATION_REQUESTED_AT, Condition, FileStatus, FileUpload, FileUploadStatus};
 
 /// The status, if it is of the current spec.
@@ -22,12 +22,18 @@ pub(super) fn has_stalled_file(upload: &FileUpload, status: &FileUploadStatus) -
         true => noted.is_some_and(|noted| file.attempt > noted),
         false => true,
     };
-    status.files.iter().any(|file| is_stalled(file) && is_after(file))
+    status.files.iter().any(|file| stalls(file) && is_after(file))
 }
 
-/// Whether it is stalled by something that is no file's: the spec, or the output.
-pub(super) fn is_stalled_as_a_whole(status: &FileUploadStatus) -> bool {
-    holds(status, "Stalled") && !status.files.iter().any(is_stalled)
+/// Whether a person must act, whatever the latest request brings.
+pub(super) fn is_stalled(upload: &FileUpload, status: &FileUploadStatus) -> bool {
+    let stalled = condition(status, "Stalled").filter(|condition| condition.status == "True");
+    stalled.is_some_and(|stalled| {
+        // What is no file's, the spec or the output, does not wait for a file.
+        let is_of_all = Reason::parse(&stalled.reason).is_some_and(|reason| reason.scope() == Scope::Resource);
+        let is_no_files = is_of_all && !status.files.iter().any(stalls);
+        !is_pending(upload, status) || is_no_files || has_stalled_file(upload, status)
+    })
 }
 
 /// Whether this condition is true.
@@ -44,7 +50,7 @@ fn value(upload: &FileUpload) -> Option<&String> {
     upload.metadata.annotations.as_ref()?.get(ANNOTATION_REQUESTED_AT)
 }
 
-fn is_stalled(file: &FileStatus) -> bool {
+fn stalls(file: &FileStatus) -> bool {
     let reason = file.reason.as_deref().and_then(Reason::parse);
     reason.is_some_and(|reason| reason.class() == Class::Stalled)
 }

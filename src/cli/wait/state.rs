@@ -46,10 +46,8 @@ pub(super) fn of(upload: &FileUpload) -> State {
     let Some(available) = request::condition(status, "Available") else { return pending("its state is not known") };
     let (reason, message) = (&available.reason, &available.message);
     let why = if message.is_empty() { reason.clone() } else { format!("{reason}: {message}") };
-    let stalls = request::holds(status, "Stalled")
-        && (request::is_stalled_as_a_whole(status) || request::has_stalled_file(upload, status));
     let has_expired = Reason::parse(reason) == Some(Reason::Expired) && !request::is_pending(upload, status);
-    if stalls || has_expired { State::Over(why) } else { State::Pending(why) }
+    if request::is_stalled(upload, status) || has_expired { State::Over(why) } else { State::Pending(why) }
 }
 
 #[cfg(test)]
