@@ -18,10 +18,8 @@ pub(super) fn is_pending(upload: &FileUpload, status: &FileUploadStatus) -> bool
 /// Whether a file stalled at an attempt after the latest request.
 pub(super) fn has_stalled_file(upload: &FileUpload, status: &FileUploadStatus) -> bool {
     let noted = status.requested_attempt.filter(|_| status.requested_at.as_ref() == value(upload));
-    let is_after = |file: &FileStatus| match is_pending(upload, status) {
-        true => noted.is_some_and(|noted| file.attempt > noted),
-        false => true,
-    };
+    let is_pending = is_pending(upload, status);
+    let is_after = |file: &FileStatus| !is_pending || noted.is_some_and(|noted| file.attempt > noted);
     status.files.iter().any(|file| stalls(file) && is_after(file))
 }
 

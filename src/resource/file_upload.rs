@@ -269,6 +269,7 @@ impl OutputConfigMap {
 
 impl File {
     /// Whether a file may have this name: it is a key of a ConfigMap beside the operator's own.
+    #[expect(clippy::case_sensitive_file_extension_comparisons, reason = "so is the API server's rule")]
     pub fn is_name(name: &str) -> bool {
         let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
         let is_key = (1..=63).contains(&name.len()) && name.bytes().all(known);

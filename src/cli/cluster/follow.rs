@@ -121,20 +121,20 @@ impl Follower<'_> {
                 (self.failures, self.refused_since) = (0, None);
                 Ok(None)
             }
-            Step::Watch(events) => match timeout(SILENCE, events.next()).await {
-                Ok(Some(event)) => match event? {
+            Step::Watch(events) => {
+                let Ok(Some(event)) = timeout(SILENCE, events.next()).await else {
+                    self.read_again_after(PAUSE.0);
+                    return Ok(None);
+                };
+                match event? {
                     WatchEvent::Added(upload) | WatchEvent::Modified(upload) => {
                         Ok(Some(Sight::There(Box::new(upload))))
                     }
                     WatchEvent::Deleted(_) => Ok(Some(Sight::Absent)),
                     WatchEvent::Bookmark(_) => Ok(None),
                     WatchEvent::Error(said) => Err(Error::Api(said).into()),
-                },
-                Ok(None) | Err(_) => {
-                    self.read_again_after(PAUSE.0);
-                    Ok(None)
                 }
-            },
+            }
         }
     }
 

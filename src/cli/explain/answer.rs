@@ -32,6 +32,7 @@ pub(in super::super) struct Answer<'a> {
 /// What is said. Its fields are the output of `-o json`, which programs read.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a field of the JSON")]
 pub(in super::super) struct Explanation {
     namespace: String,
     name: String,
@@ -152,17 +153,10 @@ impl Answer<'_> {
             || format!("Update fileupload to the version of the operator: this one does not know {}", cause.reason);
         let fix = own_fix.map_or_else(|| known.map_or_else(update, |reason| reason.fix().to_owned()), str::to_owned);
         said.cause = sentence(why);
-        said.fix = sentence(&self.with_names(&fix, said));
+        said.fix = sentence(&with_names(&fix, said));
         said.next = known.and_then(|reason| self.next(status, reason));
         said.also = others(status, &cause);
         said.reason = Some(cause.reason);
-    }
-
-    /// A fix that can be copied.
-    fn with_names(&self, fix: &str, said: &Explanation) -> String {
-        let (namespace, name) = (&said.namespace, &said.name);
-        let full = format!("refresh --namespace {namespace} {name}");
-        fix.replace("refresh NAME", &full).replace(&format!("refresh {name}"), &full)
     }
 
     /// What happens next.
@@ -251,6 +245,13 @@ fn without_fix(message: &str) -> (&str, Option<&str>) {
         Some((why, fix)) => (why, Some(fix)),
         None => (message, None),
     }
+}
+
+/// A fix that can be copied.
+fn with_names(fix: &str, said: &Explanation) -> String {
+    let (namespace, name) = (&said.namespace, &said.name);
+    let full = format!("refresh --namespace {namespace} {name}");
+    fix.replace("refresh NAME", &full).replace(&format!("refresh {name}"), &full)
 }
 
 /// A moment, and how far away it is.

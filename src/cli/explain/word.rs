@@ -10,6 +10,7 @@ const OFFERED: usize = 3;
 
 /// What a reason means. Its fields are the output of `-o json`, which programs read.
 #[derive(Debug, Serialize)]
+#[expect(clippy::struct_field_names, reason = "they are the names of the JSON")]
 pub(super) struct Meaning {
     reason: Reason,
     class: String,
