@@ -353,6 +353,24 @@ fn another_request_ends_the_wait_of_the_one_before() {
 }
 
 #[test]
+fn a_report_that_was_cut_sends_what_it_does_not_tell_of_to_another_worker_at_once() {
+    for told in ["-0 FileNotFound - :no such file\n", &format!("+{}0 toy940 7 0.0 a/b key\n", "A".repeat(43))] {
+        let mut story = Story::of(json!({}), &[on_claim("a"), on_claim("b")]);
+        let launch = story.step().launched.remove(0);
+        let mut job = job_of(&story, launch);
+        let container = ended(1, &format!("fileupload-report/2\n{told}-1 FileNotFou"));
+        job.pods = vec![PodFacts { container, has_ended: true, ..PodFacts::default() }];
+        job.standing = Standing::Ended(Said::default());
+        story.facts.work.push(WorkFacts::Job(job));
+        story.step();
+        assert_eq!(story.reasons()[1], Some("ReportFull"), "{told}");
+        story.facts.work.clear();
+        let next = story.step().launched.remove(0);
+        assert_eq!(next.files.iter().map(|file| file.name.as_str()).collect::<Vec<_>>(), ["b"], "{told}");
+    }
+}
+
+#[test]
 fn of_what_a_report_says_no_more_is_written_than_the_schema_takes() {
     let stored = |seconds: &str| format!("+{}0 {seconds} 7 0.0 a/b key", "A".repeat(43));
     for line in [format!("-0 FileNotFound - :{}", "é".repeat(2100)), stored("zzzzzz"), stored("-zzzzzz")] {

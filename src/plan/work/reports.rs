@@ -77,12 +77,12 @@ pub(super) fn hear(case: &Case<'_>, job: &JobFacts, news: &mut News) -> Told {
 }
 
 /// Whether the kubelet kept less than a report: other containers take a part of what a Pod may say. A worker that ends by
-/// itself has a whole line for each of its files, and one that uploaded nothing would do no better the next time.
+/// itself has a whole line for each of its files. One of which not even one line was kept would do no better the next
+/// time.
 fn was_cut(report: &Report, terminated: &Terminated) -> bool {
-    let uploaded = report.entries.iter().any(|entry| matches!(entry, report::Entry::Uploaded { .. }));
     let is_torn = !terminated.message.ends_with('\n');
     let is_short = terminated.exit_code == 0 || terminated.exit_code == 1 && is_torn;
-    uploaded && !report.garbled && is_short
+    !report.entries.is_empty() && !report.garbled && is_short
 }
 
 /// Hears of one failure: of one file, or of all of a share that have no line of their own.

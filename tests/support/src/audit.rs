@@ -23,6 +23,8 @@ pub struct Request {
     pub name: String,
     /// The status answered.
     pub code: u64,
+    /// When it came, as the log writes it: as text in order of time.
+    pub at: String,
 }
 
 /// Every request that is logged in a line with this text in it, and is as asked for.
@@ -50,5 +52,6 @@ fn request(entry: &Value) -> Request {
         resource: resource.trim_end_matches('/').to_owned(),
         name: text(&object["name"]),
         code: entry["responseStatus"]["code"].as_u64().unwrap_or_default(),
+        at: text(&entry["requestReceivedTimestamp"]),
     }
 }
