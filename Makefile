@@ -19,6 +19,11 @@ test: ## Run all tests, also in a real Kubernetes (as root with nodes, otherwise
 lint: ## Check format, lints, documentation, generated files and chart
 	@.ci/tiers lint
 
+.PHONY: bench
+bench: ## Measure uploads in pairs against curl and other tools: PAIRS=, WORKS=, TOOLS=, WRITE=true (benches/README.md)
+	@.ci/packages
+	@benches/transfer/run
+
 .PHONY: bench-scale
 bench-scale: ## Measure the operator at scale: N=, M=, FOREIGN_PODS=, FOREIGN_CONFIG_MAPS=, QUEUED= (benches/README.md)
 	@.ci/packages

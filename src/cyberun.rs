@@ -6,13 +6,18 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, StatusCode};
+use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use tokio::time::{Instant, timeout, timeout_at};
 use url::Url;
 
 pub use self::auth::{Credential, Invalid};
 pub use self::error::{Error, Retry};
 pub use self::wire::File;
-use crate::proxy::Variables;
+use crate::proxy::{Pool, Variables, pool};
 use crate::reason::Reason;
 use crate::redact::{PresignedUrl, cause, is_untrusted};
 
@@ -24,11 +29,14 @@ mod wire;
 /// The API of the hosted platform.
 pub const HOSTED: &str = "https://core.cyberun.cloud/api/v1";
 
-const CONNECT: Duration = Duration::from_secs(10);
 const ANSWER: Duration = Duration::from_secs(30);
 /// A presign answer is about 1 KiB; more than this is not one.
 const LARGEST_ANSWER: usize = 64 * 1024;
 const LARGEST_ERROR: usize = 4 * 1024;
+/// How long an unused connection is kept.
+const IDLE: Duration = Duration::from_mins(1);
+const CLIENT: &str = concat!("fileupload-operator/", env!("CARGO_PKG_VERSION"));
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// How long the body of an error may take in all.
 const ERROR_BODY: Duration = Duration::from_secs(5);
 
@@ -46,8 +54,8 @@ pub struct Ticket {
 /// A client of one deployment's API.
 #[derive(Clone, Debug)]
 pub struct Client {
-    http: reqwest::Client,
-    presign: Url,
+    http: Pool<Full<Bytes>>,
+    presign: Uri,
     allow_http: bool,
 }
 
@@ -63,9 +71,6 @@ pub enum BadUrl {
     /// The environment names a proxy that cannot be used.
     #[error("{0}")]
     Proxy(String),
-    /// The HTTP client cannot be made.
-    #[error("cannot set up the HTTP client")]
-    Client(#[source] reqwest::Error),
 }
 
 /// The URL of an API (with its `/api/v1`), if it can be used; `http:` only with `allow_http`.
@@ -83,41 +88,30 @@ impl Client {
     /// A client of the API at `base`, as [`base_url`] reads it.
     pub fn new(base: &str, allow_http: bool, tls: rustls::ClientConfig) -> Result<Self, BadUrl> {
         let base = base_url(base, allow_http)?;
-        let presign = Url::parse(&format!("{}/r/files/presign", base.as_str().trim_end_matches('/')));
-        let uri = base.as_str().parse().map_err(|_| BadUrl::Malformed)?;
-        let proxy = Variables::read().toward(&uri).map_err(|error| BadUrl::Proxy(error.to_string()))?;
-        // Never by reqwest's own reading of the environment.
-        let builder = reqwest::Client::builder().no_proxy();
-        let builder = match proxy {
-            Some(proxy) => builder.proxy(reqwest::Proxy::all(proxy.expose_url()).map_err(BadUrl::Client)?),
-            None => builder,
-        };
-        let http = builder
-            .tls_backend_preconfigured(tls)
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .connect_timeout(CONNECT)
-            .timeout(ANSWER)
-            .http1_only()
-            .user_agent(concat!("fileupload-operator/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(BadUrl::Client)?;
-        Ok(Self { http, presign: presign.map_err(|_| BadUrl::Malformed)?, allow_http })
+        let presign = format!("{}/r/files/presign", base.as_str().trim_end_matches('/'));
+        let presign: Uri = presign.parse().map_err(|_| BadUrl::Malformed)?;
+        // A proxy that cannot be used is said before the first call.
+        Variables::read().toward(&presign).map_err(|error| BadUrl::Proxy(error.to_string()))?;
+        Ok(Self { http: pool(tls, IDLE), presign, allow_http })
     }
 
     /// Asks once for leave to upload `file`.
     pub async fn presign(&self, credential: &Credential, file: &File<'_>) -> Result<Ticket, Error> {
-        let mut answer = self.request(credential, file).send().await.map_err(|error| self.unreachable(&error))?;
-        let (status, headers, mut body) = (answer.status(), answer.headers().clone(), Vec::new());
+        let end = Instant::now() + ANSWER;
+        let answer = timeout_at(end, self.http.request(self.request(credential, file))).await;
+        let answer = answer.map_err(|_| self.late())?.map_err(|error| self.unreachable(&error, error.is_connect()))?;
+        let (parts, mut answer) = answer.into_parts();
+        let (status, mut body) = (parts.status, Vec::new());
         if !status.is_success() {
-            let read = tokio::time::timeout(ERROR_BODY, read(&mut answer, LARGEST_ERROR, &mut body)).await;
+            let read = timeout(ERROR_BODY, read(&mut answer, LARGEST_ERROR, &mut body)).await;
             if !matches!(read, Ok(Ok(_))) {
                 // Part of a message would be another part each time.
                 body.clear();
             }
-            return Err(Error::of_answer(status, &headers, &credential.scrub(&String::from_utf8_lossy(&body))));
+            return Err(Error::of_answer(status, &parts.headers, &credential.scrub(&String::from_utf8_lossy(&body))));
         }
-        let whole = read(&mut answer, LARGEST_ANSWER, &mut body).await.map_err(|error| self.unreachable(&error))?;
+        let whole = timeout_at(end, read(&mut answer, LARGEST_ANSWER, &mut body)).await;
+        let whole = whole.map_err(|_| self.late())?.map_err(|error| self.unreachable(&error, false))?;
         if !whole {
             return Err(unusable(status, "more than 64 KiB, which is no presign answer"));
         }
@@ -125,16 +119,22 @@ impl Client {
         self.ready(ticket, file).map_err(|what| unusable(status, &what))
     }
 
-    fn request(&self, credential: &Credential, file: &File<'_>) -> reqwest::RequestBuilder {
-        let mut request = self.http.post(self.presign.clone()).header(http::header::ACCEPT, "application/json");
+    fn request(&self, credential: &Credential, file: &File<'_>) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::from(serde_json::json!(file).to_string()));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.presign.clone();
+        let headers = request.headers_mut();
+        headers.insert(USER_AGENT, HeaderValue::from_static(CLIENT));
+        headers.insert(ACCEPT, JSON);
+        headers.insert(CONTENT_TYPE, JSON);
         if let Some(authorization) = credential.authorization() {
-            request = request.header(http::header::AUTHORIZATION, authorization);
+            headers.insert(AUTHORIZATION, authorization);
         }
-        if let Some(team) = credential.team() {
-            request = request.header("X-Team-ID", team);
+        // It was checked to be a header's value.
+        if let Some(team) = credential.team().and_then(|team| HeaderValue::try_from(team).ok()) {
+            headers.insert("x-team-id", team);
         }
-        let body = serde_json::json!(file).to_string();
-        request.header(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json")).body(body)
+        request
     }
 
     /// The ticket with all headers of its PUT. What cannot be carried out exactly as it was signed is refused.
@@ -146,14 +146,21 @@ impl Client {
         Ok(Ticket { file_key, url, headers })
     }
 
-    fn unreachable(&self, error: &reqwest::Error) -> Error {
-        let host = self.presign.host_str().unwrap_or_default();
-        let message = if error.is_timeout() && !error.is_connect() {
-            format!("the Cyberun API at {host} did not answer within {} s", ANSWER.as_secs())
-        } else if error.is_connect() {
-            format!("cannot connect to the Cyberun API at {host}: {}", cause(error))
+    fn host(&self) -> &str {
+        self.presign.host().unwrap_or_default()
+    }
+
+    fn late(&self) -> Error {
+        let (host, span) = (self.host(), ANSWER.as_secs());
+        Error::unreachable(format!("the Cyberun API at {host} did not answer within {span} s"), false)
+    }
+
+    fn unreachable(&self, error: &(dyn std::error::Error + 'static), is_connect: bool) -> Error {
+        let (host, cause) = (self.host(), cause(error));
+        let message = if is_connect {
+            format!("cannot connect to the Cyberun API at {host}: {cause}")
         } else {
-            format!("the connection to the Cyberun API at {host} broke off: {}", cause(error))
+            format!("the connection to the Cyberun API at {host} broke off: {cause}")
         };
         Error::unreachable(message, is_untrusted(error))
     }
@@ -164,8 +171,9 @@ fn unusable(status: StatusCode, what: &str) -> Error {
 }
 
 /// Reads at most `limit` bytes of the body, and says whether that was all of it.
-async fn read(answer: &mut reqwest::Response, limit: usize, body: &mut Vec<u8>) -> Result<bool, reqwest::Error> {
-    while let Some(chunk) = answer.chunk().await? {
+async fn read(answer: &mut Incoming, limit: usize, body: &mut Vec<u8>) -> Result<bool, hyper::Error> {
+    while let Some(frame) = answer.frame().await {
+        let Ok(chunk) = frame?.into_data() else { continue };
         let room = limit - body.len();
         body.extend_from_slice(&chunk[..chunk.len().min(room)]);
         if chunk.len() > room {

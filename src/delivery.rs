@@ -182,7 +182,7 @@ impl Courier {
                 on_strain();
                 match (put().await, whole) {
                     (Err(transfer::Error::Refused(said)), Some(digest)) if said.is_precondition_failed() => {
-                        opened.check_unchanged()?;
+                        opened.unchanged().await?;
                         Ok(digest)
                     }
                     (result, _) => result,

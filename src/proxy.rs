@@ -8,9 +8,11 @@ use http::{HeaderValue, Uri};
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 
 pub(crate) use self::connect::Connector;
+pub(crate) use self::pool::{Pool, pool};
 use crate::redact::Secret;
 
 mod connect;
+mod pool;
 
 /// Where SOCKS proxies listen if their URL does not say.
 const SOCKS_PORT: u16 = 1080;

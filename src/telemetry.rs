@@ -37,7 +37,7 @@ pub(crate) fn log(format: LogFormat, filter: &str) -> Result<(), tracing_subscri
 fn quieted(filter: &str) -> Result<EnvFilter, tracing_subscriber::filter::ParseError> {
     let mut filter = EnvFilter::try_new(filter)?;
     // At their lower levels these may show whole requests.
-    for quiet in ["hyper", "hyper_util", "reqwest", "rustls", "tower_http"] {
+    for quiet in ["hyper", "hyper_util", "rustls", "tower_http"] {
         filter = filter.add_directive(format!("{quiet}=info").parse()?);
     }
     // It logs the whole answer that it cannot parse, which may be a Secret.

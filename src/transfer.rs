@@ -19,27 +19,27 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
 
 pub use self::answer::Said;
 use self::body::{Body, Gate, Meter, Word, with};
 pub use self::source::{Opened, Source, SourceError};
+pub use self::tuning::Tuning;
 use crate::backoff;
+use crate::proxy::{Pool, pool};
 use crate::redact::{PresignedUrl, cause, is_untrusted};
 
 mod answer;
 mod body;
-mod connect;
+mod reader;
 mod source;
+mod tuning;
 
-/// Bodies up to this size are sent at once.
-const ASK_ABOVE: u64 = 64 * 1024;
-/// How long to wait for `100 Continue`.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// How long a PUT may go without a byte moving. There is no limit on the whole.
-const STALL: Duration = Duration::from_mins(1);
 /// So much longer the answer may take for each megabyte, once the last byte is sent: a gateway may store the whole
 /// body before it passes it on.
 const STALL_PER_MEGABYTE: Duration = Duration::from_secs(1);
+/// How often it is looked within [`Tuning::stall`] whether a byte has moved.
+const TICKS: u32 = 60;
 /// How long the body of an answer may take in all.
 const ANSWER_BODY: Duration = Duration::from_secs(5);
 const LARGEST_ERROR: usize = 4 * 1024;
@@ -102,7 +102,8 @@ impl Error {
 
 /// A client of any S3-compatible storage that takes presigned PUTs.
 pub struct Client {
-    pool: connect::Pool,
+    pool: Pool<Body>,
+    tuning: Tuning,
     /// Hosts that do not answer `Expect: 100-continue`.
     silent: Mutex<HashSet<String>>,
 }
@@ -110,7 +111,12 @@ pub struct Client {
 impl Client {
     /// A client that trusts what `tls` trusts.
     pub fn new(tls: rustls::ClientConfig) -> Self {
-        Self { pool: connect::pool(tls), silent: Mutex::default() }
+        Self::with(tls, Tuning::default())
+    }
+
+    /// The same with other sizes and spans.
+    pub fn with(tls: rustls::ClientConfig, tuning: Tuning) -> Self {
+        Self { pool: pool(tls, tuning.idle), tuning, silent: Mutex::default() }
     }
 
     /// Puts `opened` to `url` with `headers`, its length among them; returns the SHA-256 of what was stored.
@@ -123,7 +129,7 @@ impl Client {
         opened: &Arc<Opened>,
         sent: &Arc<AtomicU64>,
     ) -> Result<[u8; 32], Error> {
-        let ask = opened.size() > ASK_ABOVE && !with(&self.silent, |hosts| hosts.contains(url.host()));
+        let ask = opened.size() > self.tuning.ask_above && !with(&self.silent, |hosts| hosts.contains(url.host()));
         match self.exchange(url, headers, opened, sent, ask).await {
             Err(Error::Never { said, .. }) if ask && said.status == StatusCode::EXPECTATION_FAILED => {
                 self.never_ask_again(url);
@@ -142,10 +148,13 @@ impl Client {
         ask: bool,
     ) -> Result<[u8; 32], Error> {
         let meter = Meter::new(Arc::clone(sent));
-        let (request, teller) = request(url, headers, opened, &meter, ask);
+        let (request, teller) = self.request(url, headers, opened, &meter, ask);
         let answer = tokio::select! {
             answer = self.pool.request(request) => answer.map_err(|error| lost(url, &error)),
-            span = stalled(sent, opened.size()) => Err(silent(url, span)),
+            span = stalled(sent, opened.size(), self.tuning.stall) => match opened.blocked() {
+                Some(blocked) if meter.starved.load(Ordering::Relaxed) => Err(blocked.into()),
+                _ => Err(silent(url, span)),
+            },
         };
         // The connection ends with a body that fails, and an error's body is still on its way.
         teller.send_replace(Word::Pause);
@@ -161,11 +170,37 @@ impl Client {
         let body = read(answer).await;
         teller.send_replace(Word::Stop);
         if status.is_success() {
-            opened.check_unchanged()?;
+            opened.unchanged().await?;
             let early = || format!("the storage at {} answered before it had the whole file", url.host());
             return whole.ok_or_else(|| Error::unavailable(early()));
         }
         Err(Said::read(status, &body).judged(whole, retry_after))
+    }
+
+    fn request(
+        &self,
+        url: &PresignedUrl,
+        headers: &HeaderMap,
+        opened: &Arc<Opened>,
+        meter: &Arc<Meter>,
+        ask: bool,
+    ) -> (Request<Body>, Arc<watch::Sender<Word>>) {
+        let mut request = Request::new(());
+        *request.method_mut() = Method::PUT;
+        *request.uri_mut() = url.expose_signed().clone();
+        *request.headers_mut() = headers.clone();
+        let (gate, teller) = Gate::new(ask.then_some(self.tuning.patience));
+        if ask {
+            request.headers_mut().insert(EXPECT, HeaderValue::from_static("100-continue"));
+            let tell = Arc::clone(&teller);
+            hyper::ext::on_informational(&mut request, move |answer| {
+                if answer.status() == StatusCode::CONTINUE {
+                    tell.send_replace(Word::Go);
+                }
+            });
+        }
+        let body = Body::new(Arc::clone(opened), Arc::clone(meter), gate, self.tuning);
+        (request.map(|()| body), teller)
     }
 
     fn never_ask_again(&self, url: &PresignedUrl) {
@@ -173,37 +208,14 @@ impl Client {
     }
 }
 
-fn request(
-    url: &PresignedUrl,
-    headers: &HeaderMap,
-    opened: &Arc<Opened>,
-    meter: &Arc<Meter>,
-    ask: bool,
-) -> (Request<Body>, Arc<watch::Sender<Word>>) {
-    let mut request = Request::new(());
-    *request.method_mut() = Method::PUT;
-    *request.uri_mut() = url.expose_signed().clone();
-    *request.headers_mut() = headers.clone();
-    let (gate, teller) = Gate::new(ask.then_some(PATIENCE));
-    if ask {
-        request.headers_mut().insert(EXPECT, HeaderValue::from_static("100-continue"));
-        let tell = Arc::clone(&teller);
-        hyper::ext::on_informational(&mut request, move |answer| {
-            if answer.status() == StatusCode::CONTINUE {
-                tell.send_replace(Word::Go);
-            }
-        });
-    }
-    let body = Body::new(Arc::clone(opened), Arc::clone(meter), gate);
-    (request.map(|()| body), teller)
-}
-
-/// Ends when no byte of so many has moved for a while, and says for how long. Coarse ticks cost nothing per chunk.
-async fn stalled(sent: &AtomicU64, size: u64) -> Duration {
-    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+/// Ends when no byte of so many has moved for a while, and says for how long. Coarse ticks cost nothing per chunk. After a
+/// pause of the whole process one tick counts as one, so that the pause is not taken for silence of the storage.
+async fn stalled(sent: &AtomicU64, size: u64, stall: Duration) -> Duration {
+    let mut ticks = tokio::time::interval(stall / TICKS);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks.tick().await;
     let (mut before, mut idle) = (sent.load(Ordering::Relaxed), Duration::ZERO);
-    while idle < patience(before, size) {
+    while idle < patience(before, size, stall) {
         ticks.tick().await;
         let now = sent.load(Ordering::Relaxed);
         idle = if now == before { idle + ticks.period() } else { Duration::ZERO };
@@ -213,11 +225,11 @@ async fn stalled(sent: &AtomicU64, size: u64) -> Duration {
 }
 
 /// How long no byte may move after so many of a body have been sent.
-fn patience(sent: u64, size: u64) -> Duration {
+fn patience(sent: u64, size: u64, stall: Duration) -> Duration {
     if sent < size {
-        return STALL;
+        return stall;
     }
-    STALL + STALL_PER_MEGABYTE * u32::try_from(size / 1_000_000).unwrap_or(u32::MAX)
+    stall + STALL_PER_MEGABYTE * u32::try_from(size / 1_000_000).unwrap_or(u32::MAX)
 }
 
 /// What an exchange is told as in which no byte moves.

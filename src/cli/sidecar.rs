@@ -82,6 +82,8 @@ impl Sidecar {
             let work = sidecar::Sidecar { courier, credential, owner, inputs, folder, life, socket };
             sidecar::run(work, stop_on_signal()?).await.map_err(anyhow::Error::from)
         })?;
+        // A thread that a disk blocks is not waited for.
+        runtime.shutdown_background();
         info!("stopped");
         Ok(ExitCode::SUCCESS)
     }

@@ -105,6 +105,8 @@ impl Upload {
             Uploading { credential: &credential, files: &files, progress: &progress }.all(&batch, &mut results).await;
             anyhow::Ok(batch.was_stopped())
         })?;
+        // A thread that a disk blocks is not waited for.
+        runtime.shutdown_background();
         let shown = folder.map_or(Ok(()), |folder| folder.show(&results.keys(), names()));
         // The keys are printed even if the folder cannot be written.
         let summary = progress.finish(results.failed_files());

@@ -74,6 +74,8 @@ impl Worker {
             let stop = stop_on_signal()?;
             std::io::Result::Ok((worker::run(work, report, stop.clone()).await, stop.is_cancelled()))
         })?;
+        // A thread that a disk blocks is not waited for.
+        runtime.shutdown_background();
         Ok(match (done, stopped) {
             (true, _) => ExitCode::SUCCESS,
             (false, true) => ExitCode::from(ASKED_TO_END),

@@ -1,25 +1,25 @@
-//! The body of a PUT: exactly the announced bytes, hashed and counted as they leave, behind a gate.
+//! The body of a PUT: exactly the announced bytes, counted as they leave, behind a gate.
 //!
-//! With `Expect: 100-continue` nothing is read from the source until the storage has said that it wants the
-//! body, or a second has passed. Once it has answered for good, nothing more is read or sent. One buffer is reused for
-//! the whole body.
+//! With `Expect: 100-continue` nothing is read from a large file until the storage has said that it wants the body, or a
+//! second has passed. Then [`super::reader`] reads and hashes it; here nothing waits for a disk. Once the storage has
+//! answered for good, nothing more is sent.
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 
+use super::reader::{self, Part};
 use super::source::{Opened, SourceError};
-
-/// How much is read and handed over at a time.
-const CHUNK: usize = 64 * 1024;
+use super::tuning::Tuning;
 
 /// What is known of a body from outside while it is sent.
 #[derive(Debug)]
@@ -32,12 +32,20 @@ pub(super) struct Meter {
     pub(super) failure: Mutex<Option<SourceError>>,
     /// Whether the gate opened only because nobody answered in time.
     pub(super) unasked: Mutex<bool>,
+    /// Whether the connection could take bytes and the source gives none.
+    pub(super) starved: AtomicBool,
 }
 
 impl Meter {
     pub(super) fn new(sent: Arc<AtomicU64>) -> Arc<Self> {
         sent.store(0, Ordering::Relaxed);
-        Arc::new(Self { sent, digest: Mutex::default(), failure: Mutex::default(), unasked: Mutex::default() })
+        Arc::new(Self {
+            sent,
+            digest: Mutex::default(),
+            failure: Mutex::default(),
+            unasked: Mutex::default(),
+            starved: AtomicBool::new(false),
+        })
     }
 }
 
@@ -112,46 +120,50 @@ async fn next(mut word: watch::Receiver<Word>, before: Word) -> Word {
 /// The body itself.
 pub(super) struct Body {
     opened: Arc<Opened>,
-    offset: u64,
-    buffer: BytesMut,
-    hasher: Sha256,
+    tuning: Tuning,
+    left: u64,
+    /// What is being read; `None` before that, and of a source that is in memory.
+    parts: Option<UnboundedReceiver<Part>>,
     meter: Arc<Meter>,
     gate: Gate,
 }
 
 impl Body {
-    pub(super) fn new(opened: Arc<Opened>, meter: Arc<Meter>, gate: Gate) -> Self {
-        let body = Self { opened, offset: 0, buffer: BytesMut::new(), hasher: Sha256::new(), meter, gate };
-        if body.left() == 0 {
-            body.finish();
+    pub(super) fn new(opened: Arc<Opened>, meter: Arc<Meter>, gate: Gate, tuning: Tuning) -> Self {
+        let left = opened.size();
+        let body = Self { opened, tuning, left, parts: None, meter, gate };
+        if left == 0 {
+            body.finish(Sha256::digest([]).into());
         }
         body
     }
 
-    fn left(&self) -> u64 {
-        self.opened.size() - self.offset
-    }
-
-    fn finish(&self) {
-        let digest = self.hasher.clone().finalize().into();
+    fn finish(&self, digest: [u8; 32]) {
         with(&self.meter.digest, |slot| *slot = Some(digest));
     }
 
-    fn next(&mut self) -> Result<Bytes, SourceError> {
-        let length = usize::try_from(self.left()).map_or(CHUNK, |left| left.min(CHUNK));
-        // Once the connection has let go of the chunk before, its memory is taken again.
-        self.buffer.resize(length, 0);
-        self.opened.read_exact_at(&mut self.buffer, self.offset)?;
-        let chunk = self.buffer.split().freeze();
-        self.hasher.update(&chunk);
-        self.offset += length as u64;
-        self.meter.sent.store(self.offset, Ordering::Relaxed);
-        if self.left() == 0 {
-            // The last chunk leaves only if the file is still the one that was announced.
-            self.opened.check_unchanged()?;
-            self.finish();
+    fn poll_part(&mut self, context: &mut Context<'_>) -> Poll<Option<Part>> {
+        if let Some(bytes) = self.opened.whole() {
+            // In parts, because the body counts as sent once its last part has left.
+            let begin = bytes.len() - usize::try_from(self.left).unwrap_or(0);
+            let end = bytes.len().min(begin + self.tuning.chunk);
+            let digest = (end == bytes.len()).then(|| Sha256::digest(bytes).into());
+            return Poll::Ready(Some(Ok((bytes.slice(begin..end), digest))));
         }
-        Ok(chunk)
+        let parts = self.parts.get_or_insert_with(|| reader::start(Arc::clone(&self.opened), self.tuning));
+        let part = parts.poll_recv(context);
+        self.meter.starved.store(part.is_pending(), Ordering::Relaxed);
+        part
+    }
+
+    /// Counts what leaves.
+    fn count(&mut self, (chunk, digest): (Bytes, Option<[u8; 32]>)) -> Frame<Bytes> {
+        self.left -= chunk.len() as u64;
+        self.meter.sent.store(self.opened.size() - self.left, Ordering::Relaxed);
+        if let Some(digest) = digest {
+            self.finish(digest);
+        }
+        Frame::data(chunk)
     }
 }
 
@@ -171,20 +183,26 @@ impl http_body::Body for Body {
             Word::GoUnasked => with(&body.meter.unasked, |slot| *slot = true),
             _ => {}
         }
-        if body.left() == 0 {
+        if body.left == 0 {
             return Poll::Ready(None);
         }
-        Poll::Ready(Some(body.next().map(Frame::data).map_err(|error| {
-            with(&body.meter.failure, |slot| *slot = Some(error));
-            Broken
-        })))
+        match body.poll_part(context) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Some(Ok(part))) => Poll::Ready(Some(Ok(body.count(part)))),
+            // The reader ends early only by a panic, which its thread has printed.
+            Poll::Ready(None) => Poll::Ready(Some(Err(Broken))),
+            Poll::Ready(Some(Err(error))) => {
+                with(&body.meter.failure, |slot| *slot = Some(error));
+                Poll::Ready(Some(Err(Broken)))
+            }
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.left() == 0
+        self.left == 0
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left())
+        SizeHint::with_exact(self.left)
     }
 }

@@ -6,10 +6,9 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use fileupload_operator::transfer::{Source, SourceError};
-use futures::executor::block_on;
 
 use crate::support::thread;
-use crate::support::volume::{INSIDE, Volume, both, open, refusal};
+use crate::support::volume::{INSIDE, Volume, block_on, both, open, refusal};
 use crate::support::watch::Watch;
 
 #[test]

@@ -3,12 +3,14 @@
 //! What was seen is remembered for all clones of a source, so that a later attempt does not wait again for a file that
 //! has not changed since. Nothing is held open while it waits.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::error::SourceError;
+use super::looks::look;
 use super::place::{Place, Stamp};
 
 /// A file touched more recently than this may still be being written.
@@ -37,10 +39,10 @@ impl Memory {
     }
 
     /// Returns once the file at `place` is left alone, or with the reason why it cannot be sent.
-    pub(super) async fn settle(&self, place: &Place) -> Result<(), SourceError> {
+    pub(super) async fn settle(&self, place: &Arc<Place>) -> Result<(), SourceError> {
         let begun = Instant::now();
         loop {
-            let Some(stamp) = fresh(place)? else { return Ok(()) };
+            let Some(stamp) = look(place, fresh).await? else { return Ok(()) };
             let since = self.since(stamp);
             if since.elapsed() >= SETTLE {
                 return Ok(());
@@ -48,13 +50,14 @@ impl Memory {
             if begun.elapsed() >= SETTLE_LIMIT {
                 return Err(SourceError::Changed(place.show()));
             }
-            tokio::time::sleep_until(since + SETTLE).await;
+            // In a box, because thousands may wait here that need none.
+            Box::pin(tokio::time::sleep_until(since + SETTLE)).await;
         }
     }
 }
 
 /// The stamp of a file that was touched of late. A time in the future, from another host's clock, counts as such.
-fn fresh(place: &Place) -> Result<Option<Stamp>, SourceError> {
+pub(super) fn fresh(place: &Place) -> Result<Option<Stamp>, SourceError> {
     let held = place.hold()?;
     let age = |modified| SystemTime::now().duration_since(modified).unwrap_or_default();
     Ok(held.metadata.modified().is_ok_and(|modified| age(modified) < FRESH).then(|| held.stamp()))

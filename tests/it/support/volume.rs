@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use fileupload_operator::transfer::{Source, SourceError};
-use futures::executor::block_on;
 use tempfile::TempDir;
 
 use crate::support::thread;
@@ -65,9 +64,13 @@ impl Volume {
     }
 }
 
+/// Runs what waits on a runtime of this thread, whose helpers have this thread's user and system calls.
+pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(work)
+}
+
 /// The content of a small file.
 pub(crate) fn open(root: impl Into<PathBuf>, path: &str) -> Result<Vec<u8>, SourceError> {
-    // Nothing is waited for, so that no runtime is needed.
     block_on(Source::beneath(root, path).settled().open()).map(|opened| opened.head().to_vec())
 }
 
