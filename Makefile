@@ -29,6 +29,11 @@ bench-scale: ## Measure the operator at scale: N=, M=, FOREIGN_PODS=, FOREIGN_CO
 	@.ci/packages
 	@$(owned) benches/scale/run
 
+.PHONY: soak
+soak: ## Let faults, kills and restarts befall the operator: MINUTES=30, SEED=, MIB_PER_HOUR= (benches/README.md)
+	@.ci/packages
+	@$(owned) benches/soak/run
+
 .PHONY: image
 image: ## Build the published image as an archive for docker load (5 minutes of CPU)
 	@.ci/packages

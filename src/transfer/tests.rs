@@ -119,6 +119,18 @@ async fn an_answer_that_drips_puts_no_deadline_off() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn answers_that_are_none_put_no_deadline_off() {
+    let begun = Instant::now();
+    let serve = |mut connection: Connection| async move {
+        while connection.stream.write_all(b"HTTP/1.1 102 Processing\r\n\r\n").await.is_ok() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    put(1000, serve).await.0.unwrap_err();
+    assert!(begun.elapsed() < Duration::from_secs(65), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_body_that_nobody_asked_for_stays_while_a_slow_refusal_is_read() {
     let serve = |mut connection: Connection| async move {
         connection.say("HTTP/1.1 403 Forbidden\r\nContent-Length: 3\r\n\r\n").await;

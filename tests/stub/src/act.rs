@@ -7,15 +7,24 @@ use std::time::Duration;
 
 use crate::answer::{self, Exit};
 use crate::faults::{Act, Defect, Fault, Field, Moment};
+use crate::wire::Line;
+
+const PROCESSING: &str = "HTTP/1.1 102 Processing\r\n\r\n";
 
 /// The fault of one call, or none.
 pub(crate) struct Script {
     fault: Option<Fault>,
+    line: Option<Line>,
 }
 
 impl Script {
     pub(crate) fn new(fault: Option<Fault>) -> Self {
-        Self { fault }
+        Self { fault, line: None }
+    }
+
+    /// The same for acts on this connection too.
+    pub(crate) fn on(self, line: &Line) -> Self {
+        Self { line: Some(line.clone()), ..self }
     }
 
     pub(crate) fn describe(&self) -> Option<String> {
@@ -25,7 +34,7 @@ impl Script {
     /// Acts if the fault is for this moment.
     pub(crate) async fn reach(&self, moment: Moment) -> Result<(), Exit> {
         match &self.fault {
-            Some(fault) if fault.at == moment => perform(&fault.act).await,
+            Some(fault) if fault.at == moment => perform(&fault.act, self.line.as_ref()).await,
             _ => Ok(()),
         }
     }
@@ -65,7 +74,7 @@ impl Script {
     }
 }
 
-async fn perform(act: &Act) -> Result<(), Exit> {
+async fn perform(act: &Act, line: Option<&Line>) -> Result<(), Exit> {
     match act {
         Act::Answer(made_up) => {
             let reply = answer::made_up(made_up);
@@ -83,6 +92,18 @@ async fn perform(act: &Act) -> Result<(), Exit> {
         Act::Delay { millis } => {
             tokio::time::sleep(Duration::from_millis(*millis)).await;
             Ok(())
+        }
+        Act::Informational { answers } => {
+            if let Some(line) = line {
+                line.say(&PROCESSING.repeat(usize::try_from(*answers).unwrap_or(0))).await;
+            }
+            Ok(())
+        }
+        Act::HalfClose => {
+            if let Some(line) = line {
+                line.say_no_more().await;
+            }
+            std::future::pending().await
         }
         Act::Slow { .. } | Act::ExpiredUrl | Act::Field { .. } | Act::RefuseExpect | Act::NoContinue => Ok(()),
     }

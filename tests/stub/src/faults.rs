@@ -64,6 +64,13 @@ pub enum Act {
         /// What is wrong with it.
         defect: Defect,
     },
+    /// Put: so many answers `102 Processing` come, then all goes on.
+    Informational {
+        /// How many.
+        answers: u32,
+    },
+    /// Put: the server ends its side of the connection (FIN) without an answer, and does nothing more.
+    HalfClose,
     /// Put: `Expect` is answered 417; a call without it goes on as usual.
     RefuseExpect,
     /// Put: 100 Continue is never sent, though the body is taken when it comes.
@@ -146,6 +153,16 @@ impl Fault {
     #[must_use]
     pub fn at(self, at: Moment) -> Self {
         Self { at, ..self }
+    }
+
+    /// So many answers `102 Processing`.
+    pub fn informational(answers: u32) -> Self {
+        Act::Informational { answers }.into()
+    }
+
+    /// The server has nothing more to say, and keeps the other side open.
+    pub fn half_close() -> Self {
+        Act::HalfClose.into()
     }
 
     /// This status with an empty body.

@@ -39,7 +39,7 @@ pub(crate) async fn put(
     let (head, body) = request.into_parts();
     let ticket = state.desk.find(head.uri.path());
     let (file_name, credential) = note(call, ticket.as_ref());
-    let script = Script::new(state.faults.take(Step::Put, file_name, credential));
+    let script = Script::new(state.faults.take(Step::Put, file_name, credential)).on(line);
     call.update(|call| call.fault = script.describe());
 
     script.reach(Moment::Start).await?;

@@ -1,8 +1,8 @@
 //! The connection beneath hyper, watched.
 //!
 //! It counts the body bytes that really came through the socket, sees (and can swallow) hyper's own
-//! `100 Continue`, and can end the connection with RST. It never changes a byte of a request or an answer: tests
-//! rely on what it reports being what a client did.
+//! `100 Continue`, and can end the connection with RST, end its own side of it, or write 1xx answers between those of
+//! hyper. It never changes a byte of a request or an answer: tests rely on what it reports being what a client did.
 
 use std::io;
 use std::pin::Pin;
@@ -31,6 +31,18 @@ struct Watch {
     meter: Option<Meter>,
     mute_continue: bool,
     reset: bool,
+    /// What is to be written beside hyper.
+    unsaid: Vec<u8>,
+    end: End,
+}
+
+/// How far the server is with ending its side of the connection.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum End {
+    #[default]
+    Open,
+    Asked,
+    Ended,
 }
 
 impl Line {
@@ -57,6 +69,23 @@ impl Line {
     /// The connection ends with RST as soon as it is dropped.
     pub(crate) fn reset(&self) {
         self.watch().reset = true;
+    }
+
+    /// Writes this between what hyper writes.
+    pub(crate) async fn say(&self, text: &str) {
+        self.watch().unsaid.extend_from_slice(text.as_bytes());
+        // hyper flushes each time it is polled, which is in this very task.
+        while !self.watch().unsaid.is_empty() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Ends this side of the connection.
+    pub(crate) async fn say_no_more(&self) {
+        self.watch().end = End::Asked;
+        while self.watch().end != End::Ended {
+            tokio::task::yield_now().await;
+        }
     }
 
     fn watch(&self) -> MutexGuard<'_, Watch> {
@@ -105,6 +134,28 @@ impl Wire {
     }
 }
 
+impl Wire {
+    /// Does what a handler asked the line for.
+    fn poll_aside(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut watch = self.line.watch();
+        while !watch.unsaid.is_empty() {
+            let written = ready!(match &mut self.stream {
+                Stream::Plain(stream) => Pin::new(stream).poll_write(cx, &watch.unsaid),
+                Stream::Tls(stream) => Pin::new(stream).poll_write(cx, &watch.unsaid),
+            })?;
+            watch.unsaid.drain(..written);
+        }
+        if watch.end == End::Asked {
+            ready!(match &mut self.stream {
+                Stream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+                Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            })?;
+            watch.end = End::Ended;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
 impl Drop for Wire {
     fn drop(&mut self) {
         if self.line.watch().reset {
@@ -147,6 +198,7 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_aside(cx))?;
         match &mut self.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_flush(cx),
             Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),

@@ -14,7 +14,7 @@ use kube::api::ListParams;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep};
 
-use crate::DEADLINE;
+use crate::PATIENCE;
 use crate::cluster::{Cluster, output};
 use crate::world::World;
 
@@ -68,6 +68,13 @@ impl World {
         let folder = self.alone.as_ref().context("the cluster is not this test's alone")?.guard.folder.clone();
         Ok(ApiServer { process: find(&folder)?, folder, client: self.client.clone() })
     }
+
+    /// The API server of the whole run: only for a program that has its cluster for itself.
+    pub fn api_server_of_all(&self) -> anyhow::Result<ApiServer> {
+        let log = self.cluster.audit_log.as_ref().context("the cluster is not ours")?;
+        let folder = log.parent().and_then(Path::parent).context("a log in no folder")?.to_owned();
+        Ok(ApiServer { process: find(&folder)?, folder, client: self.client.clone() })
+    }
 }
 
 impl ApiServer {
@@ -103,9 +110,9 @@ impl ApiServer {
     }
 
     async fn until(&self, what: &str, holds: impl AsyncFn() -> bool) -> anyhow::Result<()> {
-        let deadline = Instant::now() + DEADLINE;
+        let deadline = Instant::now() + PATIENCE;
         while !holds().await {
-            anyhow::ensure!(Instant::now() < deadline, "waited {DEADLINE:?} for {what}");
+            anyhow::ensure!(Instant::now() < deadline, "waited {PATIENCE:?} for {what}");
             sleep(Duration::from_millis(50)).await;
         }
         Ok(())

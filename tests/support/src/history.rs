@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::ensure;
 use futures::StreamExt as _;
-use kube::api::{DynamicObject, ListParams, WatchEvent, WatchParams};
+use kube::api::{Api, DynamicObject, ListParams, WatchEvent, WatchParams};
 use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
@@ -22,22 +22,40 @@ impl Space {
     /// Begins to write down each state of this kind's objects.
     pub async fn history(&self, kind: &str) -> anyhow::Result<History> {
         let api = self.api(kind);
-        let since = api.list_metadata(&ListParams::default()).await?.metadata.resource_version.unwrap_or_default();
+        let mut since = api.list_metadata(&ListParams::default()).await?.metadata.resource_version.unwrap_or_default();
+        // Before it is asked for, so that nothing is missed once this returns.
+        let mut events = api.watch(&WatchParams::default(), &since).await?.boxed();
         let seen: Arc<Mutex<Vec<(SystemTime, Value)>>> = Arc::default();
-        // It lives as long as the test, which is shorter than the server lets a watch live.
-        let mut events = api.watch(&WatchParams::default().timeout(290), &since).await?.boxed();
         let writes = Arc::clone(&seen);
         let watch = tokio::spawn(async move {
-            while let Some(event) = events.next().await {
-                if let Ok(WatchEvent::Added(object) | WatchEvent::Modified(object) | WatchEvent::Deleted(object)) =
-                    event
-                {
-                    write(&writes, &object);
+            loop {
+                while let Some(Ok(event)) = events.next().await {
+                    match event {
+                        WatchEvent::Added(object) | WatchEvent::Modified(object) | WatchEvent::Deleted(object) => {
+                            since = object.metadata.resource_version.clone().unwrap_or_default();
+                            write(&writes, &object);
+                        }
+                        // What is too old to begin with: the list shows what is left of it.
+                        WatchEvent::Error(_) => since = listed(&api, &writes).await.unwrap_or(since),
+                        WatchEvent::Bookmark(_) => {}
+                    }
+                }
+                // It has ended, by itself or with its API server.
+                match api.watch(&WatchParams::default(), &since).await {
+                    Ok(again) => events = again.boxed(),
+                    Err(_) => sleep(Duration::from_millis(100)).await,
                 }
             }
         });
         Ok(History { seen, watch })
     }
+}
+
+/// Writes down every object as it is now; where a watch goes on from.
+async fn listed(api: &Api<DynamicObject>, seen: &Mutex<Vec<(SystemTime, Value)>>) -> Option<String> {
+    let list = api.list(&ListParams::default()).await.ok()?;
+    list.items.iter().for_each(|object| write(seen, object));
+    list.metadata.resource_version
 }
 
 fn write(seen: &Mutex<Vec<(SystemTime, Value)>>, object: &DynamicObject) {

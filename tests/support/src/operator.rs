@@ -84,12 +84,21 @@ impl Operator {
 
     /// The most memory that it ever had at a time since it was started, in bytes.
     pub fn peak_memory(&self) -> anyhow::Result<u64> {
+        self.of_status("VmHWM")
+    }
+
+    /// The memory that it has, in bytes.
+    pub fn memory(&self) -> anyhow::Result<u64> {
+        self.of_status("VmRSS")
+    }
+
+    fn of_status(&self, field: &str) -> anyhow::Result<u64> {
         let process = match self {
             Self::Pod(pod) => pod.process()?,
             Self::Process(process) => process.process()?,
         };
-        let peak = crate::pods::status(process.as_raw_nonzero().get().cast_unsigned(), "VmHWM");
-        let kibibytes: u64 = peak.trim_end_matches(" kB").parse().context("the operator has ended")?;
+        let size = crate::pods::status(process.as_raw_nonzero().get().cast_unsigned(), field);
+        let kibibytes: u64 = size.trim_end_matches(" kB").parse().context("the operator has ended")?;
         Ok(kibibytes * 1024)
     }
 
