@@ -24,7 +24,7 @@ const NEVER: Duration = Duration::from_hours(24);
 pub(crate) struct Entry {
     /// Which file, and what its upload stands for.
     pub id: FileId,
-    /// The attempt that gave the key or the trouble.
+    /// The attempt that gave the key or the trouble; of a file that is new to a status, one that gave nothing.
     pub attempt: i64,
     /// Since when it is in trouble.
     pub since: Option<Timestamp>,
@@ -84,11 +84,14 @@ pub(super) enum Note {
 /// The entry of each file of the spec: the one that the status has, if it is about the same revision.
 pub(super) fn entries(case: &Case<'_>) -> Vec<Entry> {
     let known = case.status.map_or(&[][..], |status| &status.files);
+    // An attempt that gave nothing, so that what earlier ones say of a revision that the spec has again is not believed:
+    // it was withdrawn with that, and its content may be another by now.
+    let none = case.status.map_or(0, |status| status.attempts).checked_add(1).filter(|first| *first > 1).unwrap_or(0);
     let entry = |file: &File| {
         let name = file.name.clone();
         let id = FileId { name, revision: revision::revision(file, case.upload.spec.secret_name()) };
         let same = known.iter().find(|entry| entry.name == id.name && entry.revision == id.revision);
-        let mut entry = Entry::read(id, file, same, case.now);
+        let mut entry = Entry::read(id, file, same.ok_or(none), case.now);
         if !case.is_observed() {
             entry.forgive();
         }
@@ -101,14 +104,14 @@ pub(super) fn entries(case: &Case<'_>) -> Vec<Entry> {
 }
 
 impl Entry {
-    /// What is known of it. A moment after `now` was written before our clock was set back: it is taken for now, and so
-    /// written again once.
-    fn read(id: FileId, file: &File, known: Option<&FileStatus>, now: Timestamp) -> Self {
+    /// What is known of it, or the attempt after which something may be heard of it. A moment after `now` was written before
+    /// our clock was set back: it is taken for now, and so written again once.
+    fn read(id: FileId, file: &File, known: Result<&FileStatus, i64>, now: Timestamp) -> Self {
         let file_name = file.effective_name().to_owned();
-        let (attempt, since, source_version) = (0, None, None);
+        let (attempt, since, source_version) = (known.err().unwrap_or_default(), None, None);
         let new =
             Self { id, attempt, since, source_version, content: None, key: Key::None, work: Work::Idle, file_name };
-        let Some(known) = known else { return new };
+        let Ok(known) = known else { return new };
         let size = known.size.and_then(|size| u64::try_from(size).ok());
         let upload = known.uploaded_at.as_ref().map(|at| Upload {
             file_key: known.file_key.clone().unwrap_or_default(),

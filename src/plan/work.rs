@@ -42,7 +42,8 @@ const EVENTS_INTERVAL: (Duration, Duration) = (Duration::from_secs(10), Duration
 
 /// What the work of a resource says.
 pub(super) fn news(case: &Case<'_>, files: &[Entry], facts: &Facts) -> News {
-    let mut all = News { attempts: case.status.map_or(0, |status| status.attempts), ..News::default() };
+    let attempts = files.iter().map(|entry| entry.attempt).chain(case.status.map(|status| status.attempts)).max();
+    let mut all = News { attempts: attempts.unwrap_or_default(), ..News::default() };
     let credible = all.attempts.saturating_add(MAX_JOBS_PER_PLAN);
     let is_credible = |job: &JobFacts| {
         job.attempt <= credible || job.attempt < NO_ATTEMPT && launch::is_named_for_its_content(case, job)

@@ -371,6 +371,30 @@ fn a_report_that_was_cut_sends_what_it_does_not_tell_of_to_another_worker_at_onc
 }
 
 #[test]
+fn a_report_of_before_is_not_the_answer_to_a_spec_that_came_back() {
+    let report = format!("fileupload-report/2\n+{}0 toy940 7 0.0 a/b key\n", "A".repeat(43));
+    // Whether or not there is another attempt meanwhile.
+    for suspended in [true, false] {
+        let pod = PodFacts { container: ended(0, &report), has_ended: true, ..PodFacts::default() };
+        let mut story = with_job(|job| (job.pods, job.standing) = (vec![pod], Standing::Ended(Said::default())));
+        story.step();
+        assert_eq!(story.states(), [FileState::Uploaded]);
+        // The Job was deleted, and its Pod left.
+        let Some(WorkFacts::Job(job)) = story.facts.work.last_mut() else { unreachable!() };
+        job.standing = Standing::Gone;
+        story.upload.spec.suspend = Some(suspended);
+        for content_type in [Some("x/y".to_owned()), None] {
+            story.upload.spec.files[0].content_type = content_type;
+            story.upload.metadata.generation = story.upload.metadata.generation.map(|generation| generation + 1);
+            for _ in 0..2 {
+                assert_eq!(story.step().launched.len(), usize::from(!suspended));
+                assert_eq!(story.states(), [FileState::Pending], "{:#?}", story.status().files);
+            }
+        }
+    }
+}
+
+#[test]
 fn of_what_a_report_says_no_more_is_written_than_the_schema_takes() {
     let stored = |seconds: &str| format!("+{}0 {seconds} 7 0.0 a/b key", "A".repeat(43));
     for line in [format!("-0 FileNotFound - :{}", "é".repeat(2100)), stored("zzzzzz"), stored("-zzzzzz")] {
