@@ -5,12 +5,13 @@ use test_support::{World, kubectl, scenario};
 use crate::OPERATOR;
 
 /// Every value that changes what is written, and a word of what it writes.
-const VALUES: [(&str, &str); 22] = [
+const VALUES: [(&str, &str); 29] = [
     ("retention=\"12h\"", "--retention=12h"),
     ("minimumLife=\"30m\"", "--minimum-life=30m"),
     ("watchNamespaces=[\"team-a\",\"team-b\"]", "--namespace=team-b"),
     ("image={\"repository\":\"registry.example/fileupload\",\"tag\":\"1.2.3\"}", "registry.example/fileupload:1.2.3"),
     ("imagePullSecrets=[{\"name\":\"registry\"}]", "- name: registry"),
+    ("global={\"imagePullSecrets\":[\"shared\"],\"of\":\"others\"}", "- name: shared"),
     ("apiUrl=\"http://cyberun.example/api/v1\"", "--api-url=http://cyberun.example/api/v1"),
     ("allowHttp=true", "--allow-http"),
     ("directUploads=false", "--direct-uploads=false"),
@@ -18,13 +19,22 @@ const VALUES: [(&str, &str); 22] = [
     ("workers.maxPerNamespace=2", "--max-workers-per-namespace=2"),
     ("maxSends=3", "--max-sends=3"),
     ("workers.deadlineSeconds=600", "--worker-deadline=600"),
-    ("workers.pullSecrets=[\"pull\"]", "--worker-pull-secret=pull"),
+    ("workers.imagePullSecrets=[{\"name\":\"pull\"}]", "--worker-pull-secret=pull"),
     ("workers.labels={\"team\":\"data\"}", "--worker-label=team=data"),
     ("proxy={\"https\":\"http://proxy:3128\",\"http\":\"http://other:3128\",\"noProxy\":\"store\"}", "name: NO_PROXY"),
     ("caBundle=\"-----BEGIN CERTIFICATE-----\"", "--ca-file=/etc/fileupload/ca.crt"),
     ("logFormat=\"text\"", "--log-format=text"),
     ("logLevel=\"debug\"", "--log-level=debug"),
     ("extraArgs=[\"--more\"]", "- --more"),
+    ("extraEnv=[{\"name\":\"SSL_CERT_DIR\",\"value\":\"/more\"}]", "name: SSL_CERT_DIR"),
+    ("extraVolumes=[{\"name\":\"more\",\"emptyDir\":{}}]", "emptyDir: {}"),
+    ("extraVolumeMounts=[{\"name\":\"more\",\"mountPath\":\"/more\"}]", "mountPath: /more"),
+    ("podSecurityContext.runAsUser=1234", "runAsUser: 1234"),
+    ("securityContext.privileged=false", "privileged: false"),
+    (
+        "topologySpreadConstraints=[{\"maxSkew\":1,\"topologyKey\":\"zone\",\"whenUnsatisfiable\":\"ScheduleAnyway\"}]",
+        "topologyKey: zone",
+    ),
     ("tolerations=[{\"key\":\"gpu\",\"operator\":\"Exists\"}]", "key: gpu"),
     ("podLabels={\"team\":\"platform\"}", "team: platform"),
     ("podAnnotations={\"scrape\":\"true\"}", "scrape: \"true\""),
@@ -66,6 +76,19 @@ fn a_digest_wins_over_a_tag_for_operator_and_workers() {
         for word in ["image: \"", "--worker-image="] {
             assert!(chart.contains(&format!("{word}fileupload-operator@{DIGEST}")), "{word} in\n{chart}");
         }
+        Ok(())
+    });
+}
+
+#[test]
+fn workers_pull_with_the_operators_secrets_unless_they_have_their_own() {
+    scenario(OPERATOR, async |world| {
+        let (own, shared) =
+            ("imagePullSecrets=[{\"name\":\"own\"}]", "global.imagePullSecrets=[{\"name\":\"shared\"}]");
+        let chart = world.cluster.chart(&world.namespace, &[own, shared])?;
+        assert!(chart.contains("--worker-pull-secret=own") && chart.contains("--worker-pull-secret=shared"), "{chart}");
+        let chart = world.cluster.chart(&world.namespace, &[own, "workers.imagePullSecrets=[{\"name\":\"other\"}]"])?;
+        assert!(chart.contains("--worker-pull-secret=other") && !chart.contains("--worker-pull-secret=own"), "{chart}");
         Ok(())
     });
 }
@@ -113,6 +136,10 @@ fn what_cannot_be_meant_is_refused_in_words() {
             ("retention=\"a day\"", "/retention"),
             ("logFormat=\"xml\"", "/logFormat"),
             ("proxy.no=\"a\"", "'no'"),
+            ("proxy.https=\"http://me:secret@proxy:3128\"", "/proxy/https"),
+            ("image.repository=\"fileupload-operator:0.1.0\"", "/image/repository"),
+            ("imagePullSecrets=[\"registry\"]", "/imagePullSecrets/0"),
+            ("replicas=2", "/replicas"),
         ] {
             let complaint = complaint(world, value);
             assert!(complaint.contains(word), "{value}: {word} is not in: {complaint}");

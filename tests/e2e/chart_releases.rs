@@ -16,7 +16,7 @@ const WITHOUT_ROLES: &str = "--set=rbac.aggregateToUserRoles=false";
 fn install(world: &World, release: &str, namespace: &str, flags: &[&str]) -> anyhow::Result<String> {
     let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/fileupload-operator");
     let (into, serves) = (format!("--namespace={namespace}"), format!("--set=watchNamespaces={{{namespace}}}"));
-    let arguments = ["install", release, chart, &into, &serves];
+    let arguments = ["install", release, chart, &into, &serves, "--set=image.repository=fileupload-operator"];
     helm(world.cluster, &[arguments.as_slice(), flags].concat())
 }
 
