@@ -5,7 +5,7 @@ use test_support::{World, kubectl, scenario};
 use crate::OPERATOR;
 
 /// Every value that changes what is written, and a word of what it writes.
-const VALUES: [(&str, &str); 29] = [
+const VALUES: [(&str, &str); 36] = [
     ("retention=\"12h\"", "--retention=12h"),
     ("minimumLife=\"30m\"", "--minimum-life=30m"),
     ("watchNamespaces=[\"team-a\",\"team-b\"]", "--namespace=team-b"),
@@ -37,6 +37,13 @@ const VALUES: [(&str, &str); 29] = [
     ),
     ("tolerations=[{\"key\":\"gpu\",\"operator\":\"Exists\"}]", "key: gpu"),
     ("podLabels={\"team\":\"platform\"}", "team: platform"),
+    ("replicas=0", "replicas: 0"),
+    ("metrics.service={\"enabled\":true,\"annotations\":{\"of\":\"service\"}}", "of: service"),
+    ("metrics.dashboard={\"enabled\":true,\"annotations\":{\"of\":\"dashboard\"}}", "of: dashboard"),
+    ("networkPolicy={\"enabled\":true,\"metricsFrom\":[{\"podSelector\":{}}]}", "kind: NetworkPolicy"),
+    ("networkPolicy.dns={\"ports\":[5353]}", "port: 5353"),
+    ("networkPolicy.apiServer={\"ports\":[16443]}", "port: 16443"),
+    ("networkPolicy.cyberun={\"to\":[{\"ipBlock\":{\"cidr\":\"192.0.2.0/24\"}}]}", "192.0.2.0/24"),
     ("podAnnotations={\"scrape\":\"true\"}", "scrape: \"true\""),
 ];
 
@@ -120,6 +127,29 @@ fn without_direct_uploads_there_is_no_right_on_secrets() {
         let rights = |values: &[&str]| world.cluster.chart(&world.namespace, values);
         assert!(rights(&[])?.contains("resources: [secrets]"));
         assert!(!rights(&["directUploads=false"])?.contains("[secrets]"));
+        Ok(())
+    });
+}
+
+#[test]
+fn a_monitor_selects_the_metrics_and_the_rules_name_this_release() {
+    scenario(OPERATOR, async |world| {
+        let rules = "metrics.prometheusRule={\"enabled\":true,\"docsUrl\":\"https://docs.example/uploads/\"}";
+        for (monitor, kind, endpoints) in
+            [("serviceMonitor", "ServiceMonitor", "endpoints:"), ("podMonitor", "PodMonitor", "podMetricsEndpoints:")]
+        {
+            let monitor = format!("metrics.{monitor}={{\"enabled\":true,\"labels\":{{\"release\":\"prometheus\"}}}}");
+            let chart = world.cluster.chart(&world.namespace, &[&monitor, rules, "fullnameOverride=\"uploads\""])?;
+            let pods = format!("{{namespace={:?},pod=~\"uploads-.+\"", world.namespace);
+            let runbook = "runbook_url: https://docs.example/uploads/runbook.md#fileuploadresultsowed";
+            for word in [&format!("kind: {kind}\n"), endpoints, "release: prometheus", &pods, runbook] {
+                assert!(chart.contains(word), "{word} is not in\n{chart}");
+            }
+            assert_eq!(chart.contains("kind: Service\n"), kind == "ServiceMonitor", "{chart}");
+        }
+        let both = ["metrics.serviceMonitor.enabled=true", "metrics.podMonitor.enabled=true"];
+        let complaint = world.cluster.chart(&world.namespace, &both).err();
+        assert!(complaint.is_some_and(|complaint| format!("{complaint:#}").contains("set only one")));
         Ok(())
     });
 }

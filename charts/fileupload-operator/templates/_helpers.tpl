@@ -13,6 +13,10 @@
 {{- end -}}
 {{- end -}}
 
+{{- define "fileupload-operator.metricsName" -}}
+{{- include "fileupload-operator.fullname" . | trunc 55 | trimSuffix "-" }}-metrics
+{{- end -}}
+
 {{- define "fileupload-operator.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "fileupload-operator.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
