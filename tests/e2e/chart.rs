@@ -5,7 +5,7 @@ use test_support::{World, kubectl, scenario};
 use crate::OPERATOR;
 
 /// Every value that changes what is written, and a word of what it writes.
-const VALUES: [(&str, &str); 36] = [
+const VALUES: [(&str, &str); 35] = [
     ("retention=\"12h\"", "--retention=12h"),
     ("minimumLife=\"30m\"", "--minimum-life=30m"),
     ("watchNamespaces=[\"team-a\",\"team-b\"]", "--namespace=team-b"),
@@ -43,7 +43,6 @@ const VALUES: [(&str, &str); 36] = [
     ("networkPolicy={\"enabled\":true,\"metricsFrom\":[{\"podSelector\":{}}]}", "kind: NetworkPolicy"),
     ("networkPolicy.dns={\"ports\":[5353]}", "port: 5353"),
     ("networkPolicy.apiServer={\"ports\":[16443]}", "port: 16443"),
-    ("networkPolicy.cyberun={\"to\":[{\"ipBlock\":{\"cidr\":\"192.0.2.0/24\"}}]}", "192.0.2.0/24"),
     ("podAnnotations={\"scrape\":\"true\"}", "scrape: \"true\""),
 ];
 
@@ -122,11 +121,14 @@ fn a_large_number_is_written_out() {
 }
 
 #[test]
-fn without_direct_uploads_there_is_no_right_on_secrets() {
+fn without_direct_uploads_there_is_no_right_on_secrets_and_no_way_to_cyberun() {
     scenario(OPERATOR, async |world| {
         let rights = |values: &[&str]| world.cluster.chart(&world.namespace, values);
         assert!(rights(&[])?.contains("resources: [secrets]"));
         assert!(!rights(&["directUploads=false"])?.contains("[secrets]"));
+        let policy = r#"networkPolicy={"enabled": true, "cyberun": {"to": [{"ipBlock": {"cidr": "192.0.2.0/24"}}]}}"#;
+        assert!(rights(&[policy])?.contains("192.0.2.0/24"));
+        assert!(!rights(&[policy, "directUploads=false"])?.contains("192.0.2.0/24"), "it calls nobody");
         Ok(())
     });
 }
