@@ -134,6 +134,25 @@ fn without_direct_uploads_there_is_no_right_on_secrets_and_no_way_to_cyberun() {
 }
 
 #[test]
+fn with_watch_namespaces_nothing_of_the_whole_cluster_is_written_unless_a_value_says_so() {
+    scenario(OPERATOR, async |world| {
+        let chart = |values: &[&str]| world.cluster.chart(&world.namespace, values);
+        let namespaces = "watchNamespaces=[\"team-a\"]";
+        for (values, has_crd, has_cluster_roles) in [
+            (&[][..], true, true),
+            (&[namespaces], false, false),
+            (&[namespaces, "crds.install=true"], true, false),
+            (&[namespaces, "rbac.aggregateToUserRoles=true"], false, true),
+        ] {
+            let manifests = chart(values)?;
+            assert_eq!(manifests.contains("kind: CustomResourceDefinition\n"), has_crd, "{values:?}\n{manifests}");
+            assert_eq!(manifests.contains("kind: ClusterRole\n"), has_cluster_roles, "{values:?}\n{manifests}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
 fn a_monitor_selects_the_metrics_and_the_rules_name_this_release() {
     scenario(OPERATOR, async |world| {
         let rules = "metrics.prometheusRule={\"enabled\":true,\"docsUrl\":\"https://docs.example/uploads/\"}";

@@ -13,6 +13,11 @@
 {{- end -}}
 {{- end -}}
 
+{{- /* Whether an object of the whole cluster is written: as its value says, else unless watchNamespaces is set. */ -}}
+{{- define "fileupload-operator.isClusterWide" -}}
+{{- if kindIs "bool" .value | ternary .value (empty .root.Values.watchNamespaces) -}}true{{- end -}}
+{{- end -}}
+
 {{- define "fileupload-operator.metricsName" -}}
 {{- include "fileupload-operator.fullname" . | trunc 55 | trimSuffix "-" }}-metrics
 {{- end -}}
