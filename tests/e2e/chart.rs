@@ -138,12 +138,13 @@ fn with_watch_namespaces_nothing_of_the_whole_cluster_is_written_unless_a_value_
     scenario(OPERATOR, async |world| {
         let chart = |values: &[&str]| world.cluster.chart(&world.namespace, values);
         let namespaces = "watchNamespaces=[\"team-a\"]";
-        for (values, has_crd, has_cluster_roles) in [
-            (&[][..], true, true),
+        let cases: [(&[&str], bool, bool); 4] = [
+            (&[], true, true),
             (&[namespaces], false, false),
             (&[namespaces, "crds.install=true"], true, false),
             (&[namespaces, "rbac.aggregateToUserRoles=true"], false, true),
-        ] {
+        ];
+        for (values, has_crd, has_cluster_roles) in cases {
             let manifests = chart(values)?;
             assert_eq!(manifests.contains("kind: CustomResourceDefinition\n"), has_crd, "{values:?}\n{manifests}");
             assert_eq!(manifests.contains("kind: ClusterRole\n"), has_cluster_roles, "{values:?}\n{manifests}");
