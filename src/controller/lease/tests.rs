@@ -89,7 +89,7 @@ fn of_two_that_begin_together_one_works_until_it_dies_and_then_the_other_within_
     let (mut one, mut other) = (Candidate::new("one"), Candidate::new("other"));
     // Both have looked before either writes.
     let steps = [&mut one, &mut other].map(|candidate| candidate.step(None, at(begun, 0)));
-    let written = steps.map(|step| matches!(step, Step::Write(lease) if server.write(*lease)));
+    let written = steps.map(|step| matches!(&step, Step::Write(lease) if server.write((**lease).clone())));
     assert_eq!((written, server.holder()), ([true, false], Some("one")));
     one.wrote(begun);
     for seconds in (2..40).step_by(2) {
