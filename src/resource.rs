@@ -10,11 +10,12 @@ pub use self::status::{
     Condition, FileState, FileStatus, FileUploadStatus, JobStatus, LONGEST_FILE_NAME, LONGEST_MESSAGE, MAX_JOBS,
     OutputStatus, Phase,
 };
-pub use self::worker::{Worker, WorkerResources};
+pub use self::worker::{Worker, WorkerResources, WorkerSecurityContext, why_refused};
 
 #[cfg(test)]
 pub(crate) mod arbitrary;
 mod file_upload;
+mod metadata;
 mod schema;
 mod status;
 mod worker;
