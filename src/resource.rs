@@ -15,6 +15,7 @@ pub use self::worker::{Worker, WorkerResources, WorkerSecurityContext, why_refus
 #[cfg(test)]
 pub(crate) mod arbitrary;
 mod file_upload;
+mod given;
 mod metadata;
 mod schema;
 mod status;
@@ -48,5 +49,7 @@ pub const ANNOTATION_GENERATION: &str = "cyberun.cloud/generation";
 pub const ANNOTATION_CREDENTIALS_VERSION: &str = "cyberun.cloud/credentials-version";
 /// A hash of the settings that a Job was created with.
 pub const ANNOTATION_SETTINGS: &str = "cyberun.cloud/settings";
+/// On an output: the labels and annotations that it has from the spec.
+pub const ANNOTATION_GIVEN: &str = "cyberun.cloud/given";
 /// On a `FileUpload`: any new value requests a fresh upload of every file.
 pub const ANNOTATION_REQUESTED_AT: &str = "cyberun.cloud/requested-at";

@@ -200,11 +200,11 @@ pub struct OutputConfigMap {
     /// present only while every file has one.
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
     pub name: String,
-    /// Labels of the ConfigMap. One that is removed here stays on an existing ConfigMap.
+    /// Labels of the ConfigMap, besides those that others add to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "metadata::labels")]
     pub labels: Option<BTreeMap<String, String>>,
-    /// Annotations of the ConfigMap. One that is removed here stays on an existing ConfigMap.
+    /// Annotations of the ConfigMap, besides those that others add to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "metadata::annotations")]
     pub annotations: Option<BTreeMap<String, String>>,
