@@ -42,7 +42,7 @@ pub struct Worker {
     /// memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<WorkerResources>,
-    /// The PriorityClass of the worker Pods.
+    /// The `PriorityClass` of the worker Pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
     pub priority_class_name: Option<String>,
