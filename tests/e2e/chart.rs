@@ -19,7 +19,7 @@ const VALUES: [(&str, &str); 22] = [
     ("maxSends=3", "--max-sends=3"),
     ("workers.deadlineSeconds=600", "--worker-deadline=600"),
     ("workers.pullSecrets=[\"pull\"]", "--worker-pull-secret=pull"),
-    ("workers.labels={\"team\":\"data\"}", "--worker-label=team=data"),
+    ("workers.defaults={\"labels\":{\"team\":\"data\"}}", "--worker-defaults=/etc/fileupload-workers/defaults.yaml"),
     ("proxy={\"https\":\"http://proxy:3128\",\"http\":\"http://other:3128\",\"noProxy\":\"store\"}", "name: NO_PROXY"),
     ("caBundle=\"-----BEGIN CERTIFICATE-----\"", "--ca-file=/etc/fileupload/ca.crt"),
     ("logFormat=\"text\"", "--log-format=text"),

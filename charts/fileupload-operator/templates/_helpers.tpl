@@ -68,8 +68,8 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- range .Values.workers.pullSecrets -}}
 {{- $arguments = append $arguments (printf "--worker-pull-secret=%s" .) -}}
 {{- end -}}
-{{- range $key, $value := .Values.workers.labels -}}
-{{- $arguments = append $arguments (printf "--worker-label=%s=%s" $key $value) -}}
+{{- if .Values.workers.defaults -}}
+{{- $arguments = append $arguments "--worker-defaults=/etc/fileupload-workers/defaults.yaml" -}}
 {{- end -}}
 {{- if .Values.caBundle -}}
 {{- $arguments = append $arguments "--ca-file=/etc/fileupload/ca.crt" -}}
