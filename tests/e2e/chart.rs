@@ -164,7 +164,8 @@ fn a_monitor_selects_the_metrics_and_the_rules_name_this_release() {
             let chart = world.cluster.chart(&world.namespace, &[&monitor, rules, "fullnameOverride=\"uploads\""])?;
             let pods = format!("{{namespace={:?},pod=~\"uploads-.+\"", world.namespace);
             let runbook = "runbook_url: https://docs.example/uploads/runbook.md#fileuploadresultsowed";
-            for word in [&format!("kind: {kind}\n"), endpoints, "release: prometheus", &pods, runbook] {
+            let own_kind = format!("kind: {kind}\n");
+            for word in [endpoints, "release: prometheus", runbook, own_kind.as_str(), pods.as_str()] {
                 assert!(chart.contains(word), "{word} is not in\n{chart}");
             }
             assert_eq!(chart.contains("kind: Service\n"), kind == "ServiceMonitor", "{chart}");

@@ -171,7 +171,7 @@ fn an_admin_of_a_namespace_installs_a_release_that_serves_it() -> anyhow::Result
         let look = async || {
             let right = ["auth", "can-i", "patch", "fileuploads.cyberun.cloud", status, user, &namespace];
             let answer = kubectl(world.cluster, right, "");
-            Ok((answer.is_ok(), answer))
+            Ok((answer.is_ok(), format!("{answer:?}")))
         };
         world.wait_for(DEADLINE, "the right that the chart's cluster roles add to `admin`", look).await?;
 
