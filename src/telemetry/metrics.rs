@@ -133,8 +133,8 @@ fn set_states(family: &Family<Labels, Gauge>, running: usize, queued: usize) {
 mod tests {
     use super::*;
 
-    #[test]
-    fn every_metric_has_its_name_unit_and_bounded_labels() {
+    /// The text of metrics of which each has been set.
+    fn all_set() -> String {
         let metrics = Metrics::default();
         metrics.attempt("Uploaded", 7, Duration::from_secs(1));
         metrics.reported("Uploaded", 3);
@@ -143,7 +143,12 @@ mod tests {
         metrics.owed_results(5);
         metrics.skipped_objects(6);
         metrics.slowed_namespaces(7);
-        let text = metrics.render();
+        metrics.render()
+    }
+
+    #[test]
+    fn every_metric_has_its_name_unit_and_bounded_labels() {
+        let text = all_set();
         for line in [
             "fileupload_attempts_total{reason=\"Uploaded\"} 2",
             "fileupload_uploaded_bytes_total 10",
@@ -157,6 +162,31 @@ mod tests {
             "fileupload_slowed_namespaces 7",
         ] {
             assert!(text.lines().any(|shown| shown == line), "{line}\n{text}");
+        }
+    }
+
+    /// The names of metrics in a text.
+    fn named(text: &str) -> impl Iterator<Item = String> {
+        let after = text.split("fileupload_").skip(1);
+        after.map(|rest| rest.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect())
+    }
+
+    #[test]
+    fn every_metric_of_the_charts_alerts_and_dashboard_is_exported() {
+        let text = all_set();
+        let exported = |name: &str| {
+            text.lines().any(|line| {
+                let metric = line.strip_prefix("fileupload_").and_then(|line| line.strip_prefix(name));
+                metric.is_some_and(|rest| rest.starts_with(['{', ' ']))
+            })
+        };
+        for path in ["charts/fileupload-operator/files/alerts.yaml", "charts/fileupload-operator/files/dashboard.json"]
+        {
+            let file = std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+            assert!(named(&file).count() >= 9, "{path} names few metrics");
+            for name in named(&file) {
+                assert!(exported(&name), "{path}: no metric is called fileupload_{name}\n{text}");
+            }
         }
     }
 }

@@ -5,12 +5,13 @@ use test_support::{World, kubectl, scenario};
 use crate::OPERATOR;
 
 /// Every value that changes what is written, and a word of what it writes.
-const VALUES: [(&str, &str); 22] = [
+const VALUES: [(&str, &str); 35] = [
     ("retention=\"12h\"", "--retention=12h"),
     ("minimumLife=\"30m\"", "--minimum-life=30m"),
     ("watchNamespaces=[\"team-a\",\"team-b\"]", "--namespace=team-b"),
     ("image={\"repository\":\"registry.example/fileupload\",\"tag\":\"1.2.3\"}", "registry.example/fileupload:1.2.3"),
     ("imagePullSecrets=[{\"name\":\"registry\"}]", "- name: registry"),
+    ("global={\"imagePullSecrets\":[\"shared\"],\"of\":\"others\"}", "- name: shared"),
     ("apiUrl=\"http://cyberun.example/api/v1\"", "--api-url=http://cyberun.example/api/v1"),
     ("allowHttp=true", "--allow-http"),
     ("directUploads=false", "--direct-uploads=false"),
@@ -18,15 +19,30 @@ const VALUES: [(&str, &str); 22] = [
     ("workers.maxPerNamespace=2", "--max-workers-per-namespace=2"),
     ("maxSends=3", "--max-sends=3"),
     ("workers.deadlineSeconds=600", "--worker-deadline=600"),
-    ("workers.pullSecrets=[\"pull\"]", "--worker-pull-secret=pull"),
+    ("workers.imagePullSecrets=[{\"name\":\"pull\"}]", "--worker-pull-secret=pull"),
     ("workers.defaults={\"labels\":{\"team\":\"data\"}}", "--worker-defaults=/etc/fileupload-workers/defaults.yaml"),
     ("proxy={\"https\":\"http://proxy:3128\",\"http\":\"http://other:3128\",\"noProxy\":\"store\"}", "name: NO_PROXY"),
     ("caBundle=\"-----BEGIN CERTIFICATE-----\"", "--ca-file=/etc/fileupload/ca.crt"),
     ("logFormat=\"text\"", "--log-format=text"),
     ("logLevel=\"debug\"", "--log-level=debug"),
     ("extraArgs=[\"--more\"]", "- --more"),
+    ("extraEnv=[{\"name\":\"SSL_CERT_DIR\",\"value\":\"/more\"}]", "name: SSL_CERT_DIR"),
+    ("extraVolumes=[{\"name\":\"more\",\"emptyDir\":{}}]", "emptyDir: {}"),
+    ("extraVolumeMounts=[{\"name\":\"more\",\"mountPath\":\"/more\"}]", "mountPath: /more"),
+    ("podSecurityContext.runAsUser=1234", "runAsUser: 1234"),
+    ("securityContext.privileged=false", "privileged: false"),
+    (
+        "topologySpreadConstraints=[{\"maxSkew\":1,\"topologyKey\":\"zone\",\"whenUnsatisfiable\":\"ScheduleAnyway\"}]",
+        "topologyKey: zone",
+    ),
     ("tolerations=[{\"key\":\"gpu\",\"operator\":\"Exists\"}]", "key: gpu"),
     ("podLabels={\"team\":\"platform\"}", "team: platform"),
+    ("replicas=0", "replicas: 0"),
+    ("metrics.service={\"enabled\":true,\"annotations\":{\"of\":\"service\"}}", "of: service"),
+    ("metrics.dashboard={\"enabled\":true,\"annotations\":{\"of\":\"dashboard\"}}", "of: dashboard"),
+    ("networkPolicy={\"enabled\":true,\"metricsFrom\":[{\"podSelector\":{}}]}", "kind: NetworkPolicy"),
+    ("networkPolicy.dns={\"ports\":[5353]}", "port: 5353"),
+    ("networkPolicy.apiServer={\"ports\":[16443]}", "port: 16443"),
     ("podAnnotations={\"scrape\":\"true\"}", "scrape: \"true\""),
 ];
 
@@ -71,6 +87,19 @@ fn a_digest_wins_over_a_tag_for_operator_and_workers() {
 }
 
 #[test]
+fn workers_pull_with_the_operators_secrets_unless_they_have_their_own() {
+    scenario(OPERATOR, async |world| {
+        let (own, shared) =
+            ("imagePullSecrets=[{\"name\":\"own\"}]", "global.imagePullSecrets=[{\"name\":\"shared\"}]");
+        let chart = world.cluster.chart(&world.namespace, &[own, shared])?;
+        assert!(chart.contains("--worker-pull-secret=own") && chart.contains("--worker-pull-secret=shared"), "{chart}");
+        let chart = world.cluster.chart(&world.namespace, &[own, "workers.imagePullSecrets=[{\"name\":\"other\"}]"])?;
+        assert!(chart.contains("--worker-pull-secret=other") && !chart.contains("--worker-pull-secret=own"), "{chart}");
+        Ok(())
+    });
+}
+
+#[test]
 fn names_are_looked_up_without_the_search_domains_of_the_cluster() {
     scenario(OPERATOR, async |world| {
         let chart = world.cluster.chart(&world.namespace, &[])?;
@@ -92,11 +121,58 @@ fn a_large_number_is_written_out() {
 }
 
 #[test]
-fn without_direct_uploads_there_is_no_right_on_secrets() {
+fn without_direct_uploads_there_is_no_right_on_secrets_and_no_way_to_cyberun() {
     scenario(OPERATOR, async |world| {
         let rights = |values: &[&str]| world.cluster.chart(&world.namespace, values);
         assert!(rights(&[])?.contains("resources: [secrets]"));
         assert!(!rights(&["directUploads=false"])?.contains("[secrets]"));
+        let policy = r#"networkPolicy={"enabled": true, "cyberun": {"to": [{"ipBlock": {"cidr": "192.0.2.0/24"}}]}}"#;
+        assert!(rights(&[policy])?.contains("192.0.2.0/24"));
+        assert!(!rights(&[policy, "directUploads=false"])?.contains("192.0.2.0/24"), "it calls nobody");
+        Ok(())
+    });
+}
+
+#[test]
+fn with_watch_namespaces_nothing_of_the_whole_cluster_is_written_unless_a_value_says_so() {
+    scenario(OPERATOR, async |world| {
+        let chart = |values: &[&str]| world.cluster.chart(&world.namespace, values);
+        let namespaces = "watchNamespaces=[\"team-a\"]";
+        let cases: [(&[&str], bool, bool); 4] = [
+            (&[], true, true),
+            (&[namespaces], false, false),
+            (&[namespaces, "crds.install=true"], true, false),
+            (&[namespaces, "rbac.aggregateToUserRoles=true"], false, true),
+        ];
+        for (values, has_crd, has_cluster_roles) in cases {
+            let manifests = chart(values)?;
+            assert_eq!(manifests.contains("kind: CustomResourceDefinition\n"), has_crd, "{values:?}\n{manifests}");
+            assert_eq!(manifests.contains("kind: ClusterRole\n"), has_cluster_roles, "{values:?}\n{manifests}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_monitor_selects_the_metrics_and_the_rules_name_this_release() {
+    scenario(OPERATOR, async |world| {
+        let rules = "metrics.prometheusRule={\"enabled\":true,\"docsUrl\":\"https://docs.example/uploads/\"}";
+        for (monitor, kind, endpoints) in
+            [("serviceMonitor", "ServiceMonitor", "endpoints:"), ("podMonitor", "PodMonitor", "podMetricsEndpoints:")]
+        {
+            let monitor = format!("metrics.{monitor}={{\"enabled\":true,\"labels\":{{\"release\":\"prometheus\"}}}}");
+            let chart = world.cluster.chart(&world.namespace, &[&monitor, rules, "fullnameOverride=\"uploads\""])?;
+            let pods = format!("{{namespace={:?},pod=~\"uploads-.+\"", world.namespace);
+            let runbook = "runbook_url: https://docs.example/uploads/runbook.md#fileuploadresultsowed";
+            let own_kind = format!("kind: {kind}\n");
+            for word in [endpoints, "release: prometheus", runbook, own_kind.as_str(), pods.as_str()] {
+                assert!(chart.contains(word), "{word} is not in\n{chart}");
+            }
+            assert_eq!(chart.contains("kind: Service\n"), kind == "ServiceMonitor", "{chart}");
+        }
+        let both = ["metrics.serviceMonitor.enabled=true", "metrics.podMonitor.enabled=true"];
+        let complaint = world.cluster.chart(&world.namespace, &both).err();
+        assert!(complaint.is_some_and(|complaint| format!("{complaint:#}").contains("set only one")));
         Ok(())
     });
 }
@@ -113,6 +189,10 @@ fn what_cannot_be_meant_is_refused_in_words() {
             ("retention=\"a day\"", "/retention"),
             ("logFormat=\"xml\"", "/logFormat"),
             ("proxy.no=\"a\"", "'no'"),
+            ("proxy.https=\"http://me:secret@proxy:3128\"", "/proxy/https"),
+            ("image.repository=\"fileupload-operator:0.1.0\"", "/image/repository"),
+            ("imagePullSecrets=[\"registry\"]", "/imagePullSecrets/0"),
+            ("replicas=2", "/replicas"),
         ] {
             let complaint = complaint(world, value);
             assert!(complaint.contains(word), "{value}: {word} is not in: {complaint}");

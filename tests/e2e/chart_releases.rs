@@ -3,20 +3,22 @@
 use anyhow::Context as _;
 use cyberun_stub::Options;
 use serde_json::Value;
-use test_support::{World, file, helm, kubectl, scenario_alone};
+use test_support::{DEADLINE, World, file, helm, kubectl, scenario_alone};
 
 use crate::OPERATOR;
 
 /// What Helm says of an object of another release, or of none.
 const NOT_OURS: &str = "exists and cannot be imported into the current release";
+const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/fileupload-operator");
+const CLUSTER_WIDE: &str = "--set=crds.install=true,rbac.aggregateToUserRoles=true";
+const IMAGE: &str = "--set=image.repository=fileupload-operator";
 const WITHOUT_CRD: &str = "--set=crds.install=false";
 const WITHOUT_ROLES: &str = "--set=rbac.aggregateToUserRoles=false";
 
-/// `helm install` of a release into the namespace that it serves.
+/// `helm install` of a release into the namespace that it serves, with what belongs to the whole cluster.
 fn install(world: &World, release: &str, namespace: &str, flags: &[&str]) -> anyhow::Result<String> {
-    let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/fileupload-operator");
     let (into, serves) = (format!("--namespace={namespace}"), format!("--set=watchNamespaces={{{namespace}}}"));
-    let arguments = ["install", release, chart, &into, &serves];
+    let arguments = ["install", release, CHART, &into, &serves, IMAGE, CLUSTER_WIDE];
     helm(world.cluster, &[arguments.as_slice(), flags].concat())
 }
 
@@ -119,6 +121,69 @@ fn releases_of_several_teams_stand_beside_each_other_and_each_serves_its_own() -
         third.config_map("texts", &[("a.txt", "one")]).await?;
         third.file_upload("one", serde_json::json!({"files": [file("a", "texts", "a.txt")]})).await?;
         third.available("one").await?;
+        Ok(())
+    })
+}
+
+#[test]
+fn an_upgrade_can_be_rolled_back_and_uninstalling_leaves_only_the_crd_and_its_resources() -> anyhow::Result<()> {
+    scenario_alone(OPERATOR, Options::default(), "the life of a release", async |world| {
+        let (space, _) = world.space("first").await?;
+        let namespace = format!("--namespace={}", space.namespace);
+        by_hand(world, ("", ""))?;
+        install(world, "uploads", &space.namespace, &["--take-ownership"])?;
+        space.file_upload("kept", serde_json::json!({"files": [file("a", "none", "a.txt")]})).await?;
+        let objects = || {
+            let kinds = "deployment,service,serviceaccount,role,rolebinding,configmap,clusterrole";
+            let ours = "--selector=app.kubernetes.io/instance=uploads";
+            kubectl(world.cluster, ["get", kinds, ours, &namespace, "--output=name"], "")
+        };
+        let log_level = || {
+            let arguments = "--output=jsonpath={.spec.template.spec.containers[0].args}";
+            kubectl(world.cluster, ["get", "deployment/uploads-fileupload-operator", &namespace, arguments], "")
+        };
+        let before = objects()?;
+        assert!(log_level()?.contains("--log-level=info") && !before.contains("service/"), "{before}");
+
+        let values = "--set=logLevel=debug,metrics.service.enabled=true";
+        helm(world.cluster, &["upgrade", "uploads", CHART, &namespace, "--reuse-values", values])?;
+        let upgraded = objects()?;
+        assert!(log_level()?.contains("--log-level=debug") && upgraded.contains("service/"), "{upgraded}");
+        helm(world.cluster, &["rollback", "uploads", "1", &namespace])?;
+        assert!(log_level()?.contains("--log-level=info"));
+        assert_eq!(objects()?, before);
+
+        uninstall(world, "uploads", &space.namespace)?;
+        assert_eq!(objects()?, "");
+        assert!(space.read("FileUpload", "kept").await?.is_object());
+        Ok(())
+    })
+}
+
+#[test]
+fn an_admin_of_a_namespace_installs_a_release_that_serves_it() -> anyhow::Result<()> {
+    scenario_alone(OPERATOR, Options::default(), "a release of a namespace's admin", async |world| {
+        let (space, _) = world.space("team").await?;
+        let namespace = format!("--namespace={}", space.namespace);
+        let binding = ["create", "rolebinding", "admin", "--clusterrole=admin", "--user=somebody", &namespace];
+        kubectl(world.cluster, binding, "")?;
+        let (status, user) = ("--subresource=status", "--as=somebody");
+        let look = async || {
+            let right = ["auth", "can-i", "patch", "fileuploads.cyberun.cloud", status, user, &namespace];
+            let answer = kubectl(world.cluster, right, "");
+            Ok((answer.is_ok(), format!("{answer:?}")))
+        };
+        world.wait_for(DEADLINE, "the right that the chart's cluster roles add to `admin`", look).await?;
+
+        let serves = format!("--set=watchNamespaces={{{}}}", space.namespace);
+        let install = |flags: &[&str]| {
+            let arguments = ["install", "own", CHART, &namespace, &serves, IMAGE, "--kube-as-user=somebody"];
+            helm(world.cluster, &[arguments.as_slice(), flags].concat())
+        };
+        is_refused(install(&["--set=crds.install=true"]), &["customresourcedefinitions", "forbidden"])?;
+        install(&[])?;
+        let releases = helm(world.cluster, &["list", &namespace, "--output=json"])?;
+        assert!(releases.contains("\"deployed\""), "{releases}");
         Ok(())
     })
 }

@@ -157,6 +157,29 @@ fn the_role_of_the_waiting_example_suffices() {
 }
 
 #[test]
+fn the_role_of_the_nightly_example_suffices() {
+    scenario(OPERATOR, async |world| {
+        let (jobs, others): (Vec<_>, Vec<_>) =
+            example("cron-job/cronjob.yaml")?.into_iter().partition(|document| document["kind"] == "CronJob");
+        apply(world, &others)?;
+        let rights: Vec<_> = others.iter().map(Value::to_string).collect();
+        world.granted_by(&rights.join("\n---\n")).await?;
+
+        let container = &jobs[0]["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0];
+        assert_eq!(container["command"], json!(["kubectl"]));
+        let words: Vec<_> = container["args"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let [annotate, overwrite, upload, value] = words[..] else { anyhow::bail!("other words: {words:?}") };
+        let value = value.replace("$(POD)", "nightly-upload-1");
+        let account = format!("--as=system:serviceaccount:{}:nightly-upload", world.namespace);
+        let namespace = format!("--namespace={}", world.namespace);
+        kubectl(world.cluster, [annotate, overwrite, upload, &value, &account, &namespace], "")?;
+        let upload = world.read("FileUpload", "nightly").await?;
+        assert_eq!(upload["metadata"]["annotations"]["cyberun.cloud/requested-at"], "nightly-upload-1");
+        Ok(())
+    });
+}
+
+#[test]
 fn a_run_that_is_refused_fails_its_job_and_is_not_repeated() -> anyhow::Result<()> {
     with_pods(OPERATOR, "a Job that runs a workflow", async |world| {
         world.operator().await?;
@@ -179,7 +202,8 @@ fn every_manifest_of_the_examples_is_taken_by_the_api_server_as_it_stands() {
         let mut taken = 0;
         for entry in std::fs::read_dir(EXAMPLES)? {
             let folder = entry?.path();
-            if ["github-actions", "gitlab-ci", "kustomize"].iter().any(|other| folder.ends_with(other)) {
+            let others = ["README.md", "external-secret", "github-actions", "gitlab-ci", "kustomize"];
+            if others.iter().any(|other| folder.ends_with(other)) {
                 continue;
             }
             for file in std::fs::read_dir(folder)? {
@@ -190,7 +214,7 @@ fn every_manifest_of_the_examples_is_taken_by_the_api_server_as_it_stands() {
                 }
             }
         }
-        assert!(taken >= 13, "only {taken} objects were found");
+        assert!(taken >= 24, "only {taken} objects were found");
         let unknown = json!({
             "apiVersion": "cyberun.cloud/v1alpha1", "kind": "FileUpload", "metadata": {"name": "x"},
             "spec": {"files": [test_support::file("a", "b", "c")], "outputs": {}},

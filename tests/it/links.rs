@@ -1,4 +1,4 @@
-//! Every link that README, CONTRIBUTING, docs and examples make within the repository leads somewhere: file and heading.
+//! Every link that README, CONTRIBUTING, SECURITY, docs, examples and the chart make within the repository leads somewhere: file and heading.
 //!
 //! Addresses of the web are not tried. Pages of docs must also be found: each is linked from another page.
 
@@ -12,8 +12,8 @@ const TOP: &str = env!("CARGO_MANIFEST_DIR");
 /// The pages, by path from the top.
 fn pages() -> BTreeMap<PathBuf, String> {
     let top = Path::new(TOP);
-    let mut files = vec![top.join("README.md"), top.join("CONTRIBUTING.md")];
-    for folder in ["docs", "examples", "tests/cluster"] {
+    let mut files = Vec::from(["README.md", "CONTRIBUTING.md", "SECURITY.md"].map(|page| top.join(page)));
+    for folder in ["charts", "docs", "examples", "tests/cluster"] {
         files.extend(files_below(&top.join(folder)));
     }
     let pages = files.into_iter().filter(|file| file.extension().is_some_and(|extension| extension == "md"));

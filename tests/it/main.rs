@@ -1,7 +1,7 @@
 //! The crate from outside: over real sockets against the double of Cyberun, and as a process.
 //!
 //! `api_answers`, `batch`, `delivery`, `path_escape`, `path_opening`, `put_requests` and `storage_codes` use the library, most others the program;
-//! `seaweedfs` runs it against a store that is none of ours. `layers` reads the source itself, `examples` and `links`
+//! `seaweedfs` runs it against a store that is none of ours. `layers` reads the source itself, `chart_files`, `examples` and `links`
 //! read what users read. What tests share is in `support`. Nothing here needs Kubernetes; that is `tests/e2e`.
 
 #![expect(
@@ -12,6 +12,7 @@
 
 mod api_answers;
 mod batch;
+mod chart_files;
 mod cli;
 mod credentials;
 mod delivery;

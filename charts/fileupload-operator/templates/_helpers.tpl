@@ -13,6 +13,15 @@
 {{- end -}}
 {{- end -}}
 
+{{- /* Whether an object of the whole cluster is written: as its value says, else unless watchNamespaces is set. */ -}}
+{{- define "fileupload-operator.isClusterWide" -}}
+{{- if kindIs "bool" .value | ternary .value (empty .root.Values.watchNamespaces) -}}true{{- end -}}
+{{- end -}}
+
+{{- define "fileupload-operator.metricsName" -}}
+{{- include "fileupload-operator.fullname" . | trunc 55 | trimSuffix "-" }}-metrics
+{{- end -}}
+
 {{- define "fileupload-operator.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "fileupload-operator.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -34,12 +43,22 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 
 {{- define "fileupload-operator.image" -}}
-{{- $repository := required "image.repository is required: the image repository that the nodes pull from" .Values.image.repository -}}
+{{- $fix := "image.repository is required: the image repository that the nodes pull from, such as --set image.repository=REGISTRY/fileupload-operator" -}}
+{{- $repository := required $fix .Values.image.repository -}}
 {{- with .Values.image.digest -}}
 {{- printf "%s@%s" $repository . -}}
 {{- else -}}
 {{- printf "%s:%s" $repository (default .Chart.AppVersion .Values.image.tag) -}}
 {{- end -}}
+{{- end -}}
+
+{{- /* The image pull Secrets of the operator's Pod: its own, then those of global, written as names or as references. */ -}}
+{{- define "fileupload-operator.imagePullSecrets" -}}
+{{- $secrets := .Values.imagePullSecrets -}}
+{{- range (.Values.global).imagePullSecrets -}}
+{{- $secrets = append $secrets (kindIs "string" . | ternary (dict "name" .) .) -}}
+{{- end -}}
+{{- with uniq $secrets }}{{ toYaml . }}{{ end -}}
 {{- end -}}
 
 {{- /* values.yaml is the one place of the chart's defaults: all of them are given to the program. */ -}}
@@ -65,8 +84,8 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- with .Values.workers.deadlineSeconds -}}
 {{- $arguments = append $arguments (printf "--worker-deadline=%d" (int .)) -}}
 {{- end -}}
-{{- range .Values.workers.pullSecrets -}}
-{{- $arguments = append $arguments (printf "--worker-pull-secret=%s" .) -}}
+{{- range .Values.workers.imagePullSecrets | default (include "fileupload-operator.imagePullSecrets" . | fromYamlArray) -}}
+{{- $arguments = append $arguments (printf "--worker-pull-secret=%s" .name) -}}
 {{- end -}}
 {{- if .Values.workers.defaults -}}
 {{- $arguments = append $arguments "--worker-defaults=/etc/fileupload-workers/defaults.yaml" -}}
@@ -79,14 +98,14 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- concat $arguments .Values.extraArgs | toYaml -}}
 {{- end -}}
 
-{{- define "fileupload-operator.proxy" -}}
+{{- define "fileupload-operator.env" -}}
 {{- $variables := list -}}
 {{- range $name, $value := dict "HTTPS_PROXY" .Values.proxy.https "HTTP_PROXY" .Values.proxy.http "NO_PROXY" .Values.proxy.noProxy -}}
 {{- if $value -}}
 {{- $variables = append $variables (dict "name" $name "value" $value) -}}
 {{- end -}}
 {{- end -}}
-{{- with $variables }}{{ toYaml . }}{{ end -}}
+{{- with concat $variables .Values.extraEnv }}{{ toYaml . }}{{ end -}}
 {{- end -}}
 
 {{- /* The operator's rights in each namespace that it serves. */ -}}

@@ -164,11 +164,12 @@ impl Cluster {
         Ok(serde_yaml::from_str(deployment.context("the chart has no Deployment")?)?)
     }
 
-    /// All of the chart's manifests for a namespace, with these values.
+    /// All of the chart's manifests for a namespace, with these values and the repository that `.ci/image` names.
     pub fn chart(&self, namespace: &str, values: &[&str]) -> anyhow::Result<String> {
         let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../../charts/fileupload-operator");
         let mut command = Command::new(&self.helm);
         command.args(["template", RELEASE, chart, "--namespace", namespace]);
+        command.args(["--set-json", "image.repository=\"fileupload-operator\""]);
         command.args(values.iter().flat_map(|value| ["--set-json", value]));
         output(&mut command, "")
     }
