@@ -25,6 +25,7 @@ mod crd;
 mod docs;
 mod duration;
 mod explain;
+mod fields;
 mod list;
 mod listen;
 mod logging;
@@ -38,6 +39,7 @@ mod sidecar;
 mod upload;
 mod wait;
 mod worker;
+mod worker_defaults;
 
 /// Uploads files to Cyberun: as a Kubernetes operator, or from the machine that it runs on.
 #[derive(Parser)]

@@ -10,11 +10,13 @@ pub use self::status::{
     Condition, FileState, FileStatus, FileUploadStatus, JobStatus, LONGEST_FILE_NAME, LONGEST_MESSAGE, MAX_JOBS,
     OutputStatus, Phase,
 };
-pub use self::worker::{Worker, WorkerResources};
+pub use self::worker::{Worker, WorkerResources, WorkerSecurityContext, why_refused};
 
 #[cfg(test)]
 pub(crate) mod arbitrary;
 mod file_upload;
+mod given;
+mod metadata;
 mod schema;
 mod status;
 mod worker;
@@ -47,5 +49,7 @@ pub const ANNOTATION_GENERATION: &str = "cyberun.cloud/generation";
 pub const ANNOTATION_CREDENTIALS_VERSION: &str = "cyberun.cloud/credentials-version";
 /// A hash of the settings that a Job was created with.
 pub const ANNOTATION_SETTINGS: &str = "cyberun.cloud/settings";
+/// On an output: the labels and annotations that it has from the spec.
+pub const ANNOTATION_GIVEN: &str = "cyberun.cloud/given";
 /// On a `FileUpload`: any new value requests a fresh upload of every file.
 pub const ANNOTATION_REQUESTED_AT: &str = "cyberun.cloud/requested-at";

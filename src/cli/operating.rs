@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args};
 
-use super::{Usage, duration};
+use super::{Usage, duration, worker_defaults};
 use crate::controller::{Limits, Settings};
 use crate::key_life::Terms;
 use crate::plan::{Deployment, WorkerSettings};
 use crate::proxy::Variables;
-use crate::resource::LABEL_MANAGED_BY;
 
 /// The largest CA bundle that is written into each Job.
 const LARGEST_BUNDLE: usize = 32 * 1024;
@@ -51,9 +50,10 @@ pub(super) struct Operating {
     /// An image pull Secret of the worker Pods; it must exist in each namespace (repeatable)
     #[arg(long, value_name = "NAME")]
     worker_pull_secret: Vec<String>,
-    /// A label of worker Jobs and Pods (repeatable)
-    #[arg(long, value_name = "KEY=VALUE")]
-    worker_label: Vec<String>,
+    /// Defaults of spec.worker: a YAML file of its shape, of at most 64 KiB. Maps merge with those of the spec, which
+    /// wins; lists are replaced
+    #[arg(long, value_name = "FILE")]
+    worker_defaults: Option<PathBuf>,
     /// Additional CA certificates that the operator and its workers trust: a PEM file of at most 32 KiB
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
@@ -75,7 +75,7 @@ impl Operating {
                 image: self.worker_image.clone(),
                 deadline: self.worker_deadline.into(),
                 pull_secrets: self.worker_pull_secret.clone(),
-                labels: self.labels()?,
+                defaults: self.worker_defaults.as_deref().map(worker_defaults::read).transpose()?.unwrap_or_default(),
                 ca_pem: self.ca_pem()?,
                 proxies: proxies()?,
             },
@@ -95,21 +95,6 @@ impl Operating {
         Ok(Terms { retention, minimum_life })
     }
 
-    fn labels(&self) -> Result<BTreeMap<String, String>, Usage> {
-        let split = |label: &String| {
-            let refused = |why: &str| Usage(format!("--worker-label {label}: {why}"));
-            let (key, value) = label.split_once('=').ok_or_else(|| refused("write KEY=VALUE"))?;
-            if !is_label_key(key) || !(value.is_empty() || is_label_word(value)) {
-                return Err(refused("Kubernetes accepts no such label"));
-            }
-            if is_reserved(key) {
-                return Err(refused("this label belongs to the operator or to Kubernetes' Jobs: name another"));
-            }
-            Ok((key.to_owned(), value.to_owned()))
-        };
-        self.worker_label.iter().map(split).collect()
-    }
-
     fn ca_pem(&self) -> Result<Option<String>, Usage> {
         let Some(path) = &self.ca_file else { return Ok(None) };
         let pem = fs::read_to_string(path).map_err(|error| Usage(format!("--ca-file {}: {error}", path.display())))?;
@@ -119,33 +104,6 @@ impl Operating {
         }
         Ok(Some(pem))
     }
-}
-
-/// Whether a label is ours, or one by which Kubernetes knows the Pods of a Job.
-fn is_reserved(key: &str) -> bool {
-    let prefix = key.split_once('/').map_or("", |(prefix, _)| prefix);
-    let is_of = |domain: &str| prefix == domain || prefix.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'));
-    is_of("cyberun.cloud")
-        || is_of("batch.kubernetes.io")
-        || matches!(key, LABEL_MANAGED_BY | "controller-uid" | "job-name")
-}
-
-/// Whether this is the key of a label: a name, perhaps after a domain and a slash.
-fn is_label_key(key: &str) -> bool {
-    let (domain, name) = key.split_once('/').map_or((None, key), |(domain, name)| (Some(domain), name));
-    let is_part = |part: &str| {
-        is_label_word(part) && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-    };
-    is_label_word(name) && domain.is_none_or(|domain| domain.len() <= 253 && domain.split('.').all(is_part))
-}
-
-/// Whether this is a name or a value of a label: at most 63 characters, letters and digits at both ends.
-fn is_label_word(word: &str) -> bool {
-    let bytes = word.as_bytes();
-    let ends = [bytes.first(), bytes.last()];
-    bytes.len() <= 63
-        && ends.iter().all(|end| end.is_some_and(u8::is_ascii_alphanumeric))
-        && bytes.iter().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(b))
 }
 
 /// The proxies of the environment, which workers use too. A password in them would be visible to everyone who may read

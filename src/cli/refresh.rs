@@ -23,7 +23,8 @@ use crate::resource::{ANNOTATION_REQUESTED_AT, FIELD_MANAGER_COMMAND, FileStatus
 /// Request a fresh upload of every file of a FileUpload.
 ///
 /// Each old key stays until its new key is written. With --wait the command ends once every file has its new key, and
-/// prints a line NAME=KEY for each. Exit code 3 then means that a person must act, and 4 that it timed out.
+/// prints a line NAME=KEY for each. Exit code 3 then means that a person must act, also where the FileUpload is suspended,
+/// and 4 that it timed out.
 #[derive(Parser)]
 pub(super) struct Refresh {
     /// The FileUpload
@@ -59,7 +60,7 @@ impl Refresh {
         if upload.spec.is_suspended() {
             let later = format!("{what} is suspended: it is uploaded again once spec.suspend is false");
             if self.wait {
-                bail!("{later}");
+                return Err(Unmet::Stalled(format!("requested a fresh upload; {later}")).into());
             }
             return tell(&format!("requested a fresh upload; {later}"));
         }
@@ -99,7 +100,8 @@ fn answered(upload: &FileUpload, value: &str) -> anyhow::Result<Option<String>> 
         bail!("another request came after this one: run it again to wait for that");
     }
     if upload.spec.is_suspended() {
-        bail!("it was suspended in the meantime: it is uploaded again once spec.suspend is false");
+        let later = "it was suspended in the meantime: it is uploaded again once spec.suspend is false";
+        return Err(Unmet::Stalled(later.to_owned()).into());
     }
     let Some(status) = request::current_status(upload) else { return Ok(None) };
     if request::has_stalled_file(upload, status) || request::is_stalled(upload, status) {

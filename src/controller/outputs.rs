@@ -20,7 +20,7 @@ use crate::outcome::Trouble;
 use crate::plan::{OutputAct, OutputFacts, Written, read};
 use crate::reason::Reason;
 use crate::redact::quote_rule;
-use crate::resource::{FIELD_MANAGER, FileUpload, KEYS_JSON, LABEL_FILE_UPLOAD, LABEL_MANAGED_BY};
+use crate::resource::{ANNOTATION_GIVEN, FIELD_MANAGER, FileUpload, KEYS_JSON, LABEL_FILE_UPLOAD, LABEL_MANAGED_BY};
 
 type Data = BTreeMap<String, String>;
 
@@ -99,19 +99,35 @@ impl<'a> Output<'a> {
         }
     }
 
-    /// Gives it the labels and annotations of the spec that it lacks. Its keys are written before that, so that no label
-    /// keeps a key from being withdrawn; and only what is given is written, since others may have added their own.
+    /// Gives it the labels and annotations of the spec that it lacks, and takes away what an earlier spec gave. Its keys are
+    /// written before that, so that no label keeps a key from being withdrawn; and nothing else is written, since others
+    /// may have added their own.
     async fn give_metadata(&self, name: &str, found: &ConfigMap) -> kube::Result<()> {
         let metadata = &found.metadata;
         let lacks = |given: &BTreeMap<&String, &String>, found: Option<&Data>| {
             given.iter().any(|(key, value)| found.and_then(|found| found.get(*key)) != Some(*value))
         };
-        let [labels, annotations] = self.upload.spec.output_metadata();
-        if !lacks(&labels, metadata.labels.as_ref()) && !lacks(&annotations, metadata.annotations.as_ref()) {
+        let spec = &self.upload.spec;
+        let (record, [labels, annotations]) = (spec.output_record(), spec.output_metadata());
+        let is_recorded = metadata.annotations.as_ref().and_then(|all| all.get(ANNOTATION_GIVEN)) == record.as_ref();
+        if is_recorded
+            && !lacks(&labels, metadata.labels.as_ref())
+            && !lacks(&annotations, metadata.annotations.as_ref())
+        {
             return Ok(());
         }
-        let version = &metadata.resource_version;
-        let patch = json!({ "metadata": { "resourceVersion": version, "labels": labels, "annotations": annotations } });
+        let [old_labels, old_annotations] = spec.output_leftovers(metadata.annotations.as_ref());
+        let merged = |given: BTreeMap<&String, &String>, old: Vec<String>| -> BTreeMap<String, Option<String>> {
+            let given = given.into_iter().map(|(key, value)| (key.clone(), Some(value.clone())));
+            old.into_iter().map(|key| (key, None)).chain(given).collect()
+        };
+        let mut annotations = merged(annotations, old_annotations);
+        annotations.insert(ANNOTATION_GIVEN.to_owned(), record);
+        let patch = json!({ "metadata": {
+            "resourceVersion": metadata.resource_version,
+            "labels": merged(labels, old_labels),
+            "annotations": annotations,
+        }});
         let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         let patched = self.api.patch(name, &params, &Patch::Merge(patch)).await?;
         self.index.wrote_output(self.upload, &patched);
@@ -220,7 +236,8 @@ fn new(upload: &FileUpload, name: &str, data: Data) -> ConfigMap {
     let owned = |given: BTreeMap<&String, &String>| -> Data {
         given.into_iter().map(|(key, value)| (key.clone(), value.clone())).collect()
     };
-    let [labels, annotations] = upload.spec.output_metadata().map(owned);
+    let [labels, mut annotations] = upload.spec.output_metadata().map(owned);
+    annotations.extend(upload.spec.output_record().map(|record| (ANNOTATION_GIVEN.to_owned(), record)));
     let own = [(LABEL_MANAGED_BY, FIELD_MANAGER.to_owned()), (LABEL_FILE_UPLOAD, upload_name)];
     let metadata = ObjectMeta {
         name: Some(name.to_owned()),

@@ -9,7 +9,9 @@ use super::case::{Case, LONGEST_REQUEST, is_short, request};
 use super::facts::Volume;
 use crate::outcome::Trouble;
 use crate::reason::Reason;
-use crate::resource::{ANNOTATION_REQUESTED_AT, DEFAULT_SECRET, File, FileUpload, OutputConfigMap, SECRET_API_KEY};
+use crate::resource::{
+    ANNOTATION_REQUESTED_AT, DEFAULT_SECRET, File, FileUpload, OutputConfigMap, SECRET_API_KEY, Worker,
+};
 
 /// Whether a text that is shown already stays although the cluster may word it otherwise now: what is quoted is frozen at
 /// first sight, since it varies and would never rest.
@@ -63,6 +65,9 @@ fn problem(upload: &FileUpload) -> Option<String> {
     let given = output.flat_map(|output| [&output.labels, &output.annotations]).flatten();
     if let Some(key) = given.flat_map(BTreeMap::keys).find(|key| OutputConfigMap::is_reserved(key)) {
         return Some(format!("spec.output.configMap gives {key}, which is the operator's: leave it out"));
+    }
+    if let Some((field, why)) = upload.spec.worker.as_ref().and_then(Worker::fault) {
+        return Some(format!("spec.worker.{field}: {why}"));
     }
     upload.spec.files.is_empty().then(|| "spec.files is empty: name at least one file".to_owned())
 }

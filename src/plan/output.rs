@@ -13,7 +13,7 @@ use super::facts::OutputFacts;
 use super::revision::hex;
 use crate::outcome::Trouble;
 use crate::reason::Reason;
-use crate::resource::{FileStatus, FileUpload, KEYS_JSON};
+use crate::resource::{ANNOTATION_GIVEN, FileStatus, FileUpload, KEYS_JSON};
 
 /// What is to happen to the output ConfigMap.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -43,7 +43,7 @@ pub(super) fn output(upload: &FileUpload, files: &[FileStatus], facts: &OutputFa
     let wanted = data(files);
     let wanted_hash = || {
         let all = |given: BTreeMap<_, _>| given.into_iter().map(|(key, value)| (key, Some(value))).collect();
-        hash(&wanted, upload.spec.output_metadata().map(all))
+        hash(&wanted, upload.spec.output_metadata().map(all), upload.spec.output_record().as_deref())
     };
     match facts {
         OutputFacts::Foreign => {
@@ -63,8 +63,8 @@ pub(super) fn output(upload: &FileUpload, files: &[FileStatus], facts: &OutputFa
     }
 }
 
-/// A hash of what an output holds: its data, and what it has of the labels and annotations that the spec gives it. What
-/// others add to those is theirs.
+/// A hash of what an output holds: its data, what it has of the labels and annotations that the spec gives it, and the
+/// record of which were given. What others add to those is theirs.
 pub(crate) fn output_hash(upload: &FileUpload, found: &ConfigMap) -> String {
     let metadata = &found.metadata;
     let [labels, annotations] = upload.spec.output_metadata();
@@ -72,11 +72,16 @@ pub(crate) fn output_hash(upload: &FileUpload, found: &ConfigMap) -> String {
         let value = |key| found.as_ref().and_then(|found| found.get(key));
         given.into_keys().map(|key| (key, value(key))).collect()
     });
-    hash(found.data.as_ref().unwrap_or(&BTreeMap::new()), has)
+    let record = metadata.annotations.as_ref().and_then(|all| all.get(ANNOTATION_GIVEN));
+    hash(found.data.as_ref().unwrap_or(&BTreeMap::new()), has, record.map(String::as_str))
 }
 
 /// `given` are the labels and the annotations that the spec gives, with the values that an output has.
-fn hash(data: &BTreeMap<String, String>, given: [BTreeMap<&String, Option<&String>>; 2]) -> String {
+fn hash(
+    data: &BTreeMap<String, String>,
+    given: [BTreeMap<&String, Option<&String>>; 2],
+    record: Option<&str>,
+) -> String {
     let mut hasher = Sha256::new();
     let mut add = |text: Option<&str>| {
         let length = text.map_or(u64::MAX, |text| text.len() as u64);
@@ -91,6 +96,7 @@ fn hash(data: &BTreeMap<String, String>, given: [BTreeMap<&String, Option<&Strin
             add(value.map(String::as_str));
         }
     }
+    add(record);
     hex(&hasher.finalize()[..16])
 }
 

@@ -103,8 +103,8 @@ reasons! {
     PermissionDenied: Stalled, File,
         cause: "The worker runs as another user than the file's owner, and the file's mode does not let others read \
                 it, or SELinux keeps the worker from files that another Pod has written.",
-        fix: "Set spec.worker.runAsUser or supplementalGroups to the owner that the message names, or change the mode, \
-              or set spec.worker.seLinuxOptions to those of the Pod that writes the files; then run `fileupload \
+        fix: "Set spec.worker.securityContext.runAsUser or supplementalGroups to the owner that the message names, or change the mode, \
+              or set spec.worker.securityContext.seLinuxOptions to those of the Pod that writes the files; then run `fileupload \
               refresh NAME`.";
     /// The path is not a regular file.
     NotAFile: Stalled, File,

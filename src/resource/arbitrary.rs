@@ -39,6 +39,9 @@ fn matching(schema: &Value) -> BoxedStrategy<Value> {
         ]
         .boxed();
     }
+    if schema["x-kubernetes-preserve-unknown-fields"] == true {
+        return Just(serde_json::json!({"level": 1})).boxed();
+    }
     match schema["type"].as_str() {
         Some("object") => object(schema),
         Some("array") => {

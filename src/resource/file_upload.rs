@@ -8,9 +8,10 @@
 use std::collections::BTreeMap;
 
 use kube::{CustomResource, KubeSchema};
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::metadata;
 use super::status::FileUploadStatus;
 use super::worker::Worker;
 
@@ -193,37 +194,20 @@ pub struct Output {
 }
 
 /// The output ConfigMap.
-#[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
-#[x_kube(validation = Rule::new("!has(self.labels) || self.labels.all(key, !key.startsWith('cyberun.cloud/') && key != 'app.kubernetes.io/managed-by')").message("labels must not hold cyberun.cloud/* or app.kubernetes.io/managed-by, which are the operator's"))]
-#[x_kube(validation = Rule::new("!has(self.annotations) || self.annotations.all(key, !key.startsWith('cyberun.cloud/') && key != 'app.kubernetes.io/managed-by')").message("annotations must not hold cyberun.cloud/* or app.kubernetes.io/managed-by, which are the operator's"))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct OutputConfigMap {
     /// The name of the ConfigMap. It holds each file's key under the file's name. `keys.json` holds all keys, and is
     /// present only while every file has one.
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
     pub name: String,
-    /// Labels of the ConfigMap. One that is removed here stays on an existing ConfigMap.
+    /// Labels of the ConfigMap, besides those that others add to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "labels")]
+    #[schemars(schema_with = "metadata::labels")]
     pub labels: Option<BTreeMap<String, String>>,
-    /// Annotations of the ConfigMap. One that is removed here stays on an existing ConfigMap.
+    /// Annotations of the ConfigMap, besides those that others add to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "annotations")]
+    #[schemars(schema_with = "metadata::annotations")]
     pub annotations: Option<BTreeMap<String, String>>,
-}
-
-/// Labels, with values that Kubernetes accepts.
-fn labels(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({
-        "type": "object",
-        "maxProperties": 32,
-        "additionalProperties": {
-            "type": "string", "maxLength": 63, "pattern": "^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$",
-        },
-    })
-}
-
-fn annotations(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({ "type": "object", "maxProperties": 32, "additionalProperties": { "type": "string", "maxLength": 4096 } })
 }
 
 impl FileUploadSpec {
@@ -263,7 +247,7 @@ impl FileUploadSpec {
 impl OutputConfigMap {
     /// Whether this label or annotation is the operator's.
     pub fn is_reserved(key: &str) -> bool {
-        key == super::LABEL_MANAGED_BY || key.starts_with("cyberun.cloud/")
+        metadata::is_reserved(key)
     }
 }
 

@@ -7,6 +7,8 @@ use test_support::{World, file, kubectl, scenario};
 
 use crate::OPERATOR;
 
+mod workers;
+
 /// What kubectl says to a `FileUpload` with this spec: what it printed, or its complaint.
 fn apply(world: &World, name: &str, spec: &Value) -> anyhow::Result<String> {
     let manifest = json!({
@@ -130,6 +132,9 @@ fn incomplete_sources_and_references_are_refused() {
     });
 }
 
+/// What Kubernetes takes for no key of a label or annotation.
+const NO_KEYS: [&str; 6] = ["", "te am", "-team", "Example.com/team", "a/b/c", "/team"];
+
 #[test]
 fn labels_and_annotations_of_an_output_are_bounded_and_none_of_the_operators() {
     scenario(OPERATOR, async |world| {
@@ -140,10 +145,13 @@ fn labels_and_annotations_of_an_output_are_bounded_and_none_of_the_operators() {
         };
         let many: serde_json::Map<_, _> = (0..33).map(|number| (format!("k{number}"), json!("v"))).collect();
         let own = ["cyberun.cloud/fileupload", "cyberun.cloud/x", "app.kubernetes.io/managed-by"];
-        for (field, rule) in [("labels", "labels must not hold"), ("annotations", "annotations must not hold")] {
+        for field in ["labels", "annotations"] {
             let at = format!("spec.output.configMap.{field}");
             for key in own {
-                refused(world, &[(key, with(field, json!({key: "x"})), &[rule, "which are the operator's"])]);
+                refused(world, &[(key, with(field, json!({key: "x"})), &[&at, "must not hold", "the operator's"])]);
+            }
+            for key in NO_KEYS {
+                refused(world, &[(key, with(field, json!({key: "x"})), &[&at, "each key must be a name"])]);
             }
             refused(world, &[("33 of them", with(field, many.clone().into()), &[&at, "at most 32"])]);
         }
@@ -265,36 +273,6 @@ fn a_path_that_is_not_beneath_the_volume_is_refused_and_every_name_of_a_file_is_
         let mut named = on_volume("raw/a\tb");
         named["files"][0]["fileName"] = "a-b".into();
         apply(world, "accepted", &named)?;
-        Ok(())
-    });
-}
-
-#[test]
-fn what_a_worker_may_be_told_is_bounded() {
-    scenario(OPERATOR, async |world| {
-        let with = |worker: Value| {
-            let mut spec = on_volume("a");
-            spec["worker"] = worker;
-            spec
-        };
-        let cases: [(_, _, &[&str]); 4] = [
-            ("a negative user", with(json!({"runAsUser": -1})), &["spec.worker.runAsUser"]),
-            ("an unknown field", with(json!({"nodeName": "node-1"})), &["unknown field", "spec.worker.nodeName"]),
-            (
-                "no amount",
-                with(json!({"resources": {"limits": {"memory": "much"}}})),
-                &["spec.worker.resources.limits"],
-            ),
-            ("too many groups", with(json!({"supplementalGroups": vec![1; 33]})), &["spec.worker.supplementalGroups"]),
-        ];
-        refused(world, &cases);
-        let all = json!({
-            "runAsUser": 0, "runAsGroup": 1, "supplementalGroups": [2], "nodeSelector": {"disk": "fast"},
-            "seLinuxOptions": {"level": "s0:c1,c2"},
-            "tolerations": [{"key": "batch", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 60}],
-            "resources": {"limits": {"memory": "1Gi", "cpu": 1}, "requests": {"memory": "64Mi"}},
-        });
-        apply(world, "accepted", &with(all))?;
         Ok(())
     });
 }

@@ -20,7 +20,7 @@ const VALUES: [(&str, &str); 35] = [
     ("maxSends=3", "--max-sends=3"),
     ("workers.deadlineSeconds=600", "--worker-deadline=600"),
     ("workers.imagePullSecrets=[{\"name\":\"pull\"}]", "--worker-pull-secret=pull"),
-    ("workers.labels={\"team\":\"data\"}", "--worker-label=team=data"),
+    ("workers.defaults={\"labels\":{\"team\":\"data\"}}", "--worker-defaults=/etc/fileupload-workers/defaults.yaml"),
     ("proxy={\"https\":\"http://proxy:3128\",\"http\":\"http://other:3128\",\"noProxy\":\"store\"}", "name: NO_PROXY"),
     ("caBundle=\"-----BEGIN CERTIFICATE-----\"", "--ca-file=/etc/fileupload/ca.crt"),
     ("logFormat=\"text\"", "--log-format=text"),
@@ -165,7 +165,8 @@ fn a_monitor_selects_the_metrics_and_the_rules_name_this_release() {
             let chart = world.cluster.chart(&world.namespace, &[&monitor, rules, "fullnameOverride=\"uploads\""])?;
             let pods = format!("{{namespace={:?},pod=~\"uploads-.+\"", world.namespace);
             let runbook = "runbook_url: https://docs.example/uploads/runbook.md#fileuploadresultsowed";
-            for word in [&format!("kind: {kind}\n"), endpoints, "release: prometheus", &pods, runbook] {
+            let own_kind = format!("kind: {kind}\n");
+            for word in [endpoints, "release: prometheus", runbook, own_kind.as_str(), pods.as_str()] {
                 assert!(chart.contains(word), "{word} is not in\n{chart}");
             }
             assert_eq!(chart.contains("kind: Service\n"), kind == "ServiceMonitor", "{chart}");

@@ -126,6 +126,41 @@ fn releases_of_several_teams_stand_beside_each_other_and_each_serves_its_own() -
 }
 
 #[test]
+fn an_upgrade_can_be_rolled_back_and_uninstalling_leaves_only_the_crd_and_its_resources() -> anyhow::Result<()> {
+    scenario_alone(OPERATOR, Options::default(), "the life of a release", async |world| {
+        let (space, _) = world.space("first").await?;
+        let namespace = format!("--namespace={}", space.namespace);
+        by_hand(world, ("", ""))?;
+        install(world, "uploads", &space.namespace, &["--take-ownership"])?;
+        space.file_upload("kept", serde_json::json!({"files": [file("a", "none", "a.txt")]})).await?;
+        let objects = || {
+            let kinds = "deployment,service,serviceaccount,role,rolebinding,configmap,clusterrole";
+            let ours = "--selector=app.kubernetes.io/instance=uploads";
+            kubectl(world.cluster, ["get", kinds, ours, &namespace, "--output=name"], "")
+        };
+        let log_level = || {
+            let arguments = "--output=jsonpath={.spec.template.spec.containers[0].args}";
+            kubectl(world.cluster, ["get", "deployment/uploads-fileupload-operator", &namespace, arguments], "")
+        };
+        let before = objects()?;
+        assert!(log_level()?.contains("--log-level=info") && !before.contains("service/"), "{before}");
+
+        let values = "--set=logLevel=debug,metrics.service.enabled=true";
+        helm(world.cluster, &["upgrade", "uploads", CHART, &namespace, "--reuse-values", values])?;
+        let upgraded = objects()?;
+        assert!(log_level()?.contains("--log-level=debug") && upgraded.contains("service/"), "{upgraded}");
+        helm(world.cluster, &["rollback", "uploads", "1", &namespace])?;
+        assert!(log_level()?.contains("--log-level=info"));
+        assert_eq!(objects()?, before);
+
+        uninstall(world, "uploads", &space.namespace)?;
+        assert_eq!(objects()?, "");
+        assert!(space.read("FileUpload", "kept").await?.is_object());
+        Ok(())
+    })
+}
+
+#[test]
 fn an_admin_of_a_namespace_installs_a_release_that_serves_it() -> anyhow::Result<()> {
     scenario_alone(OPERATOR, Options::default(), "a release of a namespace's admin", async |world| {
         let (space, _) = world.space("team").await?;
@@ -136,7 +171,7 @@ fn an_admin_of_a_namespace_installs_a_release_that_serves_it() -> anyhow::Result
         let look = async || {
             let right = ["auth", "can-i", "patch", "fileuploads.cyberun.cloud", status, user, &namespace];
             let answer = kubectl(world.cluster, right, "");
-            Ok((answer.is_ok(), answer))
+            Ok((answer.is_ok(), format!("{answer:?}")))
         };
         world.wait_for(DEADLINE, "the right that the chart's cluster roles add to `admin`", look).await?;
 

@@ -79,7 +79,7 @@ fn the_output_says_whose_it_is() {
 }
 
 #[test]
-fn the_output_has_the_labels_and_annotations_of_the_spec_also_those_that_come_later() {
+fn the_output_has_the_labels_and_annotations_of_the_spec_also_those_that_come_later_and_none_that_went() {
     scenario(OPERATOR, async |world| {
         prepared(world).await?;
         let with = |labels: Value, annotations: Value| {
@@ -108,6 +108,17 @@ fn the_output_has_the_labels_and_annotations_of_the_spec_also_those_that_come_la
             own && given && labels["theirs"] == "x" && annotations["theirs"] == "y" && object["data"]["a"] == key
         };
         world.wait("ConfigMap", "keys", "the new labels and annotations", right).await?;
+
+        // What the spec no longer gives goes, and what others added stays.
+        let fewer = json!({"spec": {"output": {"configMap": {"labels": {"team": null}, "annotations": null}}}});
+        world.patch("FileUpload", "one", fewer).await?;
+        let right = |object: &Value| {
+            let (labels, annotations) = (&object["metadata"]["labels"], &object["metadata"]["annotations"]);
+            let own = labels["cyberun.cloud/fileupload"] == "one" && labels["app.kubernetes.io/managed-by"].is_string();
+            let left = labels["team"].is_null() && labels["tier"] == "front" && annotations["note"].is_null();
+            own && left && labels["theirs"] == "x" && annotations["theirs"] == "y" && object["data"]["a"] == key
+        };
+        world.wait("ConfigMap", "keys", "only the labels and annotations that are given", right).await?;
         assert_eq!(world.stub.objects().len(), 1, "nothing is uploaded again for them");
         Ok(())
     });

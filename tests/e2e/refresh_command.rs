@@ -99,7 +99,7 @@ fn a_refresh_that_cannot_succeed_ends_with_why() {
         ended(waiting).await?.fails(1, &["another request came after this one"]);
 
         world.patch("FileUpload", "one", json!({"spec": {"suspend": true}})).await?;
-        admin.runs(&asks).await?.fails(1, &["suspended", "spec.suspend"]);
+        admin.runs(&asks).await?.fails(3, &["is suspended", "once spec.suspend is false"]);
         let said = admin.runs(&asks[..4]).await?;
         assert!(said.code == Some(0) && said.stderr.contains("suspended"), "{said:?}");
 

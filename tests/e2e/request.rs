@@ -1,9 +1,12 @@
 //! A request for a fresh upload: each new one is for all files, once.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt as _, chown};
+
 use cyberun_stub::{Fault, Hold, Moment, Rule, Step};
 use serde_json::{Value, json};
 
-use test_support::{DEADLINE, Person, files, key_of, message, reason, scenario, state, two_files};
+use test_support::{DEADLINE, Person, files, key_of, message, on_claim, reason, scenario, state, two_files, with_pods};
 
 use crate::OPERATOR;
 
@@ -81,6 +84,42 @@ fn a_person_who_asks_for_a_refresh_gets_the_new_keys() {
         );
         Ok(())
     });
+}
+
+#[test]
+fn a_refresh_by_a_worker_keeps_each_key_until_its_new_one_is_written_and_also_where_it_fails() -> anyhow::Result<()> {
+    with_pods(OPERATOR, "a refresh by a worker", async |world| {
+        world.credential().await?;
+        let folder = world.volume("data", &["ReadWriteOnce"], &[("a.txt", b"one"), ("b.txt", b"two")]).await?;
+        world.operator().await?;
+        let list = json!([on_claim("a", "data", "a.txt"), on_claim("b", "data", "b.txt")]);
+        world.file_upload("two", json!({"files": list, "output": {"configMap": {"name": "keys"}}})).await?;
+        let first = world.stored("two", &[("a", b"one"), ("b", b"two")]).await?;
+        let kept = world.watch_two().await?;
+        let refresh = ["refresh", "two", "-n", &world.namespace, "--wait", "--timeout", "4m"];
+        let said = Person::admin(world).runs(&refresh).await?;
+        assert_eq!(said.code, Some(0), "{said:?}");
+        let second = world.available("two").await?;
+        for name in ["a", "b"] {
+            assert_ne!(key_of(&second, name), key_of(&first, name));
+        }
+        kept.all_along()?;
+
+        chown(folder.join("b.txt"), Some(1234), Some(1234))?;
+        fs::set_permissions(folder.join("b.txt"), Permissions::from_mode(0o600))?;
+        let words = ["file b keeps its key, but could not be uploaded again", "b.txt"];
+        Person::admin(world).runs(&refresh).await?.fails(3, &["two: Ready, 2/2 files uploaded, Available", "uid 1234"]);
+        let said = Person::admin(world).runs(&["explain", "two", "-n", &world.namespace]).await?;
+        assert!(words.iter().all(|word| said.stdout.to_lowercase().contains(word)), "{said:?}");
+        let third = world.read("FileUpload", "two").await?;
+        assert_ne!(key_of(&third, "a"), key_of(&second, "a"), "the other file is new");
+        assert_eq!(key_of(&third, "b"), key_of(&second, "b"));
+        assert_eq!((state(&third, "Ready"), state(&third, "Available")), ("True", "True"));
+        kept.all_along()?;
+        let events = world.list("Event").await?;
+        assert!(events.iter().any(|event| event["reason"] == "RefreshFailed"), "{events:#?}");
+        Ok(())
+    })
 }
 
 #[test]

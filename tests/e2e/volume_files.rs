@@ -165,14 +165,21 @@ fn a_file_of_another_user_is_told_with_owner_mode_and_the_fix_that_heals_it() ->
         world.operator().await?;
         let list = json!([on_claim("own", "data", "own.txt"), on_claim("deep", "data", "closed/deep.txt")]);
         world.file_upload("private", json!({"files": list})).await?;
-        let words = ["own.txt", "uid 1234", "mode 0600", "we run as uid 65532", "spec.worker.runAsUser"];
+        let words =
+            ["own.txt", "uid 1234", "mode 0600", "we run as uid 65532", "spec.worker.securityContext.runAsUser"];
         world.says("private", ("PermissionDenied", "Stalled"), &words).await?;
         let deep = world.told("private", "deep", "PermissionDenied").await?;
-        tells(&deep, "Failed", &["its folder closed", "uid 1234", "mode 0700", "spec.worker.runAsUser"]);
+        tells(
+            &deep,
+            "Failed",
+            &["its folder closed", "uid 1234", "mode 0700", "spec.worker.securityContext.runAsUser"],
+        );
         world.jobs(0).await?;
         assert_eq!(world.stub.calls().len(), 0, "a file that cannot be read costs no call");
 
-        world.patch("FileUpload", "private", json!({"spec": {"worker": {"runAsUser": 1234}}})).await?;
+        world
+            .patch("FileUpload", "private", json!({"spec": {"worker": {"securityContext": {"runAsUser": 1234}}}}))
+            .await?;
         let upload = world.stored("private", &[("own", b"only mine"), ("deep", b"mine too")]).await?;
         assert_eq!(state(&upload, "Stalled"), "");
         Ok(())

@@ -36,7 +36,7 @@ fn an_image_that_cannot_be_pulled_is_named_with_what_pulling_it_may_need() -> an
     with_pods(OPERATOR, "workers", async |world| {
         let image = reference(world);
         let jobs = world.history("Job").await?;
-        two(world, &image, &["workers.pullSecrets=[\"registry\"]"]).await?;
+        two(world, &image, &["workers.imagePullSecrets=[{\"name\":\"registry\"}]"]).await?;
         let cannot = format!("image {image} cannot be pulled for the worker in namespace {}", world.namespace);
         let words = [cannot.as_str(), "--worker-image", "pull Secret in this namespace", "--worker-pull-secret"];
         world.says("two", ("ImagePullFailed", "Reconciling"), &words).await?;

@@ -141,11 +141,12 @@ fn a_limit_that_a_worker_does_not_meet_is_named_and_met_by_the_spec() -> anyhow:
 }
 
 #[test]
-fn a_user_that_pod_security_forbids_is_named() -> anyhow::Result<()> {
+fn a_label_of_selinux_that_pod_security_forbids_is_named() -> anyhow::Result<()> {
     with_pods(OPERATOR, "workers", async |world| {
-        two(world, json!({"worker": {"runAsUser": 0}})).await?;
-        waits(world, "AdmissionDenied", &["the worker's Pod", "PodSecurity \"restricted", "runAsUser=0"]).await?;
-        world.patch("FileUpload", "two", json!({"spec": {"worker": {"runAsUser": 1000}}})).await?;
+        two(world, json!({"worker": {"securityContext": {"seLinuxOptions": {"type": "spc_t"}}}})).await?;
+        waits(world, "AdmissionDenied", &["the worker's Pod", "PodSecurity \"restricted", "seLinuxOptions", "spc_t"])
+            .await?;
+        world.patch("FileUpload", "two", json!({"spec": {"worker": {"securityContext": null}}})).await?;
         both_are_sent_once(world).await
     })
 }

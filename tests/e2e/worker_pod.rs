@@ -1,6 +1,7 @@
 //! The worker's pod as its namespace and its node see it: what is in it, what is not, and whom it never talks to.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::process::Command;
 
 use anyhow::{Context as _, ensure};
@@ -116,6 +117,65 @@ fn a_worker_asks_the_api_server_for_nothing() -> anyhow::Result<()> {
             world.audit("system:anonymous", |request| nobody(request) && request.namespace == world.namespace)?;
         assert!(unknown.is_some_and(|requests| requests.is_empty()), "somebody without an account asked");
         assert!(world.requests()?.is_some_and(|requests| !requests.is_empty()), "the operator's are logged");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_worker_is_as_the_spec_asks_and_as_the_operators_defaults_say_where_it_asks_nothing() -> anyhow::Result<()> {
+    with_pods(OPERATOR, "settings of workers", async |world| {
+        let class = json!({
+            "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": world.namespace}, "value": 7,
+        });
+        kubectl(world.cluster, ["create", "--filename", "-"], &class.to_string())?;
+        world.credential().await?;
+        let folder = world.volume("data", &["ReadWriteOnce"], &[("a.txt", b"only mine")]).await?;
+        chown(folder.join("a.txt"), Some(1234), Some(1234))?;
+        fs::set_permissions(folder.join("a.txt"), Permissions::from_mode(0o600))?;
+        let hold = Hold::new("while the pod is looked at");
+        world.stub.fault(Step::Put, Fault::hold(&hold).at(Moment::Accepted));
+        let defaults = json!({
+            "securityContext": {"runAsUser": 5, "runAsGroup": 6, "supplementalGroups": [4000]},
+            "nodeSelector": {"kubernetes.io/os": "plan9"},
+            "tolerations": [{"key": "batch", "operator": "Exists"}],
+            "resources": {"requests": {"cpu": "10m"}, "limits": {"memory": "96Mi"}},
+            "priorityClassName": world.namespace,
+            "labels": {"team": "platform", "example.com/queue": "uploads"},
+            "annotations": {"example.com/cost": "shared"},
+        });
+        world.operator_with(&[&format!("workers.defaults={defaults}")]).await?;
+        let asked = json!({
+            "securityContext": {"runAsUser": 1234},
+            "nodeSelector": {"kubernetes.io/os": "linux"},
+            "labels": {"team": "data"},
+        });
+        world.file_upload("one", json!({"files": [on_claim("a", "data", "a.txt")], "worker": asked})).await?;
+        hold.reached(DEADLINE).await?;
+        let job = world.jobs(1).await?.remove(0);
+        let pod = world.pods_of(name(&job)).await?.into_iter().next().context("the Job has no pod")?;
+        let pod = world.running(name(&pod)).await?;
+        for object in [&job, &pod] {
+            let metadata = &object["metadata"];
+            assert_eq!(
+                (&metadata["labels"]["team"], &metadata["labels"]["example.com/queue"]),
+                (&json!("data"), &json!("uploads"))
+            );
+            assert_eq!(metadata["annotations"]["example.com/cost"], "shared");
+        }
+        let spec = &pod["spec"];
+        assert_eq!((&spec["priorityClassName"], &spec["priority"]), (&json!(world.namespace), &json!(7)));
+        assert_eq!(spec["nodeSelector"]["kubernetes.io/os"], "linux");
+        assert_eq!(spec["tolerations"][0], json!({"key": "batch", "operator": "Exists"}));
+        let resources = json!({"requests": {"cpu": "10m", "memory": "96Mi"}, "limits": {"memory": "96Mi"}});
+        assert_eq!(spec["containers"][0]["resources"], resources);
+        let process = world.process_of(name(&pod)).await?.as_raw_nonzero().get();
+        let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+        let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim();
+        let ids = (field("Uid:"), field("Gid:"), field("Groups:"));
+        assert_eq!(ids, ("1234\t1234\t1234\t1234", "1234\t1234\t1234\t1234", "1234 4000"));
+        hold.release();
+        world.stored("one", &[("a", b"only mine")]).await?;
+        kubectl(world.cluster, ["delete", "priorityclass", &world.namespace], "")?;
         Ok(())
     })
 }

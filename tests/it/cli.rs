@@ -171,36 +171,37 @@ fn keys_that_could_not_be_renewed_in_time_are_refused_with_both_flags_named() {
 }
 
 #[test]
-fn labels_of_workers_that_are_ours_or_that_kubernetes_refuses_are_refused_at_the_start() {
-    let render = |label: &str| {
+fn a_fault_in_the_defaults_of_workers_ends_the_start_with_file_field_cause_and_fix() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("defaults.yaml");
+    let render = |text: &str| {
+        std::fs::write(&file, text).unwrap();
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_fileupload"));
-        let ended =
-            command.args(["render", "-f", "no-such-file"]).arg(format!("--worker-label={label}")).output().unwrap();
+        command.args(["render", "-f", "no-such-file", "--worker-defaults"]).arg(&file);
+        let ended = command.output().unwrap();
         (ended.status.code(), String::from_utf8_lossy(&ended.stderr).into_owned())
     };
-    let (long, longest) = (format!("team={}", "x".repeat(64)), format!("team={}", "x".repeat(63)));
-    for (label, why) in [
-        ("app.kubernetes.io/managed-by=me", "belongs to the operator"),
-        ("cyberun.cloud/fileupload-uid=u", "belongs to the operator"),
-        ("x.cyberun.cloud/a=b", "belongs to the operator"),
-        ("batch.kubernetes.io/job-name=a", "belongs to the operator"),
-        ("job-name=a", "belongs to the operator"),
-        ("team", "KEY=VALUE"),
-        ("=data", "no such label"),
-        ("te am=data", "no such label"),
-        ("-team=data", "no such label"),
-        ("team=data!", "no such label"),
-        ("Example.com/team=data", "no such label"),
-        ("a/b/c=data", "no such label"),
-        (long.as_str(), "no such label"),
+    for (text, words) in [
+        ("labels: {app.kubernetes.io/managed-by: me}", ["labels[app.kubernetes.io/managed-by]", "leave it out"]),
+        ("labels: {te am: data}", ["labels[te am]", "write a name"]),
+        ("securityContext: {runAsUser: 0}", ["securityContext.runAsUser", "sidecar"]),
+        ("runAsUser: 5", ["runAsUser", "spec.worker.securityContext.runAsUser"]),
+        ("image: other", ["image", "no such field"]),
+        ("nodeSelector: fast", ["nodeSelector", "write it as in spec.worker"]),
     ] {
-        let (code, said) = render(label);
-        assert!(code == Some(2) && said.contains("--worker-label") && said.contains(why), "{label}: {said}");
+        let (code, said) = render(text);
+        let names = words.iter().chain(&["--worker-defaults", "defaults.yaml"]).all(|word| said.contains(word));
+        assert!(code == Some(2) && names, "{text}: {said}");
     }
-    for label in ["team=data", "team=", "kueue.x-k8s.io/queue-name=team-a", "mycyberun.cloud/a=b", longest.as_str()] {
-        let (_, said) = render(label);
-        assert!(said.contains("no-such-file"), "{label} is taken: {said}");
-    }
+    let (code, said) = render(&"# \n".repeat(32 * 1024));
+    assert!(code == Some(2) && said.contains("64 KiB"), "{said}");
+    let (_, said) = render("labels: {team: data, kueue.x-k8s.io/queue-name: team-a}");
+    assert!(said.contains("no-such-file"), "these are taken: {said}");
+    std::fs::remove_file(&file).unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_fileupload"));
+    let ended = command.args(["render", "-f", "no-such-file", "--worker-defaults"]).arg(&file).output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(ended.status.code() == Some(2) && said.contains("defaults.yaml: cannot be read"), "{said}");
 }
 
 #[tokio::test]

@@ -47,7 +47,7 @@ async fn what_becomes_of_a_key_is_explained_by_the_command_that_renews_it() {
 async fn a_denial_by_selinux_is_explained_with_its_field() {
     let text = Run::of("explain").argument("PermissionDenied").run().await.succeeded().stdout;
     let [cause, fix] = ["Cause: ", "Fix: "].map(|part| text.lines().find(|line| line.starts_with(part)).unwrap());
-    assert!(cause.contains("SELinux") && fix.contains("spec.worker.seLinuxOptions"), "{text}");
+    assert!(cause.contains("SELinux") && fix.contains("spec.worker.securityContext.seLinuxOptions"), "{text}");
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Golden plans: each `tests/plan/NAME.yaml` is rendered by the program and compared with `NAME.plan`.
 //!
 //! The planner is the production one. A Job is compared in full only where the case is about it, which a line
-//! `# prints the Job` says. `UPDATE_PLANS=1` writes the files again; read the difference before you commit.
+//! `# prints the Job` says. A line `# worker defaults: ` has the text of the operator's own file. `UPDATE_PLANS=1` writes the files again; read the difference before you commit.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -20,11 +20,14 @@ fn every_golden_case_is_planned_as_it_is_written_down() {
     assert!(cases.len() >= 20, "only {} cases in {}", cases.len(), folder.display());
     let mut differ = Vec::new();
     for case in cases {
-        let output = Command::new(env!("CARGO_BIN_EXE_fileupload"))
-            .args(["render", "--at", &time_of(&case), "-f"])
-            .arg(&case)
-            .output()
-            .unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fileupload"));
+        command.args(["render", "--at", &time_of(&case), "-f"]).arg(&case);
+        let defaults = tempfile::NamedTempFile::new().unwrap();
+        if let Some(text) = said(&case, "# worker defaults: ") {
+            std::fs::write(&defaults, text).unwrap();
+            command.arg("--worker-defaults").arg(defaults.path());
+        }
+        let output = command.output().unwrap();
         assert!(output.status.success(), "{}: {}", case.display(), String::from_utf8_lossy(&output.stderr));
         let printed = shown(&case, &String::from_utf8(output.stdout).unwrap());
         let golden = case.with_extension("plan");
@@ -61,8 +64,13 @@ fn architecture() -> &'static str {
 
 /// The time at which a case is planned: soon after what most of them tell of, unless a comment says otherwise.
 fn time_of(case: &Path) -> String {
+    said(case, "# at: ").unwrap_or_else(|| "2026-11-23T10:05:00Z".to_owned())
+}
+
+/// The rest of the comment in a case that begins like this.
+fn said(case: &Path, beginning: &str) -> Option<String> {
     let text = std::fs::read_to_string(case).unwrap();
-    text.lines().find_map(|line| line.strip_prefix("# at: ")).unwrap_or("2026-11-23T10:05:00Z").to_owned()
+    text.lines().find_map(|line| line.strip_prefix(beginning)).map(str::to_owned)
 }
 
 #[test]

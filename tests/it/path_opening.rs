@@ -163,7 +163,7 @@ fn what_is_closed_to_us_says_whose_it_is_and_what_to_set() {
             assert!(message.starts_with(&format!("{shown}: permission denied: ")), "{message}");
             assert!(message.contains(&whose) && message.ends_with(fix), "{message}");
         };
-        let fix = "; set spec.worker.runAsUser to one that may read it";
+        let fix = ": set spec.worker.securityContext.runAsUser to one that may read it";
         thread::unprivileged(|| {
             for (path, what) in [("inside", "0200"), ("here", "0200"), ("folder/inside", "0644"), ("there", "0644")] {
                 check(path, what, fix, block_on(Source::beneath(volume.root(), path).settled().open()).unwrap_err());

@@ -92,8 +92,8 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- range .Values.workers.imagePullSecrets | default (include "fileupload-operator.imagePullSecrets" . | fromYamlArray) -}}
 {{- $arguments = append $arguments (printf "--worker-pull-secret=%s" .name) -}}
 {{- end -}}
-{{- range $key, $value := .Values.workers.labels -}}
-{{- $arguments = append $arguments (printf "--worker-label=%s=%s" $key $value) -}}
+{{- if .Values.workers.defaults -}}
+{{- $arguments = append $arguments "--worker-defaults=/etc/fileupload-workers/defaults.yaml" -}}
 {{- end -}}
 {{- if .Values.caBundle -}}
 {{- $arguments = append $arguments "--ca-file=/etc/fileupload/ca.crt" -}}

@@ -67,5 +67,5 @@ fn another_request_and_a_suspension_end_the_wait() {
     let mut other = upload(&json!([]), &json!({}));
     assert_eq!(answered(&other, "before").map_err(|error| crate::cli::code(&error)), Err(1));
     other.spec.suspend = Some(true);
-    assert_eq!(outcome(&other), Err(1));
+    assert_eq!(outcome(&other), Err(3), "a person must act");
 }

@@ -14,6 +14,7 @@ use kube::ResourceExt;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::super::fields::known_only;
 use crate::controller::{Settings, secret_facts};
 use crate::plan::objects::{Job, PersistentVolumeClaim, Pod};
 use crate::plan::{
@@ -63,7 +64,7 @@ impl Manifests {
             }
             (Some("cyberun.cloud/v1alpha1"), Some("FileUpload")) => {
                 let mut upload: FileUpload = parse(document)?;
-                known_only(&document["spec"], &json!(upload.spec), "spec")?;
+                known_only(&document["spec"], &json!(upload.spec), "spec").map_err(anyhow::Error::msg)?;
                 upload.metadata.generation.get_or_insert(1);
                 self.uploads.push(upload);
             }
@@ -165,25 +166,4 @@ fn with_string_data(mut secret: Secret) -> Secret {
         secret.data.get_or_insert_default().insert(key, k8s_openapi::ByteString(text.into_bytes()));
     }
     secret
-}
-
-/// Rejects a field that `FileUpload` does not have, because it would be ignored.
-fn known_only(typed: &Value, known: &Value, path: &str) -> anyhow::Result<()> {
-    match (typed, known) {
-        (Value::Object(typed), Value::Object(known)) => {
-            typed.iter().filter(|(_, value)| !value.is_null()).try_for_each(|(name, value)| {
-                let path = format!("{path}.{name}");
-                known
-                    .get(name)
-                    .with_context(|| format!("{path}: no such field"))
-                    .and_then(|known| known_only(value, known, &path))
-            })
-        }
-        (Value::Array(typed), Value::Array(known)) => typed
-            .iter()
-            .zip(known)
-            .enumerate()
-            .try_for_each(|(at, (typed, known))| known_only(typed, known, &format!("{path}[{at}]"))),
-        _ => Ok(()),
-    }
 }

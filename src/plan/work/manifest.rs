@@ -53,22 +53,25 @@ pub(crate) fn job(
     credentials_version: &str,
     settings: &WorkerSettings,
 ) -> serde_json::Result<v1::Job> {
-    let mut labels = settings.labels.clone();
+    let mut worker = settings.of(upload);
+    let mut labels = worker.labels.take().unwrap_or_default();
     labels.extend([
         (LABEL_MANAGED_BY.to_owned(), FIELD_MANAGER.to_owned()),
         (LABEL_FILE_UPLOAD.to_owned(), upload.metadata.name.clone().unwrap_or_default()),
         (LABEL_UID.to_owned(), upload.metadata.uid.clone().unwrap_or_default()),
     ]);
+    let mut annotations = worker.annotations.take().unwrap_or_default();
+    annotations.extend([
+        (ANNOTATION_ATTEMPT.to_owned(), launch.attempt.to_string()),
+        (ANNOTATION_GENERATION.to_owned(), upload.metadata.generation.unwrap_or_default().to_string()),
+        (ANNOTATION_CREDENTIALS_VERSION.to_owned(), credentials_version.to_owned()),
+        (ANNOTATION_SETTINGS.to_owned(), launch.settings_hash.clone()),
+    ]);
     let metadata = json!({
         "name": launch.name,
         "namespace": upload.metadata.namespace,
         "labels": labels,
-        "annotations": {
-            ANNOTATION_ATTEMPT: launch.attempt.to_string(),
-            ANNOTATION_GENERATION: upload.metadata.generation.unwrap_or_default().to_string(),
-            ANNOTATION_CREDENTIALS_VERSION: credentials_version,
-            ANNOTATION_SETTINGS: launch.settings_hash,
-        },
+        "annotations": annotations,
         "ownerReferences": [{
             "apiVersion": "cyberun.cloud/v1alpha1", "kind": "FileUpload", "controller": true,
             "name": upload.metadata.name, "uid": upload.metadata.uid.as_deref().unwrap_or_default(),
@@ -80,7 +83,7 @@ pub(crate) fn job(
         "completions": launch.shards,
         // A Job that is resumed while its Pod still ends would have two Pods that send the same files.
         "podReplacementPolicy": "Failed",
-        "template": pod::template(upload, launch, settings, &metadata),
+        "template": pod::template(upload, launch, settings, worker, &metadata),
     });
     if launch.shards > 1 {
         // With a limit on all, one share that fails would take its siblings down.

@@ -142,7 +142,7 @@ fn by_itself(terminated: &Terminated, log: Option<&str>) -> Trouble {
 fn suspended(job: &JobFacts) -> Option<Trouble> {
     let claim = job.volume.describe();
     let what = format!("the Job of the worker on {claim} is suspended by another controller, such as Kueue");
-    let fix = "it runs once that admits it; a queue is named by --worker-label";
+    let fix = "it runs once that admits it; a queue is named by a label in spec.worker.labels or --worker-defaults";
     job.suspended.then(|| Trouble::new(Reason::WorkerPending, format!("{what}: {fix}")))
 }
 

@@ -26,9 +26,9 @@ pub(super) const LARGEST_PUT: u64 = 5 * 1024 * 1024 * 1024;
 /// The longest path that is shown whole, in characters.
 const SHOWN: usize = 120;
 /// What to do where a volume's file is closed to the worker.
-const RUN_AS: &str = "; set spec.worker.runAsUser to one that may read it";
+const RUN_AS: &str = ": set spec.worker.securityContext.runAsUser to one that may read it";
 /// The same where the owner and the mode are not what closes it.
-const LABELS: &str = "; the mode allows it, so SELinux may not: set spec.worker.seLinuxOptions to those of the Pod that writes the files";
+const LABELS: &str = "; the mode allows it, so SELinux may not: set spec.worker.securityContext.seLinuxOptions to those of the Pod that writes the files";
 const LABELS_HERE: &str = "; the mode allows it, so something else does not, such as SELinux or AppArmor";
 
 /// Where a file is.

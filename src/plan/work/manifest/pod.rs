@@ -1,16 +1,17 @@
 //! The Pod of a worker, as its Job makes it.
 //!
-//! It meets Pod Security *restricted*, holds no API token and no right, mounts the volume for reading only, and carries
-//! only our own labels and those that the settings name. No credential stands in it: it mounts the Secret. It runs as the
-//! image's own user unless the spec names another, so that a cluster which assigns users can.
+//! It meets Pod Security *restricted*, holds no API token and no right, mounts the volume for reading only, and carries our
+//! own labels besides those that the spec and the operator's defaults name. No credential stands in it: it mounts the
+//! Secret. It runs as the image's own user unless another is named, so that a cluster which assigns users can.
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde_json::{Value, json};
 
 use super::super::super::acts::Launch;
 use super::super::super::facts::Volume;
-use crate::resource::{FileUpload, SECRET_API_KEY, SECRET_TEAM_ID, Worker};
+use crate::resource::{FileUpload, SECRET_API_KEY, SECRET_TEAM_ID, Worker, WorkerResources, WorkerSecurityContext};
 
 /// The container's name, and the command that it runs.
 pub(super) const WORKER: &str = "worker";
@@ -23,7 +24,7 @@ pub(super) const NODE_NAME: &str = "metadata.name";
 /// Where the volume is mounted.
 const SOURCE: &str = "/source";
 const CREDENTIALS: &str = "/credentials";
-const DEFAULT_RESOURCES: [(&str, &str); 2] = [("cpu", "250m"), ("memory", "64Mi")];
+const DEFAULT_REQUESTS: [(&str, &str); 2] = [("cpu", "250m"), ("memory", "64Mi")];
 /// Meshes would add a container that never ends, and need rights that a worker does not have.
 const MESH_LABELS: [(&str, &str); 2] =
     [("sidecar.istio.io/inject", "false"), ("kuma.io/sidecar-injection", "disabled")];
@@ -58,17 +59,30 @@ pub(crate) struct WorkerSettings {
     pub deadline: i64,
     /// Secrets to pull the image with; they must exist in each namespace.
     pub pull_secrets: Vec<String>,
-    /// Further labels of Jobs and Pods.
-    pub labels: BTreeMap<String, String>,
+    /// What holds where the spec says nothing.
+    pub defaults: Worker,
     /// Certificates to trust besides the system's, as PEM.
     pub ca_pem: Option<String>,
     /// `HTTPS_PROXY` and its kin, by name.
     pub proxies: BTreeMap<String, String>,
 }
 
+impl WorkerSettings {
+    /// The settings of the workers of a resource.
+    pub(super) fn of(&self, upload: &FileUpload) -> Worker {
+        upload.spec.worker.as_ref().map_or_else(|| self.defaults.clone(), |worker| worker.or(&self.defaults))
+    }
+}
+
 /// The template of the Pods of a Job that has these labels and annotations. The Pods carry them too: they may be all that
 /// is left of a Job.
-pub(super) fn template(upload: &FileUpload, launch: &Launch, settings: &WorkerSettings, job: &Value) -> Value {
+pub(super) fn template(
+    upload: &FileUpload,
+    launch: &Launch,
+    settings: &WorkerSettings,
+    worker: Worker,
+    job: &Value,
+) -> Value {
     let mut metadata = json!({ "labels": job["labels"], "annotations": job["annotations"] });
     for (name, value) in MESH_LABELS {
         metadata["labels"][name] = value.into();
@@ -76,16 +90,15 @@ pub(super) fn template(upload: &FileUpload, launch: &Launch, settings: &WorkerSe
     for (name, value) in MESH_ANNOTATIONS.into_iter().chain(EVICTION_ANNOTATIONS) {
         metadata["annotations"][name] = value.into();
     }
-    json!({ "metadata": metadata, "spec": pod(upload, launch, settings) })
+    json!({ "metadata": metadata, "spec": pod(upload, launch, settings, worker) })
 }
 
-fn pod(upload: &FileUpload, launch: &Launch, settings: &WorkerSettings) -> Value {
-    let worker = upload.spec.worker.clone().unwrap_or_default();
+fn pod(upload: &FileUpload, launch: &Launch, settings: &WorkerSettings, worker: Worker) -> Value {
     let own = [Some(("kubernetes.io/os", "linux")), ARCHITECTURE.map(|name| ("kubernetes.io/arch", name))];
     let own = own.into_iter().flatten().map(|(label, value)| (label.to_owned(), value.to_owned()));
     let mut node_selector: BTreeMap<_, _> = own.collect();
-    node_selector.extend(worker.node_selector.clone().unwrap_or_default());
-    let mut tolerations = worker.tolerations.clone().unwrap_or_default();
+    node_selector.extend(worker.node_selector.unwrap_or_default());
+    let mut tolerations = worker.tolerations.unwrap_or_default();
     for toleration in &launch.placement.tolerations {
         if !tolerations.contains(toleration) {
             tolerations.push(toleration.clone());
@@ -98,7 +111,7 @@ fn pod(upload: &FileUpload, launch: &Launch, settings: &WorkerSettings) -> Value
         "enableServiceLinks": false,
         // All names that a worker looks up are whole: search domains only delay or distort them.
         "dnsConfig": { "options": [{ "name": "ndots", "value": "1" }] },
-        "securityContext": security(&worker, launch),
+        "securityContext": security(&worker.security_context.unwrap_or_default(), launch),
         "nodeSelector": node_selector,
         "tolerations": tolerations,
         "affinity": launch.placement.node.as_ref().map(|node| json!({ "nodeAffinity": {
@@ -107,17 +120,18 @@ fn pod(upload: &FileUpload, launch: &Launch, settings: &WorkerSettings) -> Value
             }]},
         }})),
         "imagePullSecrets": pull_secrets,
-        "containers": [container(&worker, launch, settings)],
+        "priorityClassName": worker.priority_class_name,
+        "containers": [container(worker.resources.unwrap_or_default(), launch, settings)],
         "volumes": [volume(launch), credentials(upload.spec.secret_name())],
     })
 }
 
 /// No fsGroup: it would give the user's files to another group. The SELinux level is that of a Pod which uses the claim, or
 /// the runtime would relabel the volume for the worker alone.
-fn security(worker: &Worker, launch: &Launch) -> Value {
+fn security(worker: &WorkerSecurityContext, launch: &Launch) -> Value {
     let level = launch.placement.level.as_ref().map(|level| json!({ "level": level }));
     json!({
-        "runAsNonRoot": (worker.run_as_user != Some(0)).then_some(true),
+        "runAsNonRoot": true,
         "runAsUser": worker.run_as_user,
         "runAsGroup": worker.run_as_group.or(worker.run_as_user),
         "supplementalGroups": worker.supplemental_groups,
@@ -126,7 +140,7 @@ fn security(worker: &Worker, launch: &Launch) -> Value {
     })
 }
 
-fn container(worker: &Worker, launch: &Launch, settings: &WorkerSettings) -> Value {
+fn container(resources: WorkerResources, launch: &Launch, settings: &WorkerSettings) -> Value {
     let environment: Vec<_> =
         settings.proxies.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect();
     json!({
@@ -134,7 +148,7 @@ fn container(worker: &Worker, launch: &Launch, settings: &WorkerSettings) -> Val
         "image": settings.image,
         "args": arguments(launch, settings),
         "env": environment,
-        "resources": resources(worker),
+        "resources": completed(resources),
         // What a crash before the first line of a report leaves.
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": {
@@ -171,26 +185,11 @@ fn arguments(launch: &Launch, settings: &WorkerSettings) -> Vec<String> {
     arguments
 }
 
-/// The same small amounts are asked for and allowed; what the spec names takes their place.
-fn resources(worker: &Worker) -> Value {
-    let given = worker.resources.clone().unwrap_or_default();
-    let mut limits = json!(BTreeMap::from(DEFAULT_RESOURCES));
-    let mut requests = json!({});
-    for (name, quantity) in given.limits.iter().flatten() {
-        limits[name] = json!(quantity);
-    }
-    for (name, quantity) in given.requests.iter().flatten() {
-        requests[name] = json!(quantity);
-        if given.limits.as_ref().is_none_or(|limits| !limits.contains_key(name)) {
-            limits[name] = json!(quantity);
-        }
-    }
-    for (name, quantity) in limits.as_object().cloned().unwrap_or_default() {
-        if requests.get(&name).is_none() {
-            requests[&name] = quantity;
-        }
-    }
-    json!({ "limits": limits, "requests": requests })
+/// Small amounts for what nobody names.
+fn completed(named: WorkerResources) -> Value {
+    let defaults = DEFAULT_REQUESTS.map(|(name, amount)| (name.to_owned(), Quantity(amount.to_owned())));
+    let defaults = WorkerResources { limits: None, requests: Some(defaults.into()) };
+    json!(named.or(defaults).completed())
 }
 
 fn volume(launch: &Launch) -> Value {

@@ -46,7 +46,7 @@ fn a_user_without_a_group_has_the_group_of_its_number_and_nobody_has_that_of_roo
     ] {
         let upload: FileUpload = serde_json::from_value(json!({
             "apiVersion": "cyberun.cloud/v1alpha1", "kind": "FileUpload",
-            "metadata": {"name": "x", "uid": "u"}, "spec": {"files": [], "worker": worker},
+            "metadata": {"name": "x", "uid": "u"}, "spec": {"files": [], "worker": {"securityContext": worker}},
         }))
         .unwrap();
         let volume = Volume::Claim("datasets".to_owned());
