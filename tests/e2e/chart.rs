@@ -5,7 +5,7 @@ use test_support::{World, kubectl, scenario};
 use crate::OPERATOR;
 
 /// Every value that changes what is written, and a word of what it writes.
-const VALUES: [(&str, &str); 35] = [
+const VALUES: [(&str, &str); 36] = [
     ("retention=\"12h\"", "--retention=12h"),
     ("minimumLife=\"30m\"", "--minimum-life=30m"),
     ("watchNamespaces=[\"team-a\",\"team-b\"]", "--namespace=team-b"),
