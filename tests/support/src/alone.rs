@@ -12,11 +12,14 @@ use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::Api;
 use kube::api::ListParams;
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
-use crate::PATIENCE;
 use crate::cluster::{Cluster, output};
 use crate::world::World;
+
+/// How long an API server may take to die and to be back, on a busy machine.
+const RESTART: Duration = Duration::from_mins(3);
+const CALL: Duration = Duration::from_secs(5);
 
 /// A running cluster; it goes with its handle.
 pub(crate) struct Alone {
@@ -103,16 +106,18 @@ impl ApiServer {
         again.envs(environment.iter().filter_map(|variable| variable.split_once('=')));
         again.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
         let accounts = Api::<ServiceAccount>::all(self.client.clone());
-        let answers = async || accounts.list_metadata(&ListParams::default().limit(1)).await.is_ok();
+        // While it starts it may take a request and never answer it.
+        let one = ListParams::default().limit(1);
+        let answers = async || timeout(CALL, accounts.list_metadata(&one)).await.is_ok_and(|answer| answer.is_ok());
         self.until("the API server to be back", answers).await?;
         self.process = find(&self.folder)?;
         Ok(())
     }
 
     async fn until(&self, what: &str, holds: impl AsyncFn() -> bool) -> anyhow::Result<()> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + RESTART;
         while !holds().await {
-            anyhow::ensure!(Instant::now() < deadline, "waited {PATIENCE:?} for {what}");
+            anyhow::ensure!(Instant::now() < deadline, "waited {RESTART:?} for {what}");
             sleep(Duration::from_millis(50)).await;
         }
         Ok(())
