@@ -5,8 +5,8 @@
 //! ```
 //!
 //! A reconcile waits for the API server alone, each call under 30 s: never for a place of work, Cyberun or storage, and it
-//! never sleeps. What Sends and Jobs do is a fact of later reconciles. The requeue is the retry. Correctness never rests on
-//! being the only instance.
+//! never sleeps. What Sends and Jobs do is a fact of later reconciles. The requeue is the retry. Of several operators that
+//! share a Lease one works, and the others keep their index; correctness never rests on that.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -23,6 +23,7 @@ use self::budget::Budget;
 use self::gate::Gate;
 use self::index::{Change, Index, Key};
 use self::launches::Launches;
+use self::lease::Lease;
 use self::observe::EventsOf;
 use self::outputs::Output;
 use self::publish::{Published, Unwritten, publish};
@@ -35,6 +36,7 @@ use crate::delivery::Courier;
 use crate::plan::{self, Case, Deployment, Senders, WorkerSettings};
 use crate::telemetry::{Health, Metrics};
 
+pub(crate) use self::lease::Settings as LeaseSettings;
 pub(crate) use self::secrets::secret_facts;
 
 mod budget;
@@ -42,6 +44,7 @@ mod events;
 mod gate;
 mod index;
 mod launches;
+mod lease;
 mod observe;
 mod outputs;
 mod perform;
@@ -112,6 +115,8 @@ pub(crate) struct Operator {
     pub courier: Arc<Courier>,
     /// How it was told to work.
     pub settings: Arc<Settings>,
+    /// What it shares with others of which one works at a time; none if it is the only one.
+    pub lease: Option<LeaseSettings>,
     /// Where it is counted.
     pub metrics: Metrics,
     /// Where it says how it is.
@@ -140,8 +145,14 @@ struct Context {
 
 /// Why the operator ended although nobody asked it to.
 #[derive(Debug, thiserror::Error)]
-#[error("{0} has ended, which it never should")]
-pub(crate) struct Ended(&'static str);
+pub(crate) enum Ended {
+    /// A part of it is no more.
+    #[error("{0} has ended, which it never should")]
+    Part(&'static str),
+    /// Another one may work by now.
+    #[error("the lease was lost: another operator may work by now")]
+    LeaseLost,
+}
 
 /// A namespace, or all: what its watches wake waits until all its lists are complete.
 struct Scope {
@@ -170,12 +181,24 @@ impl Listener for Scope {
     }
 }
 
-/// Serves a scope once its lists are complete; no other waits for it.
-async fn open(context: &Context, scope: Arc<Scope>, namespace: Option<String>, mut complete: watch::Receiver<usize>) {
-    // Its sender lives as long as its watches, whose end ends the operator.
-    if complete.wait_for(|listed| *listed > OTHERS).await.is_ok() {
-        context.launches.adopt(namespace.as_deref(), context.settings.limits.workers_per_namespace);
-        scope.open();
+/// A scope that is served once its lists are complete and the operator leads.
+struct Opening {
+    scope: Arc<Scope>,
+    namespace: Option<String>,
+    complete: watch::Receiver<usize>,
+}
+
+impl Opening {
+    async fn listed(&self) {
+        // Its sender lives as long as its watches, whose end ends the operator.
+        let _ = self.complete.clone().wait_for(|listed| *listed > OTHERS).await;
+    }
+
+    /// No other scope waits for this one.
+    async fn open(&self, context: &Context, leads: &CancellationToken) {
+        futures::future::join(self.listed(), leads.cancelled()).await;
+        context.launches.adopt(self.namespace.as_deref(), context.settings.limits.workers_per_namespace);
+        self.scope.open();
     }
 }
 
@@ -197,25 +220,55 @@ impl Operator {
             let (scope, listed) = (Arc::new(Scope::new(&waker)), Arc::new(listed));
             let (client, index, listener) =
                 (self.clients.watches.clone(), context.index.clone(), Arc::clone(&scope) as _);
+            opening.push(Opening { scope, namespace: namespace.clone(), complete });
             let (health, metrics, skipped) = (self.health.clone(), self.metrics.clone(), Arc::clone(&skipped));
-            opening.push(open(&context, scope, namespace.clone(), complete));
             let watches = Watches { client, namespace, index, listener, health, metrics, skipped, listed };
             watching.push(tokio::spawn(watches.run()));
         }
-        let opened = async {
-            futures::future::join_all(opening).await;
+        let (leads, done) = (CancellationToken::new(), CancellationToken::new());
+        let mut lease = tokio::spawn(self.lead(leads.clone(), done.clone()));
+        let listed = async {
+            futures::future::join_all(opening.iter().map(Opening::listed)).await;
             self.health.lists_complete();
             info!(fileuploads = context.index.len(), "the first lists are complete");
+        };
+        let opened = async {
+            let served = futures::future::join_all(opening.iter().map(|opening| opening.open(&context, &leads)));
+            futures::future::join(listed, served).await;
             std::future::pending::<()>().await;
         };
         let queue = tokio::spawn(queue::run(Arc::clone(&context), wakes));
-        tokio::select! {
-            _ = futures::future::select_all(watching) => Err(Ended("a watch")),
-            _ = queue => Err(Ended("the queue")),
-            () = forget_gone(&context, gone) => Err(Ended("the channel of what is gone")),
-            () = review(&context) => Err(Ended("the review of places")),
-            () = opened => Err(Ended("the first lists")),
+        let ended = tokio::select! {
+            _ = futures::future::select_all(watching) => Err(Ended::Part("a watch")),
+            _ = queue => Err(Ended::Part("the queue")),
+            () = forget_gone(&context, gone) => Err(Ended::Part("the channel of what is gone")),
+            () = review(&context) => Err(Ended::Part("the review of places")),
+            () = opened => Err(Ended::Part("the first lists")),
+            _ = &mut lease => Err(Ended::LeaseLost),
             () = shut_down(&context) => Ok(()),
+        };
+        if matches!(ended, Err(Ended::LeaseLost)) {
+            context.stop.cancel();
+            shut_down(&context).await;
+        } else if ended.is_ok() {
+            done.cancel();
+            // It gives the lease up.
+            let _ = lease.await;
+        }
+        ended
+    }
+
+    /// Says when this operator may work, and ends when it no longer may.
+    fn lead(&self, leads: CancellationToken, done: CancellationToken) -> impl Future<Output = ()> + Send + 'static {
+        let lease = self.lease.clone().map(|lease| Lease::new(self.clients.calls.clone(), lease, self.metrics.clone()));
+        let metrics = self.metrics.clone();
+        async move {
+            let Some(lease) = lease else {
+                metrics.leads(true);
+                leads.cancel();
+                return done.cancelled().await;
+            };
+            lease.hold(leads, done).await;
         }
     }
 

@@ -6,14 +6,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{Args, Parser};
 use tracing::info;
 
 use super::cluster::Access;
 use super::logging::Logging;
 use super::operating::Operating;
 use super::{Api, install_tls_provider, listen, stop_on_signal};
-use crate::controller::{Operator, Settings};
+use crate::controller::{LeaseSettings, Operator, Settings};
 use crate::delivery::Courier;
 use crate::telemetry::{self, Health, Metrics};
 
@@ -37,11 +37,44 @@ pub(super) struct Controller {
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
     #[command(flatten)]
+    election: Election,
+    #[command(flatten)]
     access: Access,
     #[command(flatten)]
     logging: Logging,
     #[command(flatten)]
     api: Api,
+}
+
+/// How several operators agree on the one that works.
+#[derive(Args)]
+struct Election {
+    /// Work only while holding a Lease that all replicas share
+    #[arg(long)]
+    leader_elect: bool,
+    /// The name of that Lease
+    #[arg(long, value_name = "NAME", default_value = "fileupload-operator")]
+    lease_name: String,
+    /// The namespace of that Lease; default: that of the Pod, or of the kubeconfig's context
+    #[arg(long, value_name = "NAMESPACE")]
+    lease_namespace: Option<String>,
+}
+
+impl Election {
+    /// `namespace` is the default one.
+    fn settings(&self, namespace: &str) -> anyhow::Result<Option<LeaseSettings>> {
+        if !self.leader_elect {
+            return Ok(None);
+        }
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").context("cannot read the host's name")?;
+        // Of a Pod it is the Pod's; two processes of one host are told apart by the rest.
+        let own = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), std::process::id());
+        Ok(Some(LeaseSettings {
+            name: self.lease_name.clone(),
+            namespace: self.lease_namespace.as_deref().unwrap_or(namespace).to_owned(),
+            holder: format!("{}_{own:016x}", host.trim()),
+        }))
+    }
 }
 
 impl Controller {
@@ -64,7 +97,8 @@ impl Controller {
         let stop = stop_on_signal()?;
         let server =
             telemetry::serve(listener.into_std()?, metrics.clone(), health.clone()).context("cannot serve probes")?;
-        let operator = Operator { clients, courier, settings, metrics, health, stop };
+        let lease = self.election.settings(clients.calls.default_namespace())?;
+        let operator = Operator { clients, courier, settings, lease, metrics, health, stop };
         info!(version = env!("CARGO_PKG_VERSION"), "started");
         tokio::select! {
             ended = operator.run(namespaces) => ended?,

@@ -24,6 +24,7 @@ pub(crate) struct Metrics {
     owed_results: Gauge,
     skipped_objects: Gauge,
     slowed_namespaces: Gauge,
+    leader: Gauge,
 }
 
 impl Default for Metrics {
@@ -66,12 +67,30 @@ impl Default for Metrics {
             "Namespaces that have fewer upload slots for now, as Cyberun or its storage is under load",
             slowed_namespaces.clone(),
         );
+        let leader = Gauge::default();
+        registry.register("leader", "Whether this operator works (1) or stands by for another (0)", leader.clone());
         let registry = Arc::new(registry);
-        Self { registry, attempts, sent, duration, workers, sends, owed_results, skipped_objects, slowed_namespaces }
+        Self {
+            registry,
+            attempts,
+            sent,
+            duration,
+            workers,
+            sends,
+            owed_results,
+            skipped_objects,
+            slowed_namespaces,
+            leader,
+        }
     }
 }
 
 impl Metrics {
+    /// Whether this operator works, of several that share a Lease.
+    pub(crate) fn leads(&self, leads: bool) {
+        self.leader.set(i64::from(leads));
+    }
+
     /// Counts an attempt that ended with `reason` and uploaded `size` bytes.
     pub(crate) fn attempt(&self, reason: &'static str, size: u64, took: Duration) {
         self.attempts.get_or_create(&[("reason", reason)]).inc();

@@ -5,7 +5,7 @@ use test_support::{World, kubectl, scenario};
 use crate::OPERATOR;
 
 /// Every value that changes what is written, and a word of what it writes.
-const VALUES: [(&str, &str); 35] = [
+const VALUES: [(&str, &str); 36] = [
     ("retention=\"12h\"", "--retention=12h"),
     ("minimumLife=\"30m\"", "--minimum-life=30m"),
     ("watchNamespaces=[\"team-a\",\"team-b\"]", "--namespace=team-b"),
@@ -38,6 +38,7 @@ const VALUES: [(&str, &str); 35] = [
     ("tolerations=[{\"key\":\"gpu\",\"operator\":\"Exists\"}]", "key: gpu"),
     ("podLabels={\"team\":\"platform\"}", "team: platform"),
     ("replicas=0", "replicas: 0"),
+    ("leaderElection.enabled=false", "type: Recreate"),
     ("metrics.service={\"enabled\":true,\"annotations\":{\"of\":\"service\"}}", "of: service"),
     ("metrics.dashboard={\"enabled\":true,\"annotations\":{\"of\":\"dashboard\"}}", "of: dashboard"),
     ("networkPolicy={\"enabled\":true,\"metricsFrom\":[{\"podSelector\":{}}]}", "kind: NetworkPolicy"),
@@ -192,7 +193,8 @@ fn what_cannot_be_meant_is_refused_in_words() {
             ("proxy.https=\"http://me:secret@proxy:3128\"", "/proxy/https"),
             ("image.repository=\"fileupload-operator:0.1.0\"", "/image/repository"),
             ("imagePullSecrets=[\"registry\"]", "/imagePullSecrets/0"),
-            ("replicas=2", "/replicas"),
+            ("replicas=11", "/replicas"),
+            ("leaderElection.enabled=false", "replicas: more than one need leaderElection.enabled"),
         ] {
             let complaint = complaint(world, value);
             assert!(complaint.contains(word), "{value}: {word} is not in: {complaint}");

@@ -27,6 +27,7 @@ mod indirect_uploads;
 mod injected_containers;
 mod isolation;
 mod key_life;
+mod leader_election;
 mod many_files;
 mod operator_killed;
 mod operator_killed_with_worker;

@@ -70,6 +70,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- range .Values.watchNamespaces -}}
 {{- $arguments = append $arguments (printf "--namespace=%s" .) -}}
 {{- end -}}
+{{- if .Values.leaderElection.enabled -}}
+{{- $arguments = append $arguments "--leader-elect" -}}
+{{- $arguments = append $arguments (printf "--lease-name=%s" (include "fileupload-operator.fullname" .)) -}}
+{{- $arguments = append $arguments (printf "--lease-namespace=%s" .Release.Namespace) -}}
+{{- end -}}
 {{- if .Values.allowHttp -}}
 {{- $arguments = append $arguments "--allow-http" -}}
 {{- end -}}

@@ -61,6 +61,11 @@ impl Deref for World {
     }
 }
 
+/// The arguments of a Deployment's operator.
+fn arguments_of(deployment: &Value) -> anyhow::Result<Vec<String>> {
+    Ok(serde_json::from_value(deployment["spec"]["template"]["spec"]["containers"][0]["args"].clone())?)
+}
+
 impl World {
     pub(crate) async fn new(
         cluster: &'static Cluster,
@@ -153,6 +158,23 @@ impl World {
         Ok(self.wire.insert(Wire::to(address).await?))
     }
 
+    /// One more operator with the arguments of the one that was started last, beside it; only where it is a process.
+    pub async fn another_operator(&self, values: &[&str]) -> anyhow::Result<Operator> {
+        let account = self.account.rsplit(':').next().unwrap_or_default();
+        let all: Vec<_> = ["watchNamespaces=[]"].into_iter().chain(values.iter().copied()).collect();
+        let deployment = self.deployment(&self.system, account, &all)?;
+        let folder = self.folder.path().join("another");
+        std::fs::create_dir_all(&folder)?;
+        std::fs::copy(self.folder.path().join("kubeconfig"), folder.join("kubeconfig"))?;
+        let process = Process::start(&self.binary, &folder, &arguments_of(&deployment)?).await?;
+        Ok(Operator::Process(Box::new(process)))
+    }
+
+    /// Another operator is the one of this test from now on; returns the one that was.
+    pub fn exchange_operator(&mut self, other: Operator) -> anyhow::Result<Operator> {
+        self.operator.replace(other).context("there is no operator")
+    }
+
     async fn start(&mut self, namespace: &str, account: &str, values: &[&str]) -> anyhow::Result<()> {
         self.account = format!("system:serviceaccount:{namespace}:{account}");
         namespace.clone_into(&mut self.system);
@@ -168,8 +190,7 @@ impl World {
                 kubeconfig = kubeconfig.replace(&self.cluster.server()?, &format!("https://{}", wire.address()));
             }
             std::fs::write(self.folder.path().join("kubeconfig"), kubeconfig)?;
-            let arguments = &deployment["spec"]["template"]["spec"]["containers"][0]["args"];
-            let arguments: Vec<String> = serde_json::from_value(arguments.clone())?;
+            let arguments = arguments_of(&deployment)?;
             Operator::Process(Box::new(Process::start(&self.binary, self.folder.path(), &arguments).await?))
         });
         Ok(())
@@ -191,6 +212,9 @@ impl World {
             // Other nodes are left to what tests do with them.
             "nodeSelector={\"kubernetes.io/hostname\": \"node-1\"}".to_owned(),
             "resources.requests={\"cpu\": \"1m\", \"memory\": \"16Mi\"}".to_owned(),
+            // Each test has an operator of its own, under an account that they share.
+            "replicas=1".to_owned(),
+            "leaderElection.enabled=false".to_owned(),
         ];
         own.extend(values.iter().map(|value| (*value).to_owned()));
         self.cluster.deployment_in(namespace, &own.iter().map(String::as_str).collect::<Vec<_>>())
