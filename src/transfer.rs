@@ -21,6 +21,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 pub use self::answer::Said;
+pub use self::listing::{Found, Globs, Listing, ListingError, list};
 use self::body::{Body, Gate, Meter, Word, with};
 pub use self::source::{Opened, Source, SourceError};
 use crate::backoff;
@@ -29,6 +30,7 @@ use crate::redact::{PresignedUrl, cause, is_untrusted};
 mod answer;
 mod body;
 mod connect;
+mod listing;
 mod source;
 
 /// Bodies up to this size are sent at once.

@@ -15,12 +15,14 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 pub use self::error::SourceError;
+pub(super) use self::folder::Folder;
 use self::error::UNSIZED;
 use self::place::{Place, Stamp};
 use self::settle::Memory;
 
 mod error;
 mod explain;
+mod folder;
 mod place;
 mod settle;
 mod walk;

@@ -16,6 +16,7 @@ mod deletion;
 mod disks;
 mod examples;
 mod explain_command;
+mod folders;
 mod forged_pods;
 mod harness_judgement;
 mod harness_pods;

@@ -17,6 +17,7 @@ mod credentials;
 mod delivery;
 mod examples;
 mod explain_command;
+mod folder_worker;
 mod golden_plans;
 mod keys_dir;
 mod layers;

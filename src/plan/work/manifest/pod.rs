@@ -23,6 +23,9 @@ pub(super) const NODE_NAME: &str = "metadata.name";
 /// Where the volume is mounted.
 const SOURCE: &str = "/source";
 const CREDENTIALS: &str = "/credentials";
+/// The keys of a folder so far, and where they are mounted.
+const PART: &str = "part";
+const PART_PATH: &str = "/part";
 const DEFAULT_RESOURCES: [(&str, &str); 2] = [("cpu", "250m"), ("memory", "64Mi")];
 /// Meshes would add a container that never ends, and need rights that a worker does not have.
 const MESH_LABELS: [(&str, &str); 2] =
@@ -108,7 +111,7 @@ fn pod(upload: &FileUpload, launch: &Launch, settings: &WorkerSettings) -> Value
         }})),
         "imagePullSecrets": pull_secrets,
         "containers": [container(&worker, launch, settings)],
-        "volumes": [volume(launch), credentials(upload.spec.secret_name())],
+        "volumes": volumes(upload, launch),
     })
 }
 
@@ -142,10 +145,7 @@ fn container(worker: &Worker, launch: &Launch, settings: &WorkerSettings) -> Val
             "readOnlyRootFilesystem": true,
             "capabilities": { "drop": ["ALL"] },
         },
-        "volumeMounts": [
-            { "name": VOLUME, "mountPath": SOURCE, "readOnly": true },
-            { "name": "credentials", "mountPath": CREDENTIALS, "readOnly": true },
-        ],
+        "volumeMounts": mounts(launch),
     })
 }
 
@@ -191,6 +191,25 @@ fn resources(worker: &Worker) -> Value {
         }
     }
     json!({ "limits": limits, "requests": requests })
+}
+
+fn mounts(launch: &Launch) -> Vec<Value> {
+    let mount = |name: &str, path: &str| json!({ "name": name, "mountPath": path, "readOnly": true });
+    let part = part_name(launch).map(|_| mount(PART, PART_PATH));
+    [mount(VOLUME, SOURCE), mount("credentials", CREDENTIALS)].into_iter().chain(part).collect()
+}
+
+fn volumes(upload: &FileUpload, launch: &Launch) -> Vec<Value> {
+    // A worker that does not find what it was told of waits for it, and then sends all.
+    let part = |name: &str| json!({ "name": PART, "configMap": { "name": name, "defaultMode": 0o444, "optional": true } });
+    let own = [volume(launch), credentials(upload.spec.secret_name())];
+    own.into_iter().chain(part_name(launch).map(part)).collect()
+}
+
+/// The ConfigMap with the keys of a folder so far, if a worker builds on them.
+fn part_name(launch: &Launch) -> Option<&str> {
+    let folder = launch.files.iter().find_map(|file| file.folder.as_deref())?;
+    (!folder.part.is_empty()).then_some(folder.part_name.as_str())
 }
 
 fn volume(launch: &Launch) -> Value {
