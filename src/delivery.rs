@@ -30,8 +30,8 @@ pub use crate::cyberun::Credential;
 use crate::cyberun::{self, Retry, Ticket};
 use crate::outcome::{Trouble, Upload};
 use crate::reason::{Class, Reason};
-pub use crate::transfer::{Found, Globs, Listing, ListingError, Source, list};
 use crate::transfer::{self, Opened, SourceError};
+pub use crate::transfer::{Found, Globs, Listing, ListingError, Source, list};
 
 mod batch;
 mod media_type;

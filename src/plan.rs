@@ -18,14 +18,14 @@
 
 pub(crate) use self::acts::{Absorb, Dispatch, Item, Launch, News, Plan, Stand};
 pub(crate) use self::case::{Case, Deployment, Senders};
+pub(crate) use self::facts::folder::{FolderFacts, Kept, Progress};
+pub(crate) use self::facts::kept;
 pub(crate) use self::facts::volume::{MAX_PARALLELISM, Placement, access};
 pub(crate) use self::facts::{
     ClaimFacts, ClaimUser, ConfigMapFacts, Container, Content, Facts, FileId, JobFacts, LaunchFacts, LaunchStage,
     OutputFacts, PodFacts, Presence, SecretFacts, SendFacts, SendResult, SendStage, Standing, Volume, WorkFacts,
     objects, read,
 };
-pub(crate) use self::facts::folder::{FolderFacts, Kept, Progress};
-pub(crate) use self::facts::kept;
 pub(crate) use self::file::Entry;
 pub(crate) use self::folder::{KeysAct, KeysWhat};
 pub(crate) use self::messages::{config_map_missing, key_missing, secret_forbidden, secret_invalid, secret_missing};

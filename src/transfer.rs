@@ -21,8 +21,8 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 pub use self::answer::Said;
-pub use self::listing::{Found, Globs, Listing, ListingError, list};
 use self::body::{Body, Gate, Meter, Word, with};
+pub use self::listing::{Found, Globs, Listing, ListingError, list};
 pub use self::source::{Opened, Source, SourceError};
 use crate::backoff;
 use crate::redact::{PresignedUrl, cause, is_untrusted};

@@ -19,7 +19,9 @@ use super::print;
 use crate::clock;
 use crate::controller::Settings;
 use crate::cyberun;
-use crate::plan::{self, Absorb, Case, Done, JobFacts, KeysAct, KeysWhat, OutputAct, OutputFacts, Plan, Stand, WorkFacts, Written};
+use crate::plan::{
+    self, Absorb, Case, Done, JobFacts, KeysAct, KeysWhat, OutputAct, OutputFacts, Plan, Stand, WorkFacts, Written,
+};
 use crate::resource::{FileUpload, FileUploadStatus};
 
 mod manifests;

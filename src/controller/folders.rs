@@ -19,7 +19,7 @@ use super::index::{Index, Key, Known};
 use super::outputs::{is_refusal, new, refused};
 use crate::key_life::Terms;
 use crate::outcome::Trouble;
-use crate::plan::{Absorb, ConfigMapFacts, FolderFacts, KeysAct, KeysWhat, Kept, Progress, Written, kept};
+use crate::plan::{Absorb, ConfigMapFacts, FolderFacts, Kept, KeysAct, KeysWhat, Progress, Written, kept};
 use crate::reason::Reason;
 use crate::report::folder::Part;
 use crate::resource::{ANNOTATION_PART, ANNOTATION_SHA256, FIELD_MANAGER, FileUpload, Folder};
@@ -131,7 +131,8 @@ impl Folders {
         match &before {
             ConfigMapFacts::Missing => return Some(What::absent(at.kind)),
             ConfigMapFacts::There { version, .. } => {
-                let seen = self.seen.lock().get(&key).filter(|seen| seen.version == *version).map(|seen| seen.what.clone());
+                let seen =
+                    self.seen.lock().get(&key).filter(|seen| seen.version == *version).map(|seen| seen.what.clone());
                 if seen.is_some() {
                     return seen;
                 }

@@ -330,7 +330,9 @@ impl Entry {
             source_version: self.source_version.clone(),
             file_key: self.live().map(|upload| upload.file_key.clone()),
             // No file has a longer name, whatever a path in the spec says.
-            file_name: upload.map(|_| self.file_name.clone()).filter(|name| !name.is_empty() && name.chars().count() <= LONGEST_FILE_NAME),
+            file_name: upload
+                .map(|_| self.file_name.clone())
+                .filter(|name| !name.is_empty() && name.chars().count() <= LONGEST_FILE_NAME),
             content_type: upload.map(|upload| upload.content_type.clone()).filter(|kind| !kind.is_empty()),
             size: size.map(|size| i64::try_from(size).unwrap_or(i64::MAX)),
             sha256: sha256.cloned(),

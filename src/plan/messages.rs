@@ -9,7 +9,9 @@ use super::case::{Case, LONGEST_REQUEST, is_short, request};
 use super::facts::Volume;
 use crate::outcome::Trouble;
 use crate::reason::Reason;
-use crate::resource::{ANNOTATION_REQUESTED_AT, DEFAULT_SECRET, File, FileUpload, Folder, OutputConfigMap, SECRET_API_KEY};
+use crate::resource::{
+    ANNOTATION_REQUESTED_AT, DEFAULT_SECRET, File, FileUpload, Folder, OutputConfigMap, SECRET_API_KEY,
+};
 
 /// Whether a text that is shown already stays although the cluster may word it otherwise now: what is quoted is frozen at
 /// first sight, since it varies and would never rest.
@@ -77,7 +79,9 @@ fn folder_problem<'a>(upload: &'a FileUpload, names: &mut BTreeSet<&'a String>) 
         let name = &folder.name;
         if !Folder::is_name(name) {
             let fix = "give it up to 63 lower-case letters, digits, '-' and '.', not ending in -part";
-            return Some(format!("spec.folders has a folder called {name}, which no ConfigMap can be named after: {fix}"));
+            return Some(format!(
+                "spec.folders has a folder called {name}, which no ConfigMap can be named after: {fix}"
+            ));
         }
         if !names.insert(name) {
             return Some(format!("spec has two files or folders called {name}: give each its own name"));
@@ -88,7 +92,8 @@ fn folder_problem<'a>(upload: &'a FileUpload, names: &mut BTreeSet<&'a String>) 
         }
     }
     let lacks_output = !upload.spec.folders.is_empty() && upload.spec.output.is_none();
-    lacks_output.then(|| "spec.folders needs spec.output: the keys are in ConfigMaps that are named after it".to_owned())
+    lacks_output
+        .then(|| "spec.folders needs spec.output: the keys are in ConfigMaps that are named after it".to_owned())
 }
 
 fn is_beneath(path: &str) -> bool {

@@ -34,7 +34,9 @@ pub(super) fn of_folder(folder: &Folder, secret: &str) -> String {
         hasher.update(part.as_bytes());
     };
     let globs = |globs: &Option<Vec<String>>| globs.clone().unwrap_or_default();
-    for part in ["folder", folder.claim(), folder.path(), secret, &folder.least().to_string(), &folder.most().to_string()] {
+    for part in
+        ["folder", folder.claim(), folder.path(), secret, &folder.least().to_string(), &folder.most().to_string()]
+    {
         add(part);
     }
     for globs in [globs(&folder.include), globs(&folder.exclude)] {

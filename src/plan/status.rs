@@ -9,8 +9,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::acts::{Plan, Stand};
 use super::file::{Entry, is_wait};
-use super::output::{OutputAct, Written, output};
 use super::folder::{self, KeysAct};
+use super::output::{OutputAct, Written, output};
 use super::{messages, retry};
 use crate::outcome::Trouble;
 use crate::reason::{Class, Reason, Scope};

@@ -157,7 +157,8 @@ impl FileUpload {
     pub fn folder_maps(&self) -> Vec<String> {
         let of = |output: &str, folder: &str| [Folder::keys_name(output, folder), Folder::part_name(output, folder)];
         let wanted = self.spec.output_name().into_iter();
-        let wanted = wanted.flat_map(|output| self.spec.folders.iter().flat_map(move |folder| of(output, &folder.name)));
+        let wanted =
+            wanted.flat_map(|output| self.spec.folders.iter().flat_map(move |folder| of(output, &folder.name)));
         wanted.chain(self.former_folder_maps().into_iter().map(|(_, map)| map)).collect()
     }
 

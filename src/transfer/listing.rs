@@ -117,7 +117,15 @@ fn set<'a>(globs: impl Iterator<Item = &'a String>) -> Result<GlobSet, String> {
 /// bytes.
 pub fn list(root: &Path, path: &str, globs: &Globs, most: usize, longest: usize) -> Result<Listing, ListingError> {
     let folder = Folder::open(root, path)?;
-    let mut walk = Walk { globs, most, longest, folder: &folder, entries: 0, listing: Listing::default(), files: BinaryHeap::new() };
+    let mut walk = Walk {
+        globs,
+        most,
+        longest,
+        folder: &folder,
+        entries: 0,
+        listing: Listing::default(),
+        files: BinaryHeap::new(),
+    };
     walk.enter(&PathBuf::new(), &mut Vec::new())?;
     let Walk { mut listing, files, .. } = walk;
     if listing.count <= most {
@@ -265,7 +273,10 @@ mod tests {
         let root = tree(&["in/a.png", "in/b/c.png", "in/.x", "in/lost+found/y.png", "out.png"]);
         let listing = list(root.path(), "in", &globs(&[], &[]), 10, 1024).unwrap();
         assert_eq!((listing.count, listing.unnamed), (2, None));
-        assert!(listing.files.is_sorted() && listing.files.iter().all(|file| file.order[..] == Sha256::digest(&file.path)[..]));
+        assert!(
+            listing.files.is_sorted()
+                && listing.files.iter().all(|file| file.order[..] == Sha256::digest(&file.path)[..])
+        );
         assert_eq!(paths(root.path(), "in", &globs(&[], &[])), ["a.png", "b/c.png"]);
         assert_eq!(paths(root.path(), "", &globs(&["*.png"], &[])), ["out.png"]);
     }

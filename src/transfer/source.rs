@@ -15,8 +15,8 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 pub use self::error::SourceError;
-pub(super) use self::folder::Folder;
 use self::error::UNSIZED;
+pub(super) use self::folder::Folder;
 use self::place::{Place, Stamp};
 use self::settle::Memory;
 

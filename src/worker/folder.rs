@@ -76,7 +76,8 @@ impl Worker<'_> {
             .map_err(|problem| Trouble::new(Reason::RequestRejected, problem))?;
         let most = self.folder.max_files.min(folder::MAX_FILES);
         let path = &self.work.assignment.path;
-        let listing = list(&self.work.source, path, &globs, most, LONGEST_PATH).map_err(|error| self.unlisted(&error))?;
+        let listing =
+            list(&self.work.source, path, &globs, most, LONGEST_PATH).map_err(|error| self.unlisted(&error))?;
         self.write(|report| report.found(listing.count));
         if listing.count > most {
             return Err(Trouble::new(
@@ -100,7 +101,9 @@ impl Worker<'_> {
         }
         let is_whole = self.folder.cuts.is_empty();
         let has_key = |file: &Found| {
-            part.files.get(&file.path).is_some_and(|held| (held.size, held.modified_at) == (file.size, file.modified_at))
+            part.files
+                .get(&file.path)
+                .is_some_and(|held| (held.size, held.modified_at) == (file.size, file.modified_at))
         };
         let mine = |order: &[u8; 32]| self.folder.has(self.work.share, u16::from_be_bytes([order[0], order[1]]));
         let there: BTreeMap<&str, ()> = listing.files.iter().map(|file| (file.path.as_str(), ())).collect();

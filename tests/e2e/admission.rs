@@ -90,7 +90,11 @@ fn too_many_or_no_files_are_refused() {
             world,
             &[
                 ("101 files", many(101), &["spec.files", "at most 100"]),
-                ("an empty list", json!({"files": []}), &["spec", "at least one file in files, or one folder in folders"]),
+                (
+                    "an empty list",
+                    json!({"files": []}),
+                    &["spec", "at least one file in files, or one folder in folders"],
+                ),
                 ("no list", json!({}), &["spec", "at least one file in files, or one folder in folders"]),
             ],
         );
@@ -101,7 +105,8 @@ fn too_many_or_no_files_are_refused() {
 /// A spec of one folder, with this change.
 fn one_folder(change: impl FnOnce(&mut Value)) -> Value {
     let source = json!({"persistentVolumeClaim": {"claimName": "data", "path": "out"}});
-    let mut spec = json!({"folders": [{"name": "frames", "source": source}], "output": {"configMap": {"name": "keys"}}});
+    let mut spec =
+        json!({"folders": [{"name": "frames", "source": source}], "output": {"configMap": {"name": "keys"}}});
     change(&mut spec);
     spec
 }
@@ -110,7 +115,8 @@ fn one_folder(change: impl FnOnce(&mut Value)) -> Value {
 fn folders_are_bounded_and_need_an_output() {
     scenario(OPERATOR, async |world| {
         let of = |field: &str, value: Value| one_folder(|spec| spec["folders"][0][field] = value);
-        let at = |path: &str| one_folder(|spec| spec["folders"][0]["source"]["persistentVolumeClaim"]["path"] = path.into());
+        let at =
+            |path: &str| one_folder(|spec| spec["folders"][0]["source"]["persistentVolumeClaim"]["path"] = path.into());
         let named = |name: &str| of("name", name.into());
         let nine = one_folder(|spec| {
             let folder = |number: usize| {
@@ -135,7 +141,11 @@ fn folders_are_bounded_and_need_an_output() {
                 ("an upper-case name", named("Frames"), &["spec.folders[0].name"]),
                 ("the operator's name", named("frames-part"), &["name must not end in -part"]),
                 ("64 characters", named(&"a".repeat(64)), &["spec.folders[0].name", "63"]),
-                ("a long output", one_folder(|spec| spec["output"]["configMap"]["name"] = "a".repeat(181).into()), &["180"]),
+                (
+                    "a long output",
+                    one_folder(|spec| spec["output"]["configMap"]["name"] = "a".repeat(181).into()),
+                    &["180"],
+                ),
                 ("an absolute path", at("/out"), &["leave out the leading '/'"]),
                 ("a way out", at("a/../b"), &["must not contain '..'"]),
                 ("no claim", of("source", json!({})), &["persistentVolumeClaim", "Required"]),
@@ -145,7 +155,11 @@ fn folders_are_bounded_and_need_an_output() {
                 ("no files", of("maxFiles", json!(0)), &["spec.folders[0].maxFiles", "1"]),
                 ("fewer than none", of("minFiles", json!(-1)), &["spec.folders[0].minFiles", "0"]),
                 ("more than the most", more_than_most, &["minFiles must not be larger"]),
-                ("OnChange", one_folder(|spec| spec["updatePolicy"] = "OnChange".into()), &["updatePolicy OnChange needs"]),
+                (
+                    "OnChange",
+                    one_folder(|spec| spec["updatePolicy"] = "OnChange".into()),
+                    &["updatePolicy OnChange needs"],
+                ),
             ],
         );
         apply(world, "accepted", &one_folder(|spec| spec["suspend"] = true.into()))?;

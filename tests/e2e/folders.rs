@@ -83,7 +83,10 @@ fn four_hundred_frames_take_few_pods_and_a_job_reads_their_keys() -> anyhow::Res
         assert_eq!((world.calls(Step::Put).len(), world.stub.objects().len()), (400, 400), "nothing is sent twice");
         assert_eq!((&status["summary"], &status["filesTotal"]), (&json!("400/400"), &json!(400)));
         let folder = &status["folders"][0];
-        assert_eq!((&folder["state"], &folder["files"], &folder["uploaded"]), (&json!("Uploaded"), &json!(400), &json!(400)));
+        assert_eq!(
+            (&folder["state"], &folder["files"], &folder["uploaded"]),
+            (&json!("Uploaded"), &json!(400), &json!(400))
+        );
         assert!(serde_json::to_string(&status)?.len() < 3000, "{status}");
         world.tidied().await?;
         Ok(())
@@ -230,7 +233,9 @@ fn a_config_map_of_somebody_else_is_left_alone() -> anyhow::Result<()> {
         world.config_map("keys-frames-part", &[("mine", "text")]).await?;
         world.operator().await?;
         world.file_upload("render", spec(&json!({}))).await?;
-        world.says("render", ("OutputConflict", "Stalled"), &["ConfigMap keys-frames-part", "spec.folders[frames]"]).await?;
+        world
+            .says("render", ("OutputConflict", "Stalled"), &["ConfigMap keys-frames-part", "spec.folders[frames]"])
+            .await?;
         assert_eq!(world.entry("keys-frames-part", "mine").await?.as_deref(), Some("text"));
         world.delete("ConfigMap", "keys-frames-part").await?;
         uploaded(world).await?;

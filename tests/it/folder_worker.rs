@@ -97,8 +97,18 @@ async fn one_file_that_cannot_be_sent_leaves_the_others_their_keys() {
 async fn what_a_folder_may_not_be_is_told_before_any_call() {
     for (folder, files, reason, words) in [
         (Folder { max_files: 3, ..Folder::default() }, 4, "TooManyFiles", "4 files match, and maxFiles is 3"),
-        (Folder { max_files: 9, min_files: 5, ..Folder::default() }, 4, "FileNotFound", "4 files match, and minFiles is 5"),
-        (Folder { max_files: 9, include: vec!["[".into()], ..Folder::default() }, 4, "RequestRejected", "the pattern \"[\""),
+        (
+            Folder { max_files: 9, min_files: 5, ..Folder::default() },
+            4,
+            "FileNotFound",
+            "4 files match, and minFiles is 5",
+        ),
+        (
+            Folder { max_files: 9, include: vec!["[".into()], ..Folder::default() },
+            4,
+            "RequestRejected",
+            "the pattern \"[\"",
+        ),
     ] {
         let mut work = frames(files).await;
         give(&mut work, folder);

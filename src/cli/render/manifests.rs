@@ -16,10 +16,10 @@ use serde_json::{Value, json};
 
 use crate::controller::{Settings, secret_facts};
 use crate::plan::objects::{Job, PersistentVolumeClaim, Pod};
-use crate::plan::{FolderFacts, Kept, kept};
 use crate::plan::{
     self, ClaimFacts, ConfigMapFacts, Facts, JobFacts, OutputFacts, SecretFacts, Volume, WorkFacts, read,
 };
+use crate::plan::{FolderFacts, Kept, kept};
 use crate::resource::{FileUpload, Folder};
 
 /// The manifests, by kind.

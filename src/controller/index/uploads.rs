@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Key, Known, Round, Told, Version, is_in};
 use crate::key_life::Terms;
-use crate::resource::{ANNOTATION_REQUESTED_AT, FileState, FileUpload, Folder, FileUploadSpec, FileUploadStatus};
+use crate::resource::{ANNOTATION_REQUESTED_AT, FileState, FileUpload, FileUploadSpec, FileUploadStatus, Folder};
 
 /// All FileUploads.
 pub(super) struct Uploads {

@@ -5,9 +5,9 @@
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 
+use super::OutputFacts;
 use super::folder::{Kept, Progress};
 use super::read::Ownership;
-use super::OutputFacts;
 use crate::report::folder::Part;
 use crate::resource::{ANNOTATION_PART, ANNOTATION_SHA256, FileUpload};
 

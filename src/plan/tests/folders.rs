@@ -25,7 +25,8 @@ struct Turn {
 impl Tale {
     fn of(fields: Value) -> Self {
         let mut fields = fields;
-        fields["folders"] = json!([{"name": "frames", "source": {"persistentVolumeClaim": {"claimName": "c", "path": "f"}}}]);
+        fields["folders"] =
+            json!([{"name": "frames", "source": {"persistentVolumeClaim": {"claimName": "c", "path": "f"}}}]);
         fields["output"] = json!({"configMap": {"name": "keys"}});
         Self { story: Story::of(fields, &[]), part: None, keys: None, job: None }
     }
@@ -300,6 +301,11 @@ fn config_maps_of_somebody_else_hold_a_folder_back() {
 fn a_report_of_a_stranger_makes_nothing_that_cannot_be_written() {
     let line = |at: usize| Line::Gone { path: format!("{at}{}", "p".repeat(1000)) };
     let mut part = Part::new("r", 1);
-    part.absorb(1, &[Report { entries: (0..500).map(line).collect(), found: Some(usize::MAX), ..Report::default() }], "", true);
+    part.absorb(
+        1,
+        &[Report { entries: (0..500).map(line).collect(), found: Some(usize::MAX), ..Report::default() }],
+        "",
+        true,
+    );
     assert_eq!((part.files.len(), part.meta.found), (0, usize::MAX));
 }

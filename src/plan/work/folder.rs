@@ -154,5 +154,9 @@ fn hear(case: &Case<'_>, job: &JobFacts) -> Left {
 fn of_folder(case: &Case<'_>, job: &JobFacts, entry: &Entry) -> Option<Trouble> {
     let Entry::Failed { path: None, trouble } = entry else { return None };
     let path = job.files.first().map(|file| file.path.as_str());
-    Some(trouble::of_volume(&job.volume, path, messages::of_credentials(case.upload, reports::with_words(trouble.clone()))))
+    Some(trouble::of_volume(
+        &job.volume,
+        path,
+        messages::of_credentials(case.upload, reports::with_words(trouble.clone())),
+    ))
 }

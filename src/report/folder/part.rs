@@ -103,7 +103,8 @@ impl Part {
     pub fn absorb(&mut self, attempt: i64, reports: &[Report], given: &str, is_current: bool) {
         self.meta.attempt = attempt;
         (self.meta.progress, self.meta.complete, self.meta.restless) = (false, false, None);
-        self.meta.cuts = reports.iter().map(|report| &report.cuts).find(|cuts| !cuts.is_empty()).cloned().unwrap_or_default();
+        self.meta.cuts =
+            reports.iter().map(|report| &report.cuts).find(|cuts| !cuts.is_empty()).cloned().unwrap_or_default();
         self.meta.found = reports.iter().filter_map(|report| report.found).max().unwrap_or(self.meta.found);
         let is_done = |report: &Report| report.done.as_deref() == Some(given);
         if reports.iter().any(is_done) && is_current && self.meta.too_large.is_none() {
@@ -160,7 +161,9 @@ impl Part {
 
     /// Leaves out what no ConfigMap holds.
     fn bound(&mut self) {
-        let of = |(path, held): (&String, &Held)| json!(path).to_string().len() + shown(held, Timestamp::MAX).to_string().len() + 2;
+        let of = |(path, held): (&String, &Held)| {
+            json!(path).to_string().len() + shown(held, Timestamp::MAX).to_string().len() + 2
+        };
         let size: usize = self.files.iter().map(of).sum();
         self.meta.too_large = (size > LARGEST_KEYS).then(|| size.div_ceil(1024));
         let mut left = LARGEST_KEYS;

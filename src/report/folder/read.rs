@@ -93,7 +93,11 @@ fn stored(line: &str, before: &mut Before, is_coded: bool) -> Option<Entry> {
     }
     before.stem.get_or_insert(stem);
     (before.coding, before.seconds, before.modified) = (Some(coding), seconds, modified);
-    Some(Entry::Stored { path, modified_at, upload: Upload { file_key, content_type: String::new(), size, sha256, at } })
+    Some(Entry::Stored {
+        path,
+        modified_at,
+        upload: Upload { file_key, content_type: String::new(), size, sha256, at },
+    })
 }
 
 fn failed(line: &str, before: &mut Before) -> Option<Entry> {

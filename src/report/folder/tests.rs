@@ -12,7 +12,11 @@ fn stored(path: &str, key: &str, modified: i128, second: i64, size: u64) -> Entr
         sha256: format!("{:064x}", Sha256::digest(path).iter().fold(0_u64, |all, byte| all << 5 ^ u64::from(*byte))),
         at: Timestamp::from_second(second).unwrap(),
     };
-    Entry::Stored { path: path.to_owned(), modified_at: Timestamp::from_microsecond(i64::try_from(modified).unwrap()).unwrap(), upload }
+    Entry::Stored {
+        path: path.to_owned(),
+        modified_at: Timestamp::from_microsecond(i64::try_from(modified).unwrap()).unwrap(),
+        upload,
+    }
 }
 
 fn written(entries: &[Entry]) -> (String, usize) {
@@ -43,7 +47,8 @@ fn written(entries: &[Entry]) -> (String, usize) {
 }
 
 fn uuid(number: usize) -> String {
-    let hex = format!("{:032x}", Sha256::digest(number.to_string()).iter().fold(0_u128, |all, b| all << 7 ^ u128::from(*b)));
+    let hex =
+        format!("{:032x}", Sha256::digest(number.to_string()).iter().fold(0_u128, |all, b| all << 7 ^ u128::from(*b)));
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
 
@@ -84,7 +89,10 @@ fn every_line_is_read_as_it_was_written() {
     writer.full().unwrap();
     writer.limited().unwrap();
     let report = read(std::str::from_utf8(&text).unwrap()).unwrap();
-    let failed = |path: Option<&str>, trouble: &Trouble| Entry::Failed { path: path.map(str::to_owned), trouble: trouble.clone() };
+    let failed = |path: Option<&str>, trouble: &Trouble| Entry::Failed {
+        path: path.map(str::to_owned),
+        trouble: trouble.clone(),
+    };
     assert_eq!(
         report.entries,
         [

@@ -51,7 +51,9 @@ impl Folder {
     pub(in crate::transfer) fn refused(&self, path: &Path, error: io::Error) -> SourceError {
         let whole = self.path.join(path);
         let place = match &self.place {
-            Place::Beneath { root, .. } => Place::Beneath { root: root.clone(), path: whole.to_string_lossy().into_owned() },
+            Place::Beneath { root, .. } => {
+                Place::Beneath { root: root.clone(), path: whole.to_string_lossy().into_owned() }
+            }
             anywhere @ Place::Anywhere { .. } => anywhere.clone(),
         };
         if error.raw_os_error() == Some(Errno::NOTDIR.raw_os_error()) || error.kind() == ErrorKind::NotADirectory {

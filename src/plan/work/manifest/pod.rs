@@ -201,7 +201,8 @@ fn mounts(launch: &Launch) -> Vec<Value> {
 
 fn volumes(upload: &FileUpload, launch: &Launch) -> Vec<Value> {
     // A worker that does not find what it was told of waits for it, and then sends all.
-    let part = |name: &str| json!({ "name": PART, "configMap": { "name": name, "defaultMode": 0o444, "optional": true } });
+    let part =
+        |name: &str| json!({ "name": PART, "configMap": { "name": name, "defaultMode": 0o444, "optional": true } });
     let own = [volume(launch), credentials(upload.spec.secret_name())];
     own.into_iter().chain(part_name(launch).map(part)).collect()
 }
