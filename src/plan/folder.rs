@@ -188,8 +188,8 @@ pub(super) fn keys_act(case: &Case<'_>, entry: &Entry, known: &FolderFacts) -> O
 
 /// A folder's entry as the status shows it; `file` is the same in the terms of a file.
 pub(super) fn shown(case: &Case<'_>, entry: &Entry, file: FileStatus, known: Option<&FolderFacts>) -> FolderStatus {
-    let before = case.status.map_or(&[][..], |status| &status.folders).iter();
-    let before = before.filter(|before| before.name == file.name && before.revision == file.revision).next_back();
+    let mut before = case.status.map_or(&[][..], |status| &status.folders).iter();
+    let before = before.rfind(|before| before.name == file.name && before.revision == file.revision);
     let progress = known.and_then(FolderFacts::progress).filter(|progress| progress.meta.revision == file.revision);
     let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
     let failure = |failure: &folder::Failure| FailureStatus {

@@ -41,7 +41,9 @@ pub(super) fn of_folder(folder: &Folder, secret: &str) -> String {
     }
     for globs in [globs(&folder.include), globs(&folder.exclude)] {
         add(&globs.len().to_string());
-        globs.iter().for_each(|glob| add(glob));
+        for glob in &globs {
+            add(glob);
+        }
     }
     hex(&hasher.finalize()[..8])
 }

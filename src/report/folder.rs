@@ -6,19 +6,19 @@
 //! ```text
 //! fileupload-folder/1
 //! found N                                                     so many files match
-//! +SHA256 MTIME SECONDS SIZE HEAD~TAIL KEY SAME REST          uploaded
-//! =SHA256 MTIME SECONDS SIZE KEY SAME REST                    the same, with HEAD and TAIL as in the line before
-//! -REASON RETRY SAME REST :MESSAGE                            failed; `* *` in place of SAME and REST: the whole folder
-//! ~SAME REST                                                  a file that has its key is no longer there
+//! +SHA256MTIME SECONDS SIZE HEAD~TAIL KEY PATH                uploaded
+//! =SHA256MTIME SECONDS SIZE KEY PATH                          the same, with HEAD and TAIL as in the line before
+//! -REASON RETRY PATH :MESSAGE                                 failed; PATH is `*` for the whole folder
+//! ~PATH                                                       a file that has its key is no longer there
 //! cut BASE64                                                  where to cut what is left, by SHA-256(path)
 //! done DIGEST                                                 nothing is left, given the keys with this digest
 //! full                                                        the next line might not have fitted
 //! limited                                                     the API asked to slow down
 //! ```
 //!
-//! `MTIME` (in microseconds) and `SECONDS` since the line before, `SIZE` and `SAME` are in base 36. A path is the first
-//! `SAME` bytes of the path before, and `REST`. Of a key the middle is written, as in the other report; `%` and base64url
-//! stand for a middle that is a UUID.
+//! `MTIME` (in microseconds) and `SECONDS` since the line before and `SIZE` are in base 36. `PATH` begins with two digits:
+//! so many bytes of its beginning and its end are those of the path before, and what follows is between. Of a key the middle
+//! is written, as in the other report; `%` and base64url stand for a segment that is a UUID.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};

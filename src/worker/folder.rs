@@ -4,7 +4,7 @@
 //! Only when it finds nothing left is the folder complete.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -54,7 +54,7 @@ pub(crate) async fn run(work: FolderWork, report: File, stop: CancellationToken)
     let report = RefCell::new(Writer::new(report));
     let worker = Worker { work: &work, folder, report, batch, failed: Cell::new(false), settled: RefCell::default() };
     if let Err(trouble) = worker.send_all().await {
-        worker.fail(None, trouble);
+        worker.fail(None, &trouble);
     }
     !worker.failed.get()
 }
@@ -69,6 +69,13 @@ struct Worker<'a> {
     settled: RefCell<Vec<usize>>,
 }
 
+fn unlisted(error: &ListingError) -> Trouble {
+    match error {
+        ListingError::Source(error) => crate::delivery::of_source(error),
+        ListingError::Endless => Trouble::new(Reason::TooManyFiles, error.to_string()),
+    }
+}
+
 impl Worker<'_> {
     async fn send_all(&self) -> Result<(), Trouble> {
         let part = self.part().await;
@@ -76,8 +83,7 @@ impl Worker<'_> {
             .map_err(|problem| Trouble::new(Reason::RequestRejected, problem))?;
         let most = self.folder.max_files.min(folder::MAX_FILES);
         let path = &self.work.assignment.path;
-        let listing =
-            list(&self.work.source, path, &globs, most, LONGEST_PATH).map_err(|error| self.unlisted(&error))?;
+        let listing = list(&self.work.source, path, &globs, most, LONGEST_PATH).map_err(|error| unlisted(&error))?;
         self.write(|report| report.found(listing.count));
         if listing.count > most {
             return Err(Trouble::new(
@@ -106,8 +112,8 @@ impl Worker<'_> {
                 .is_some_and(|held| (held.size, held.modified_at) == (file.size, file.modified_at))
         };
         let mine = |order: &[u8; 32]| self.folder.has(self.work.share, u16::from_be_bytes([order[0], order[1]]));
-        let there: BTreeMap<&str, ()> = listing.files.iter().map(|file| (file.path.as_str(), ())).collect();
-        let gone: Vec<_> = part.files.keys().filter(|path| !there.contains_key(path.as_str())).collect();
+        let there: BTreeSet<&str> = listing.files.iter().map(|file| file.path.as_str()).collect();
+        let gone: Vec<_> = part.files.keys().filter(|path| !there.contains(path.as_str())).collect();
         let gone: Vec<_> = gone.into_iter().filter(|path| mine(&place(path).0)).collect();
         let mut left: Vec<_> = listing.files.iter().filter(|file| mine(&file.order) && !has_key(file)).collect();
         info!(files = listing.count, left = left.len(), gone = gone.len(), "listed the folder");
@@ -168,13 +174,6 @@ impl Worker<'_> {
         }
     }
 
-    fn unlisted(&self, error: &ListingError) -> Trouble {
-        match error {
-            ListingError::Source(error) => crate::delivery::of_source(error),
-            ListingError::Endless => Trouble::new(Reason::TooManyFiles, error.to_string()),
-        }
-    }
-
     /// Sends one file and reports it, unless none is begun any more.
     async fn send(&self, number: usize, file: &Found) {
         let folder = Path::new(&self.work.assignment.path);
@@ -185,7 +184,7 @@ impl Worker<'_> {
         let Some(place) = self.batch.place(&parcel.source).await else { return };
         let credential = match credential(&self.work.credentials) {
             Ok(credential) => credential,
-            Err(problem) => return self.fail(None, Trouble::new(Reason::CredentialsInvalid, problem)),
+            Err(problem) => return self.fail(None, &Trouble::new(Reason::CredentialsInvalid, problem)),
         };
         let no_room = Cell::new(None);
         let admit = |candidate: &Candidate<'_>| {
@@ -205,13 +204,13 @@ impl Worker<'_> {
         match (delivery, no_room.get()) {
             (Delivery::Stored(upload), _) => self.stored(number, file, &upload),
             (Delivery::Failed(_), Some(NoRoom::Left)) => self.full(),
-            (Delivery::Failed(_), Some(NoRoom::Ever)) => self.fail(Some((number, file)), too_long()),
+            (Delivery::Failed(_), Some(NoRoom::Ever)) => self.fail(Some((number, file)), &too_long()),
             // What went away since it was listed is no longer of the folder.
             (Delivery::Failed(trouble), None) if trouble.reason == Reason::FileNotFound => {
                 self.settled.borrow_mut().push(number);
             }
             (Delivery::Failed(trouble), None) | (Delivery::NotSent(Some(trouble)), _) => {
-                self.fail(Some((number, file)), trouble);
+                self.fail(Some((number, file)), &trouble);
             }
             (Delivery::NotSent(None), _) => {
                 if self.batch.was_stopped() {
@@ -236,18 +235,18 @@ impl Worker<'_> {
         self.write(Writer::full);
     }
 
-    fn fail(&self, file: Option<(usize, &Found)>, trouble: Trouble) {
+    fn fail(&self, file: Option<(usize, &Found)>, trouble: &Trouble) {
         let is_shared = trouble.reason.scope() == Scope::Resource;
         let path = file.map(|(_, file)| file.path.as_str());
         warn!(file = path, reason = %trouble.reason, message = trouble.message(), "failed");
         self.failed.set(true);
-        self.batch.end_if_shared(&trouble);
-        self.report_limit(&trouble);
+        self.batch.end_if_shared(trouble);
+        self.report_limit(trouble);
         if is_shared && self.report.borrow().has_shared_failure() {
             return;
         }
         let mut fits = true;
-        self.write(|report| report.failed(path.filter(|_| !is_shared), &trouble).map(|fitted| fits = fitted));
+        self.write(|report| report.failed(path.filter(|_| !is_shared), trouble).map(|fitted| fits = fitted));
         if !fits {
             return self.full();
         }

@@ -17,6 +17,7 @@ mod disks;
 mod examples;
 mod explain_command;
 mod folders;
+mod folders_killed;
 mod forged_pods;
 mod harness_judgement;
 mod harness_pods;

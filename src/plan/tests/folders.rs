@@ -224,13 +224,13 @@ fn a_file_that_cannot_be_sent_is_the_folders_trouble_once_the_others_are_there()
     let mut tale = Tale::of(json!({}));
     tale.turn();
     let now = tale.story.now;
-    let report = written(&[("a", "k/a")], now) + "-PermissionDenied - 0 b :b\\x3a no\n";
+    let report = written(&[("a", "k/a")], now) + "-PermissionDenied - 00b :b\\x3a no\n";
     tale.reports(&[(1, &report)]);
     for _ in 0..3 {
         tale.turn();
     }
     assert_eq!(tale.folder().reason, None, "there was progress");
-    tale.reports(&[(1, "fileupload-folder/1\nfound 2\n-PermissionDenied - 0 b :b\\x3a no\n")]);
+    tale.reports(&[(1, "fileupload-folder/1\nfound 2\n-PermissionDenied - 00b :b\\x3a no\n")]);
     for _ in 0..4 {
         tale.turn();
     }

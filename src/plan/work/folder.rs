@@ -8,6 +8,7 @@ use super::super::facts::folder::{FolderFacts, Progress};
 use super::super::facts::{Facts, FileId, JobFacts, PodFacts};
 use super::super::file::Note;
 use super::super::messages;
+use super::reports::Silence;
 use super::{reports, trouble};
 use crate::outcome::{Trouble, Upload};
 use crate::reason::{Class, Reason, Scope};
@@ -137,11 +138,14 @@ fn hear(case: &Case<'_>, job: &JobFacts) -> Left {
                 left.reports.push(report);
             }
             Some((ended, Err(unreadable))) => {
-                let log = (unreadable == Unreadable::Garbled).then_some(ended.message.as_str());
-                let is_unsupported = unreadable == Unreadable::Unsupported;
-                troubles.extend(reports::why_silent(case, job, (pod, share), Some(log), is_unsupported));
+                let left = match unreadable {
+                    Unreadable::Unsupported => Silence::Unsupported,
+                    Unreadable::Garbled => Silence::Unreadable(Some(&ended.message)),
+                    Unreadable::Missing => Silence::Unreadable(None),
+                };
+                troubles.extend(reports::why_silent(case, job, (pod, share), left));
             }
-            None => troubles.extend(reports::why_silent(case, job, (pod, share), None, false)),
+            None => troubles.extend(reports::why_silent(case, job, (pod, share), Silence::Nothing)),
         }
     }
     // What is every file's says more than that a worker ended.

@@ -150,17 +150,31 @@ fn why_unreported(case: &Case<'_>, job: &JobFacts, told: &Told, file: usize) -> 
             "the report of its worker was full: another worker follows at once",
         ));
     }
-    let log = told.unreadable.get(&share).map(Option::as_deref);
-    why_silent(case, job, (pod_of(job, file), share), log, told.unsupported.contains(&share))
+    let left = match told.unreadable.get(&share) {
+        _ if told.unsupported.contains(&share) => Silence::Unsupported,
+        Some(log) => Silence::Unreadable(log.as_deref()),
+        None => Silence::Nothing,
+    };
+    why_silent(case, job, (pod_of(job, file), share), left)
 }
 
-/// Why a share has no report; `None` if it was called off before it began, or began again. `log` is what stands in its place.
+/// What stands in the place of a report.
+#[derive(Clone, Copy)]
+pub(super) enum Silence<'a> {
+    /// Nothing is known of it.
+    Nothing,
+    /// A version that is not known.
+    Unsupported,
+    /// Nothing that can be read: the end of a log, if there is one.
+    Unreadable(Option<&'a str>),
+}
+
+/// Why a share has no report; `None` if it was called off before it began, or began again.
 pub(super) fn why_silent(
     case: &Case<'_>,
     job: &JobFacts,
     (pod, share): (Option<&PodFacts>, usize),
-    log: Option<Option<&str>>,
-    is_unsupported: bool,
+    left: Silence<'_>,
 ) -> Option<Trouble> {
     let has_begun = pod.map_or(job.has_started(), PodFacts::has_started);
     // A share has a second Pod only where its Job was suspended and resumed: that was removed before it was done.
@@ -168,7 +182,7 @@ pub(super) fn why_silent(
     if !matches!(job.standing, Standing::Ended(_)) && (job.suspended || has_begun_again || !has_begun) {
         return None;
     }
-    if is_unsupported {
+    if matches!(left, Silence::Unsupported) {
         let fix = "let the operator and --worker-image be of the same version";
         let message = format!("the worker wrote a report that this operator cannot read: {fix}");
         return Some(Trouble::new(Reason::ReportUnsupported, message));
@@ -178,8 +192,8 @@ pub(super) fn why_silent(
         return Some(trouble);
     }
     let clean_exit = terminated.is_some_and(|ended| matches!(ended.exit_code, 0..=2) && ended.reason != "OOMKilled");
-    let log_text = log.flatten();
-    if log.is_some() && clean_exit {
+    let log_text = if let Silence::Unreadable(log) = left { log } else { None };
+    if matches!(left, Silence::Unreadable(_)) && clean_exit {
         let fix = "see that --worker-image names this operator's own image";
         let message = format!("the worker ended without a report that can be read: {fix}");
         return Some(trouble::with_log(Trouble::new(Reason::ReportMissing, message), log_text));

@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::super::line::{Coding, base36, escape, from_base36, unescape};
+use super::super::line::{Coding, base36, escape, from_base36, to_hex, unescape};
 use super::LONGEST_PATH;
 
 /// What the lines before have said.
@@ -23,29 +23,49 @@ pub(super) fn name_of(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or_default()
 }
 
-/// A path as what it shares with the one before, and the rest.
+/// The most bytes that a path takes over from either end of the one before: one digit in base 36.
+const MAX_SAME: usize = 35;
+
+/// A path as what it shares with the one before at its beginning and at its end, and what is between.
 pub(super) fn path(path: &str, before: &str) -> String {
-    let same = path.chars().zip(before.chars()).take_while(|(a, b)| a == b);
-    let same: usize = same.map(|(c, _)| c.len_utf8()).sum();
-    format!("{} {}", base36(same), escape(&path[same..], true))
+    let head = shared(path.chars().zip(before.chars()));
+    let (rest, old) = (&path[head..], &before[head..]);
+    let tail = shared(rest.chars().rev().zip(old.chars().rev()));
+    format!("{}{}{}", base36(head), base36(tail), escape(&rest[..rest.len() - tail], true))
+}
+
+fn shared(pairs: impl Iterator<Item = (char, char)>) -> usize {
+    let same = pairs.take_while(|(a, b)| a == b).map(|(c, _)| c.len_utf8());
+    let ends = same.scan(0, |sum, length| {
+        *sum += length;
+        (*sum <= MAX_SAME).then_some(*sum)
+    });
+    ends.last().unwrap_or_default()
 }
 
 /// The path that was written so; none if there is no such path.
-pub(super) fn read_path(same: &str, rest: &str, before: &str) -> Option<String> {
-    let same = usize::try_from(from_base36(same)?).ok()?;
-    let path = [before.get(..same)?, &unescape(rest)?].concat();
+pub(super) fn read_path(text: &str, before: &str) -> Option<String> {
+    let digit = |at: usize| usize::try_from(from_base36(text.get(at..=at)?)?).ok();
+    let (head, tail) = (digit(0)?, digit(1)?);
+    // The two cannot overlap.
+    let end = before.len().checked_sub(tail).filter(|end| head <= *end)?;
+    let path = [before.get(..head)?, &unescape(text.get(2..)?)?, before.get(end..)?].concat();
     (!path.is_empty() && path.len() <= LONGEST_PATH).then_some(path)
 }
 
 const UUID: [usize; 5] = [8, 4, 4, 4, 12];
 
-/// The middle of a key, packed where it is a UUID.
+/// The middle of a key, of which each segment is packed that is a UUID.
 pub(super) fn pack_middle(middle: &str) -> String {
-    if let Some(packed) = pack_uuid(middle) {
+    middle.split('/').map(pack_segment).collect::<Vec<_>>().join("/")
+}
+
+fn pack_segment(segment: &str) -> String {
+    if let Some(packed) = pack_uuid(segment) {
         return packed;
     }
     // Neither may it look packed, nor end the field.
-    let escaped = middle.replace(' ', "\\x20");
+    let escaped = segment.replace(' ', "\\x20");
     match escaped.strip_prefix('%') {
         Some(rest) => format!("\\x25{rest}"),
         None => escaped,
@@ -54,9 +74,13 @@ pub(super) fn pack_middle(middle: &str) -> String {
 
 /// What [`pack_middle`] was given.
 pub(super) fn unpack_middle(text: &str) -> Option<String> {
+    Some(text.split('/').map(unpack_segment).collect::<Option<Vec<_>>>()?.join("/"))
+}
+
+fn unpack_segment(text: &str) -> Option<String> {
     let Some(packed) = text.strip_prefix('%') else { return Some(text.to_owned()) };
     let bytes = URL_SAFE_NO_PAD.decode(packed).ok().filter(|bytes| bytes.len() == 16)?;
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = to_hex(&bytes);
     let mut at = 0;
     let groups = UUID.map(|length| {
         at += length;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::super::line::to_hex;
 use super::{Entry, MAX_FILES, Report};
 use crate::reason::Reason;
 
@@ -193,7 +194,7 @@ impl Part {
 
     /// What identifies a text.
     pub fn digest(text: &str) -> String {
-        Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+        to_hex(&Sha256::digest(text))
     }
 }
 

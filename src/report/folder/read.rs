@@ -14,7 +14,7 @@ use crate::reason::Reason;
 /// The longest text that is looked at, in bytes: a byte that is no UTF-8 comes as a character of three.
 const LONGEST_TEXT: usize = 4 * LIMIT;
 /// More entries than a report can hold: no line of one is shorter than this.
-const MAX_ENTRIES: usize = LIMIT / "~0 a\n".len();
+const MAX_ENTRIES: usize = LIMIT / "~00a\n".len();
 /// The longest digest that is taken over, in bytes.
 const LONGEST_DIGEST: usize = 64;
 
@@ -51,7 +51,7 @@ fn take_line(line: &str, before: &mut Before, report: &mut Report) -> Option<()>
         ("+", rest) => stored(rest, before, true)?,
         ("=", rest) => stored(rest, before, false)?,
         ("-", rest) => failed(rest, before)?,
-        ("~", rest) => Entry::Gone { path: path(rest.split_once(' ')?, before)? },
+        ("~", rest) => Entry::Gone { path: path(rest, before)? },
         _ => return take_word(line, report),
     };
     report.entries.push(entry);
@@ -70,20 +70,20 @@ fn take_word(line: &str, report: &mut Report) -> Option<()> {
     Some(())
 }
 
-fn path((same, rest): (&str, &str), before: &mut Before) -> Option<String> {
-    before.path = read_path(same, rest, &before.path)?;
+fn path(text: &str, before: &mut Before) -> Option<String> {
+    before.path = read_path(text, &before.path)?;
     Some(before.path.clone())
 }
 
 fn stored(line: &str, before: &mut Before, is_coded: bool) -> Option<Entry> {
     let (sha256, line) = line.split_at_checked(SHA256)?;
-    let mut fields = line.strip_prefix(' ')?.splitn(if is_coded { 7 } else { 6 }, ' ');
+    let mut fields = line.splitn(if is_coded { 6 } else { 5 }, ' ');
     let modified = before.modified.checked_add(from_base36(fields.next()?)?)?;
     let seconds = before.seconds.checked_add(i64::try_from(from_base36(fields.next()?)?).ok()?)?;
     let size = u64::try_from(from_base36(fields.next()?)?).ok()?;
     let coding = if is_coded { Coding::read(fields.next()?)? } else { before.coding? };
     let middle = unpack_middle(fields.next()?)?;
-    let path = path((fields.next()?, fields.next()?), before)?;
+    let path = path(fields.next()?, before)?;
     let stem = coding.stem(&middle, before.stem.as_deref().unwrap_or_default())?;
     let file_key = if coding.named { format!("{stem}{}", name_of(&path)) } else { stem.clone() };
     let modified_at = Timestamp::from_microsecond(i64::try_from(modified).ok()?).ok()?;
@@ -101,15 +101,15 @@ fn stored(line: &str, before: &mut Before, is_coded: bool) -> Option<Entry> {
 }
 
 fn failed(line: &str, before: &mut Before) -> Option<Entry> {
-    let mut fields = line.splitn(5, ' ');
+    let mut fields = line.splitn(4, ' ');
     let reason = Reason::parse(fields.next()?)?;
     let retry_after = match fields.next()? {
         "-" => None,
         seconds => Some(Duration::from_secs(seconds.parse().ok()?)),
     };
-    let path = match (fields.next()?, fields.next()?) {
-        ("*", "*") => None,
-        parts => Some(path(parts, before)?),
+    let path = match fields.next()? {
+        "*" => None,
+        text => Some(path(text, before)?),
     };
     let message = match fields.next() {
         None => String::new(),

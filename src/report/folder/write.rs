@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use jiff::Timestamp;
 
 use super::super::line::{SHA256, base36, code, escape, is_allowed, pack, shorten};
-use super::super::{LIMIT, NoRoom};
+use super::super::{LIMIT, NoRoom, PER_REPORT};
 use super::code::{Before, name_of, pack_cuts, pack_middle, path};
 use super::{LONGEST_PATH, MAX_SHARES, VERSION};
 use crate::outcome::{Trouble, Upload};
@@ -19,11 +19,16 @@ const MESSAGE: usize = 300;
 /// The longest wait that is written, in seconds.
 const LONGEST_RETRY: u64 = 9_999_999;
 /// What is kept for one failure of the whole folder and for the words that come once.
-const KEPT: usize = 85;
+const KEPT: usize = 48;
 /// The most characters of a change of times: seconds, and microseconds.
-const TIMES: usize = 8 + 12;
+const TIMES: usize = 5 + 12;
+/// The longest change of the time in seconds, which is kept to: clocks may jump.
+const LONGEST_TIME: i64 = 36_i64.pow(4) - 1;
+/// So much more is promised to the uploads that are under way than their lines take in the end.
+const OVERHANG: usize = 100;
 
 /// A report that is being written.
+#[expect(clippy::struct_excessive_bools, reason = "each is a word that comes once")]
 pub struct Writer<W> {
     out: W,
     before: Before,
@@ -34,6 +39,8 @@ pub struct Writer<W> {
     promised: BTreeMap<usize, usize>,
     kept: usize,
     lines: usize,
+    /// What the first line takes, which has the whole key.
+    first: usize,
     begun: bool,
     torn: bool,
     full: bool,
@@ -52,6 +59,7 @@ impl<W: Write> Writer<W> {
             promised: BTreeMap::new(),
             kept: KEPT,
             lines: 0,
+            first: 0,
             begun: false,
             torn: false,
             full: false,
@@ -69,7 +77,9 @@ impl<W: Write> Writer<W> {
     pub fn reserve(&mut self, file: usize, path: &str, file_key: &str, size: u64) -> Result<(), NoRoom> {
         let (coding, middle) = code(file_key, self.before.stem.as_deref().unwrap_or_default(), name_of(path));
         let parts = [coding.written(), pack_middle(&middle), escape(path, true), base36(size)];
-        let cost = 1 + SHA256 + TIMES + parts.iter().map(String::len).sum::<usize>() + "       0\n".len();
+        let seconds = if self.lines == 0 { "tttttt".len() } else { 0 };
+        let parts = parts.iter().map(String::len).sum::<usize>() + seconds;
+        let cost = SHA256 + TIMES + parts + "+    00 \n".len();
         if VERSION.len() + 1 + cost + KEPT > LIMIT || path.len() > LONGEST_PATH || !is_allowed(file_key, "") {
             return Err(NoRoom::Ever);
         }
@@ -95,6 +105,7 @@ impl<W: Write> Writer<W> {
         }
         self.put(&line)?;
         self.before = before;
+        self.first = if self.lines == 0 { line.len() } else { self.first };
         self.lines += 1;
         Ok(())
     }
@@ -103,7 +114,7 @@ impl<W: Write> Writer<W> {
     pub fn failed(&mut self, file: Option<&str>, trouble: &Trouble) -> io::Result<bool> {
         let message = trouble.message();
         let retry = trouble.retry_after.map_or("-".to_owned(), |asked| asked.as_secs().min(LONGEST_RETRY).to_string());
-        let place = file.map_or("* *".to_owned(), |file| path(file, &self.before.path));
+        let place = file.map_or("*".to_owned(), |file| path(file, &self.before.path));
         let head = format!("-{} {retry} {place}", trouble.reason);
         let kept = if file.is_some() { self.kept } else { 0 };
         let line = match () {
@@ -173,17 +184,22 @@ impl<W: Write> Writer<W> {
 
     /// How many lines like those so far a whole report surely holds.
     pub fn capacity(&self) -> usize {
-        let room = LIMIT - VERSION.len() - 1 - KEPT;
-        let usual = self.used.saturating_sub(VERSION.len() + 1) / self.lines.max(1);
-        room / if self.lines == 0 { 107 } else { usual.max(50) + 1 }
+        if self.lines < 2 {
+            return PER_REPORT;
+        }
+        let head = VERSION.len() + "\nfound 2000\n".len();
+        let usual = (self.used - head.min(self.used)).saturating_sub(self.first).div_ceil(self.lines - 1).max(50);
+        1 + LIMIT.saturating_sub(head + KEPT + self.first + OVERHANG) / usual
     }
 
     fn line(&self, file: &str, modified_at: Timestamp, upload: &Upload) -> Option<(String, Before)> {
         let Upload { file_key, size, sha256, at, .. } = upload;
         let (name, first) = (name_of(file), self.before.stem.as_deref().unwrap_or_default());
         let (seconds, modified) = (at.as_second(), i128::from(modified_at.as_microsecond()));
-        let times = [base36(modified - self.before.modified), base36(seconds - self.before.seconds)].join(" ");
-        let facts = format!("{} {times} {}", pack(sha256)?, base36(*size));
+        let since = seconds - self.before.seconds;
+        let since = if self.lines == 0 { since } else { since.clamp(-LONGEST_TIME, LONGEST_TIME) };
+        let times = [base36(modified - self.before.modified), base36(since)].join(" ");
+        let facts = format!("{}{times} {}", pack(sha256)?, base36(*size));
         let place = path(file, &self.before.path);
         let (mut coding, middle) = code(file_key, first, name);
         let mut line = format!("+{facts} {} {} {place}\n", coding.written(), pack_middle(&middle));
@@ -199,7 +215,7 @@ impl<W: Write> Writer<W> {
         let before = Before {
             stem: Some(self.before.stem.clone().unwrap_or_else(|| stem.to_owned())),
             coding: Some(coding),
-            seconds,
+            seconds: self.before.seconds + since,
             modified,
             path: file.to_owned(),
             message: String::new(),
@@ -235,5 +251,5 @@ const _: () = {
         }
         at += 1;
     }
-    assert!(longest + "- 9999999 * *\nfull\nlimited\nfound 1000000\n".len() <= KEPT);
+    assert!(longest + "- 9999999 *\nfull\nlimited\n".len() <= KEPT);
 };
