@@ -173,7 +173,7 @@ fn any_entry() -> impl Strategy<Value = Entry> {
     let reason = prop::sample::select(Reason::ALL.to_vec());
     let modified = -1_000_000_000_000_000_i128..4_000_000_000_000_000;
     prop_oneof![
-        8 => (path, "[ -~é]{1,60}", any::<bool>(), modified, 0..4_000_000_000_i64, any::<u64>()).prop_map(
+        8 => (path, "[ -~é]{1,60}", any::<bool>(), modified, 1_764_000_000..1_764_800_000_i64, any::<u64>()).prop_map(
             |(path, key, named, modified, second, size)| {
                 let key = if named { format!("{key}/{}", path.rsplit('/').next().unwrap()) } else { key };
                 stored(&path, &key, modified, second, size)
