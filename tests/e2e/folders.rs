@@ -137,6 +137,24 @@ fn a_folder_with_more_than_may_be_is_refused_with_the_number() -> anyhow::Result
 }
 
 #[test]
+fn a_folder_of_a_hundred_thousand_files_is_refused_within_the_workers_memory() -> anyhow::Result<()> {
+    with_pods(OPERATOR, "workers", async |world| {
+        frames(world, 1).await?;
+        let folder = world.folder.path().join("volumes/data/out/frames");
+        for number in 1..100_000 {
+            fs::File::create(folder.join(format!("{number}.png")))?;
+        }
+        world.operator().await?;
+        let begun = Instant::now();
+        world.file_upload("render", spec(&json!({}))).await?;
+        world.says("render", ("TooManyFiles", "Stalled"), &["100000 files match", "maxFiles is 2000"]).await?;
+        eprintln!("100,000 files: refused {:.1} s after apply", begun.elapsed().as_secs_f64());
+        assert_eq!(world.stub.calls().len(), 0);
+        Ok(())
+    })
+}
+
+#[test]
 fn a_folder_is_waited_for_until_it_has_enough_files() -> anyhow::Result<()> {
     with_pods(OPERATOR, "workers", async |world| {
         frames(world, 2).await?;
