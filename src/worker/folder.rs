@@ -78,7 +78,7 @@ fn unlisted(error: &ListingError) -> Trouble {
 
 impl Worker<'_> {
     async fn send_all(&self) -> Result<(), Trouble> {
-        let part = self.part().await;
+        let (part, digest) = self.part().await;
         let globs = Globs::new(&self.folder.include, &self.folder.exclude)
             .map_err(|problem| Trouble::new(Reason::RequestRejected, problem))?;
         let most = self.folder.max_files.min(folder::MAX_FILES);
@@ -119,7 +119,7 @@ impl Worker<'_> {
         info!(files = listing.count, left = left.len(), gone = gone.len(), "listed the folder");
         if left.is_empty() && gone.is_empty() {
             if is_whole {
-                self.write(|report| report.done(&self.folder.part));
+                self.write(|report| report.done(&digest));
             }
             return Ok(());
         }
@@ -156,19 +156,21 @@ impl Worker<'_> {
         }
     }
 
-    /// The keys so far, once those that are meant are mounted: the kubelet may be behind.
-    async fn part(&self) -> Part {
+    /// The keys so far and their digest, once those that are meant are mounted: the kubelet may be behind.
+    async fn part(&self) -> (Part, String) {
         let begun = tokio::time::Instant::now();
         if self.folder.part.is_empty() {
-            return Part::default();
+            return (Part::default(), String::new());
         }
         loop {
             let text = std::fs::read_to_string(self.work.parts.join(PART)).unwrap_or_default();
-            if Part::digest(&text) == self.folder.part || begun.elapsed() >= MOUNT.0 || self.batch.has_ended() {
-                if Part::digest(&text) != self.folder.part {
+            let digest = Part::digest(&text);
+            let is_meant = digest == self.folder.part;
+            if is_meant || begun.elapsed() >= MOUNT.0 || self.batch.has_ended() {
+                if !is_meant {
                     warn!("the keys so far are not mounted as they were written");
                 }
-                return serde_json::from_str(&text).unwrap_or_default();
+                return (serde_json::from_str(&text).unwrap_or_default(), digest);
             }
             tokio::time::sleep(MOUNT.1).await;
         }

@@ -198,11 +198,10 @@ proptest! {
         prop_assert!(!report.garbled, "{}", text);
         prop_assert_eq!(report.entries.len(), count);
         for (read, entry) in report.entries.iter().zip(&entries) {
-            match (read, entry) {
-                (Entry::Failed { path, trouble }, Entry::Failed { path: of, trouble: said }) => {
-                    prop_assert_eq!((path, trouble.reason, trouble.retry_after), (of, said.reason, said.retry_after));
-                }
-                _ => prop_assert_eq!(read, entry),
+            if let (Entry::Failed { path, trouble }, Entry::Failed { path: of, trouble: said }) = (read, entry) {
+                prop_assert_eq!((path, trouble.reason, trouble.retry_after), (of, said.reason, said.retry_after));
+            } else {
+                prop_assert_eq!(read, entry);
             }
         }
     }
