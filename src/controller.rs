@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use self::budget::Budget;
+use self::folders::Folders;
 use self::gate::Gate;
 use self::index::{Change, Index, Key};
 use self::launches::Launches;
@@ -41,6 +42,7 @@ pub(crate) use self::secrets::secret_facts;
 
 mod budget;
 mod events;
+mod folders;
 mod gate;
 mod index;
 mod launches;
@@ -136,6 +138,7 @@ struct Context {
     sends: Sends,
     launches: Launches,
     budget: Budget,
+    folders: Folders,
     events_of: EventsOf,
     unwritten: Unwritten,
     calls: Gate,
@@ -300,6 +303,7 @@ impl Operator {
             stop: self.stop.clone(),
         });
         Context {
+            folders: Folders::new(client.clone(), index.clone(), self.settings.deployment.terms),
             client,
             metrics: self.metrics.clone(),
             health: self.health.clone(),
@@ -337,6 +341,7 @@ async fn reconcile(context: Arc<Context>, key: Key) -> Option<Duration> {
     let done = perform::perform(&context, &key, &known, &plan, patience).await;
     let settled = plan::settle(&plan, done);
     let written = Output::of(&context.client, &context.index, &known.upload).perform(&settled.output).await;
+    let written = context.folders.perform(&known, &settled.keys, written).await;
     let ending = settled.finish(&written);
     let published = match &ending.status {
         Some(status) => publish(&context, &key, &known.upload, status).await,
@@ -392,6 +397,7 @@ async fn forget_gone(context: &Context, mut gone: mpsc::UnboundedReceiver<Arc<st
 
 fn forget(context: &Context, uid: &str) {
     context.sends.forget_upload(uid);
+    context.folders.forget_upload(uid);
     context.launches.forget_upload(uid);
     context.secrets.forget(uid);
     context.unwritten.forget(uid);

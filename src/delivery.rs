@@ -30,8 +30,8 @@ pub use crate::cyberun::Credential;
 use crate::cyberun::{self, Retry, Ticket};
 use crate::outcome::{Trouble, Upload};
 use crate::reason::{Class, Reason};
-pub use crate::transfer::Source;
 use crate::transfer::{self, Opened, SourceError};
+pub use crate::transfer::{Found, Globs, Listing, ListingError, Source, list};
 
 mod batch;
 mod media_type;
@@ -211,11 +211,12 @@ fn of_api(error: &cyberun::Error) -> Trouble {
     if error.is_untrusted() { trouble.lasting() } else { trouble }
 }
 
-fn of_source(error: &SourceError) -> Trouble {
+/// Why a source, or the folder that it is in, cannot be sent.
+pub fn of_source(error: &SourceError) -> Trouble {
     let reason = match error {
         SourceError::NotFound { .. } => Reason::FileNotFound,
         // A name that no file can have needs a person, as a directory does.
-        SourceError::NotAFile { .. } | SourceError::NameTooLong(_) => Reason::NotAFile,
+        SourceError::NotAFile { .. } | SourceError::NotAFolder(_) | SourceError::NameTooLong(_) => Reason::NotAFile,
         SourceError::Escapes { .. } => Reason::PathEscapes,
         SourceError::PermissionDenied { .. } | SourceError::Unreachable(_) => Reason::PermissionDenied,
         SourceError::TooLarge(_) => Reason::TooLarge,

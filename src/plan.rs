@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `case`, `facts`, `acts` | what is planned for; what was observed; what a plan is |
 //! | `moments` | how old a moment is, whatever was done to the clocks |
-//! | `file` | how a file's entry changes |
+//! | `file`, `folder` | how a file's entry changes; a folder as such an entry |
 //! | `retry` | when something is tried, or looked at again |
 //! | `work` | what Sends and Jobs mean; which of them go, and which are begun (`work::launch`) |
 //! | `status`, `output` | conditions and phase; what the output holds |
@@ -16,8 +16,10 @@
 //!
 //! The road goes on in `crate::controller`, which performs the plan.
 
-pub(crate) use self::acts::{Dispatch, Item, Launch, News, Plan, Stand};
+pub(crate) use self::acts::{Absorb, Dispatch, Item, Launch, News, Plan, Stand};
 pub(crate) use self::case::{Case, Deployment, Senders};
+pub(crate) use self::facts::folder::{FolderFacts, Kept, Progress};
+pub(crate) use self::facts::kept;
 pub(crate) use self::facts::volume::{MAX_PARALLELISM, Placement, access};
 pub(crate) use self::facts::{
     ClaimFacts, ClaimUser, ConfigMapFacts, Container, Content, Facts, FileId, JobFacts, LaunchFacts, LaunchStage,
@@ -25,6 +27,7 @@ pub(crate) use self::facts::{
     objects, read,
 };
 pub(crate) use self::file::Entry;
+pub(crate) use self::folder::{KeysAct, KeysWhat};
 pub(crate) use self::messages::{config_map_missing, key_missing, secret_forbidden, secret_invalid, secret_missing};
 pub(crate) use self::output::{OutputAct, Written, output_hash};
 pub(crate) use self::retry::SEND_SHOWS;
@@ -41,6 +44,7 @@ mod acts;
 mod case;
 mod facts;
 mod file;
+mod folder;
 mod messages;
 mod moments;
 mod output;
@@ -55,6 +59,8 @@ mod tests;
 /// Plans the next step: the pure heart of the operator.
 pub(crate) fn plan<'a>(case: &Case<'a>, facts: &Facts) -> Plan<'a> {
     let mut files = file::entries(case);
+    files.extend(folder::entries(case));
+    folder::lose_keys(case, facts, &mut files);
     let news = work::news(case, &files, facts);
     let failed = hear(&news, case, facts, &mut files);
     let stand = stand(case, &news);
@@ -79,6 +85,7 @@ pub(crate) fn plan<'a>(case: &Case<'a>, facts: &Facts) -> Plan<'a> {
     let mut acts = choice.acts;
     acts.remove.clone_from(&news.remove);
     acts.forget.clone_from(&news.forget);
+    acts.absorb.clone_from(&news.absorb);
     let begun = acts.send.iter().map(|send| send.attempt).chain(acts.launch.iter().map(|launch| launch.attempt));
     Plan {
         attempts: begun.max().unwrap_or_default().max(news.attempts),
@@ -86,6 +93,7 @@ pub(crate) fn plan<'a>(case: &Case<'a>, facts: &Facts) -> Plan<'a> {
         next_attempt_at,
         credentials_version: choice.credentials_version.or(credentials_version),
         output: facts.output.clone(),
+        folders: facts.folders.clone(),
         case: *case,
         stand,
         files,

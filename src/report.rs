@@ -28,6 +28,7 @@ pub use self::read::read;
 pub use self::write::{NoRoom, Writer};
 use crate::outcome::{Trouble, Upload};
 
+pub mod folder;
 mod line;
 mod previous;
 mod read;
@@ -54,6 +55,9 @@ pub struct Assignment {
     /// The MIME type; guessed if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_type: Option<String>,
+    /// What to send of the folder that lies there, instead of one file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<Box<folder::Folder>>,
 }
 
 /// What became of a file.

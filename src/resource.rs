@@ -6,6 +6,7 @@ pub use self::file_upload::{
     ConfigMapKeyReference, Credentials, File, FileUpload, FileUploadSpec, Output, OutputConfigMap, RefreshPolicy,
     SecretReference, Source, UpdatePolicy, VolumeFile,
 };
+pub use self::folder::{FailureStatus, Folder, FolderSource, FolderStatus, VolumeFolder};
 pub use self::status::{
     Condition, FileState, FileStatus, FileUploadStatus, JobStatus, LONGEST_FILE_NAME, LONGEST_MESSAGE, MAX_JOBS,
     OutputStatus, Phase,
@@ -15,6 +16,7 @@ pub use self::worker::{Worker, WorkerResources, WorkerSecurityContext, why_refus
 #[cfg(test)]
 pub(crate) mod arbitrary;
 mod file_upload;
+mod folder;
 mod given;
 mod metadata;
 mod schema;
@@ -51,5 +53,9 @@ pub const ANNOTATION_CREDENTIALS_VERSION: &str = "cyberun.cloud/credentials-vers
 pub const ANNOTATION_SETTINGS: &str = "cyberun.cloud/settings";
 /// On an output: the labels and annotations that it has from the spec.
 pub const ANNOTATION_GIVEN: &str = "cyberun.cloud/given";
+/// On a ConfigMap of a folder's keys: the SHA-256 of its text.
+pub const ANNOTATION_SHA256: &str = "cyberun.cloud/sha256";
+/// On the ConfigMap of a folder's complete keys: that of the keys so far from which it was made.
+pub const ANNOTATION_PART: &str = "cyberun.cloud/part-sha256";
 /// On a `FileUpload`: any new value requests a fresh upload of every file.
 pub const ANNOTATION_REQUESTED_AT: &str = "cyberun.cloud/requested-at";

@@ -23,6 +23,7 @@ use tokio::time::MissedTickBehavior;
 
 pub use self::answer::Said;
 use self::body::{Body, Gate, Meter, Word, with};
+pub use self::listing::{Found, Globs, Listing, ListingError, list};
 pub use self::source::{Opened, Source, SourceError};
 pub use self::tuning::Tuning;
 use crate::backoff;
@@ -31,6 +32,7 @@ use crate::redact::{PresignedUrl, cause, is_untrusted};
 
 mod answer;
 mod body;
+mod listing;
 mod reader;
 mod source;
 mod tuning;

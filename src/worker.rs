@@ -25,6 +25,7 @@ use crate::reason::{Reason, Scope};
 use crate::redact::Secret;
 use crate::report::{Assignment, Entry, NoRoom, Writer};
 
+pub(crate) mod folder;
 mod progress;
 
 /// Where the kubelet looks for what a container has to say; it makes the file.

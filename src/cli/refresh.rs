@@ -18,7 +18,7 @@ use serde_json::json;
 use super::cluster::{Cluster, Place, Sight};
 use super::{Unmet, duration, explain, install_tls_provider, object, print, request, run_until_signal};
 use crate::clock;
-use crate::resource::{ANNOTATION_REQUESTED_AT, FIELD_MANAGER_COMMAND, FileStatus, FileUpload};
+use crate::resource::{ANNOTATION_REQUESTED_AT, FIELD_MANAGER_COMMAND, FileStatus, FileUpload, FolderStatus};
 
 /// Request a fresh upload of every file of a FileUpload.
 ///
@@ -109,7 +109,9 @@ fn answered(upload: &FileUpload, value: &str) -> anyhow::Result<Option<String>> 
     }
     // A file that failed, and is retried, still has its old key.
     let is_new = |file: &FileStatus| file.file_key.is_some() && file.reason.is_none();
-    if request::is_pending(upload, status) || !request::holds(status, "Available") || !status.files.iter().all(is_new) {
+    let is_new_folder = |folder: &FolderStatus| folder.available_until.is_some() && folder.reason.is_none();
+    let are_new = status.files.iter().all(is_new) && status.folders.iter().all(is_new_folder);
+    if request::is_pending(upload, status) || !request::holds(status, "Available") || !are_new {
         return Ok(None);
     }
     let line = |file: &FileStatus| format!("{}={}\n", file.name, file.file_key.as_deref().unwrap_or_default());

@@ -19,7 +19,9 @@ use super::print;
 use crate::clock;
 use crate::controller::Settings;
 use crate::cyberun;
-use crate::plan::{self, Case, Done, JobFacts, OutputAct, OutputFacts, Plan, Stand, WorkFacts, Written};
+use crate::plan::{
+    self, Absorb, Case, Done, JobFacts, KeysAct, KeysWhat, OutputAct, OutputFacts, Plan, Stand, WorkFacts, Written,
+};
 use crate::resource::{FileUpload, FileUploadStatus};
 
 mod manifests;
@@ -73,10 +75,11 @@ fn render(manifests: &Manifests, upload: &FileUpload, settings: &Settings, now: 
     let plan = plan::plan(&case, &facts);
     let settled = plan::settle(&plan, Done::default());
     let written = written(&settled.output, &facts.output);
+    let keys = settled.keys.clone();
     let output = describe_output(&settled.output);
     let status = settled.status(&written);
     let ending = settled.finish(&written);
-    document(&describe(&plan, &output, &status, ending.look))?;
+    document(&describe(&plan, (&output, &keys), &status, ending.look))?;
     let version = facts.secret.version().unwrap_or_default();
     for launch in &plan.acts.launch {
         document(&plan::job(upload, launch, version, &settings.worker)?)?;
@@ -118,7 +121,12 @@ fn describe_output(act: &OutputAct) -> Value {
     }
 }
 
-fn describe(plan: &Plan<'_>, output: &Value, status: &FileUploadStatus, look: Duration) -> Value {
+fn describe(
+    plan: &Plan<'_>,
+    (output, folder_keys): (&Value, &[KeysAct]),
+    status: &FileUploadStatus,
+    look: Duration,
+) -> Value {
     let condition = |condition: &crate::resource::Condition| {
         (
             condition.type_.clone(),
@@ -149,6 +157,21 @@ fn describe(plan: &Plan<'_>, output: &Value, status: &FileUploadStatus, look: Du
             described["status"][name] = value;
         }
     }
+    if !status.folders.is_empty() {
+        described["folders"] = json!(status.folders);
+    }
+    let keys = |act: &KeysAct| {
+        let what = match &act.what {
+            KeysWhat::Write(_) => json!("write"),
+            KeysWhat::Withdraw => json!("withdraw"),
+            KeysWhat::Held(trouble) => json!({ "held": trouble.reason.as_str() }),
+        };
+        json!({ "folder": act.folder, "keys": what })
+    };
+    let absorb = |absorb: &Absorb| {
+        let entries: usize = absorb.reports.iter().map(|report| report.entries.len()).sum();
+        json!({ "folder": absorb.folder, "attempt": absorb.attempt, "entries": entries })
+    };
     if plan.stand == Stand::Finished {
         described["delete"] = json!("it has finished, and spec.ttlSecondsAfterFinished is over");
     }
@@ -156,7 +179,13 @@ fn describe(plan: &Plan<'_>, output: &Value, status: &FileUploadStatus, look: Du
         json!({ "name": launch.name, "attempt": launch.attempt, "shards": launch.shards, "parallelism": launch.parallelism })
     });
     let removed = plan.acts.remove.iter().map(|gone| json!({ "name": gone.name, "because": gone.because }));
-    let acts: [(&str, Vec<Value>); 2] = [("launch", launched.collect()), ("remove", removed.collect())];
+    let absorbed = plan.acts.absorb.iter().map(absorb);
+    let acts: [(&str, Vec<Value>); 4] = [
+        ("launch", launched.collect()),
+        ("remove", removed.collect()),
+        ("absorb", absorbed.collect()),
+        ("folderKeys", folder_keys.iter().map(keys).collect()),
+    ];
     for (name, acts) in acts.into_iter().filter(|(_, acts)| !acts.is_empty()) {
         described[name] = Value::Array(acts);
     }

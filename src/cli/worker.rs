@@ -9,6 +9,7 @@ use clap::Parser;
 use super::{Api, Usage, install_tls_provider, stop_on_signal};
 use crate::report::{Assignment, share};
 use crate::telemetry::{self, LogFormat};
+use crate::worker::folder::{self, FolderWork};
 use crate::worker::{self, TERMINATION_LOG, Work};
 
 /// The exit code that SIGTERM gives, so that the Pod does not look like a failure.
@@ -34,6 +35,9 @@ pub(super) struct Worker {
     /// The mount of the volume
     #[arg(long, value_name = "FOLDER", default_value = "/source")]
     source: PathBuf,
+    /// The mount of the keys of a folder so far
+    #[arg(long, value_name = "FOLDER", default_value = "/part")]
+    part: PathBuf,
     /// Where to report
     #[arg(long, value_name = "FILE", default_value = TERMINATION_LOG)]
     report: PathBuf,
@@ -60,6 +64,17 @@ impl Worker {
         let courier = self.api.courier(&self.api_url, self.ca_pem.as_deref())?;
         let report = worker::open_report(&self.report)
             .with_context(|| format!("cannot write the report {} (--report)", self.report.display()))?;
+        // One thread: on few cores a second thread makes an upload slower.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        if let Some(assignment) = self.files.iter().find(|file| file.folder.is_some()).cloned() {
+            let (credentials, source, parts) = (self.credentials, self.source, self.part);
+            let work = FolderWork { courier, credentials, source, parts, assignment, share: self.shard };
+            let (done, stopped) = runtime.block_on(async {
+                let stop = stop_on_signal()?;
+                std::io::Result::Ok((folder::run(work, report, stop.clone()).await, stop.is_cancelled()))
+            })?;
+            return Ok(exit_code(done, stopped));
+        }
         let work = Work {
             courier,
             credentials: self.credentials,
@@ -68,19 +83,21 @@ impl Worker {
             files: self.files,
             settled: self.settled,
         };
-        // One thread: on few cores a second thread makes an upload slower.
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (done, stopped) = runtime.block_on(async {
             let stop = stop_on_signal()?;
             std::io::Result::Ok((worker::run(work, report, stop.clone()).await, stop.is_cancelled()))
         })?;
         // A thread that a disk blocks is not waited for.
         runtime.shutdown_background();
-        Ok(match (done, stopped) {
-            (true, _) => ExitCode::SUCCESS,
-            (false, true) => ExitCode::from(ASKED_TO_END),
-            (false, false) => ExitCode::FAILURE,
-        })
+        Ok(exit_code(done, stopped))
+    }
+}
+
+fn exit_code(done: bool, stopped: bool) -> ExitCode {
+    match (done, stopped) {
+        (true, _) => ExitCode::SUCCESS,
+        (false, true) => ExitCode::from(ASKED_TO_END),
+        (false, false) => ExitCode::FAILURE,
     }
 }
 

@@ -19,7 +19,7 @@ use crate::plan::objects::{Job, Pod};
 use crate::plan::{
     self, ClaimFacts, ConfigMapFacts, Facts, JobFacts, Presence, SecretFacts, Standing, Volume, WorkFacts, read,
 };
-use crate::resource::FileUpload;
+use crate::resource::{FileUpload, Folder};
 
 /// Observes what a plan for this resource may depend on. The API server has so long to tell of all Jobs.
 pub(super) async fn observe(context: &Context, key: &Key, known: &Known, now: Timestamp, patience: Duration) -> Facts {
@@ -41,6 +41,7 @@ pub(super) async fn observe(context: &Context, key: &Key, known: &Known, now: Ti
         let job = tokio::time::timeout_at(deadline, look).await.unwrap_or_else(|_| unconfirmed(job));
         work.push(WorkFacts::Job(job));
     }
+    let folders = tokio::time::timeout_at(deadline, context.folders.facts(known)).await.unwrap_or_default();
     let secret = Key::new(key.namespace(), upload.spec.secret_name());
     let output = upload.spec.output_name().map(|name| context.index.output(upload, name).0);
     Facts {
@@ -48,6 +49,7 @@ pub(super) async fn observe(context: &Context, key: &Key, known: &Known, now: Ti
         claims: claims(context, key, known),
         config_maps: config_maps(context, key, upload),
         secret: if context.settings.direct { context.secrets.facts(&secret, uid) } else { SecretFacts::Unknown },
+        folders,
         output: output.unwrap_or_default(),
         settings_hash: plan::settings_hash(upload, &context.settings.worker),
         last_read,
@@ -64,8 +66,9 @@ fn vanished(upload: &FileUpload, jobs: &[JobFacts]) -> Vec<JobFacts> {
 /// Claims with their users.
 fn claims(context: &Context, key: &Key, known: &Known) -> BTreeMap<String, ClaimFacts> {
     let sources = known.upload.spec.files.iter().filter_map(|file| file.source.persistent_volume_claim.as_ref());
-    let names: BTreeSet<_> = sources.map(|file| &file.claim_name).collect();
-    names.into_iter().map(|name| (name.clone(), context.launches.claim(key, &known.uid, name))).collect()
+    let folders = known.upload.spec.folders.iter().map(Folder::claim);
+    let names: BTreeSet<_> = sources.map(|file| file.claim_name.as_str()).chain(folders).collect();
+    names.into_iter().map(|name| (name.to_owned(), context.launches.claim(key, &known.uid, name))).collect()
 }
 
 fn config_maps(context: &Context, key: &Key, upload: &FileUpload) -> BTreeMap<String, ConfigMapFacts> {

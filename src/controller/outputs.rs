@@ -231,7 +231,8 @@ fn is_webhook(said: &Status) -> bool {
     said.code == 500 && said.reason == "InternalError" && said.message.contains("webhook")
 }
 
-fn new(upload: &FileUpload, name: &str, data: Data) -> ConfigMap {
+/// A ConfigMap that belongs to a FileUpload.
+pub(super) fn new(upload: &FileUpload, name: &str, data: Data) -> ConfigMap {
     let upload_name = upload.metadata.name.clone().unwrap_or_default();
     let owned = |given: BTreeMap<&String, &String>| -> Data {
         given.into_iter().map(|(key, value)| (key.clone(), value.clone())).collect()

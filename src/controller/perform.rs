@@ -21,14 +21,19 @@ pub(super) async fn perform(context: &Context, key: &Key, known: &Known, plan: &
     forget(context, known, plan);
     let begun = begin(context, key, known, plan);
     let former = former(&known.upload);
-    let mut done = Done { unfinished: true, former_remains: former.is_some() };
+    let named = known.upload.former_folder_maps().into_iter().map(|(folder, _)| folder).collect();
+    let mut done = Done { unfinished: true, former_remains: former.is_some(), absorbed: false, former_folders: named };
     let deletions = async {
         if let Some(former) = former {
             done.former_remains = !remove_output(context, known, former).await;
         }
+        done.former_folders = context.folders.delete_former(known).await;
         let removed = remove(context, key, plan).await;
         let discarded = plan.stand != Stand::Finished || discard(context, key, &known.upload).await;
-        done.unfinished = done.former_remains || !removed || !discarded;
+        let is_absorbed = context.folders.absorb(known, &plan.acts.absorb).await;
+        done.absorbed = is_absorbed && !plan.acts.absorb.is_empty();
+        let remains = done.former_remains || !done.former_folders.is_empty();
+        done.unfinished = remains || !removed || !discarded || !is_absorbed;
     };
     let _ = tokio::time::timeout(patience, deletions).await;
     done.unfinished |= !begun;

@@ -41,7 +41,7 @@ pub(super) struct Unwritten(Mutex<HashMap<Arc<str>, Instant>>);
 /// A status that cannot be written is tried again after this at the latest.
 const REWRITE: Duration = Duration::from_secs(30);
 /// How long the next step may wait for an event to be written.
-const EVENT: Duration = Duration::from_secs(5);
+pub(super) const EVENT: Duration = Duration::from_secs(5);
 
 impl Unwritten {
     /// After how long one that could not be written is tried again: as long again as that has lasted.

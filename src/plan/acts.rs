@@ -2,12 +2,13 @@
 //!
 //! Only types: the rooms that fill them are above. A plan leaves the executor no choice.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::case::Case;
+use super::facts::folder::FolderFacts;
 use super::facts::volume::Placement;
 use super::facts::{FileId, OutputFacts, Volume};
 use super::file::{Entry, Note};
@@ -41,6 +42,8 @@ pub(crate) struct Plan<'a> {
     pub look: Duration,
     /// What is known of the output.
     pub(super) output: OutputFacts,
+    /// What is known of the folders' ConfigMaps.
+    pub(super) folders: BTreeMap<String, FolderFacts>,
 }
 
 /// How a resource stands.
@@ -65,6 +68,8 @@ pub(crate) struct Acts {
     pub launch: Vec<Launch>,
     /// The Jobs to delete.
     pub remove: Vec<Removal>,
+    /// The reports on folders to absorb into their keys.
+    pub absorb: Vec<Absorb>,
     /// The attempts whose results the status has: this process may forget them.
     pub forget: Vec<i64>,
 }
@@ -123,6 +128,21 @@ impl Launch {
     }
 }
 
+/// Reports on a folder that go into its keys before the status hears of them.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Absorb {
+    /// The folder's name.
+    pub folder: String,
+    /// What its uploads stand for.
+    pub revision: String,
+    /// The attempt.
+    pub attempt: i64,
+    /// The digest of the keys that its workers were given; empty if they were to send all.
+    pub given: String,
+    /// What they reported.
+    pub reports: Vec<crate::report::folder::Report>,
+}
+
 /// A Job to delete.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Removal {
@@ -141,6 +161,8 @@ pub(crate) struct News {
     pub(super) notes: Vec<(i64, FileId, Note)>,
     /// Failures that are every file's, each with its attempt.
     pub(super) shared: Vec<(i64, Trouble)>,
+    /// Reports on folders that are not in their keys yet.
+    pub(super) absorb: Vec<Absorb>,
     /// What is under way.
     pub(super) under_way: UnderWay,
     /// The Jobs that are under way.
@@ -195,9 +217,10 @@ impl Concluded {
 impl News {
     /// Adds what other work says.
     pub(super) fn add(&mut self, other: Self) {
-        let Self { notes, shared, under_way, jobs, concluded, remove, forget, attempts, .. } = other;
+        let Self { notes, shared, absorb, under_way, jobs, concluded, remove, forget, attempts, .. } = other;
         self.notes.extend(notes);
         self.shared.extend(shared);
+        self.absorb.extend(absorb);
         self.under_way.files.extend(under_way.files);
         self.under_way.volumes.extend(under_way.volumes);
         self.under_way.sends |= under_way.sends;

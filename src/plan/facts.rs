@@ -11,7 +11,9 @@ use k8s_openapi::api::core::v1::Toleration;
 use crate::outcome::{Trouble, Upload};
 use crate::report::Assignment;
 
+pub(crate) mod folder;
 mod jobs;
+pub(crate) mod kept;
 pub(crate) mod objects;
 pub(crate) mod read;
 pub(crate) mod volume;
@@ -31,6 +33,8 @@ pub(crate) struct Facts {
     pub config_maps: BTreeMap<String, ConfigMapFacts>,
     /// Its Secret.
     pub secret: SecretFacts,
+    /// The ConfigMaps of its folders, by the folder's name.
+    pub folders: BTreeMap<String, self::folder::FolderFacts>,
     /// Its output ConfigMap.
     pub output: OutputFacts,
     /// A hash of the settings that a Job would be made with now.

@@ -84,14 +84,23 @@ pub(super) enum Note {
 /// The entry of each file of the spec: the one that the status has, if it is about the same revision.
 pub(super) fn entries(case: &Case<'_>) -> Vec<Entry> {
     let known = case.status.map_or(&[][..], |status| &status.files);
-    // An attempt that gave nothing, so that what earlier ones say of a revision that the spec has again is not believed:
-    // it was withdrawn with that, and its content may be another by now.
-    let none = case.status.map_or(0, |status| status.attempts).checked_add(1).filter(|first| *first > 1).unwrap_or(0);
     let entry = |file: &File| {
         let name = file.name.clone();
         let id = FileId { name, revision: revision::revision(file, case.upload.spec.secret_name()) };
         let same = known.iter().find(|entry| entry.name == id.name && entry.revision == id.revision);
-        let mut entry = Entry::read(id, file, same.ok_or(none), case.now);
+        Entry::restore(id, file.effective_name().to_owned(), same, case)
+    };
+    case.upload.spec.files.iter().map(entry).collect()
+}
+
+impl Entry {
+    /// What is known of it, for this case.
+    pub(super) fn restore(id: FileId, file_name: String, known: Option<&FileStatus>, case: &Case<'_>) -> Self {
+        // An attempt that gave nothing, so that what earlier ones say of a revision that the spec has again is not believed:
+        // it was withdrawn with that, and its content may be another by now.
+        let attempts = case.status.map_or(0, |status| status.attempts);
+        let none = attempts.checked_add(1).filter(|first| *first > 1).unwrap_or(0);
+        let mut entry = Self::read(id, file_name, known.ok_or(none), case.now);
         if !case.is_observed() {
             entry.forgive();
         }
@@ -99,15 +108,11 @@ pub(super) fn entries(case: &Case<'_>) -> Vec<Entry> {
             entry.key = Key::None; // the policy was changed since
         }
         entry
-    };
-    case.upload.spec.files.iter().map(entry).collect()
-}
+    }
 
-impl Entry {
     /// What is known of it, or the attempt after which something may be heard of it. A moment after `now` was written before
     /// our clock was set back: it is taken for now, and so written again once.
-    fn read(id: FileId, file: &File, known: Result<&FileStatus, i64>, now: Timestamp) -> Self {
-        let file_name = file.effective_name().to_owned();
+    fn read(id: FileId, file_name: String, known: Result<&FileStatus, i64>, now: Timestamp) -> Self {
         let (attempt, since, source_version) = (known.err().unwrap_or_default(), None, None);
         let new =
             Self { id, attempt, since, source_version, content: None, key: Key::None, work: Work::Idle, file_name };
@@ -329,7 +334,9 @@ impl Entry {
             source_version: self.source_version.clone(),
             file_key: self.live().map(|upload| upload.file_key.clone()),
             // No file has a longer name, whatever a path in the spec says.
-            file_name: upload.map(|_| self.file_name.clone()).filter(|name| name.chars().count() <= LONGEST_FILE_NAME),
+            file_name: upload
+                .map(|_| self.file_name.clone())
+                .filter(|name| !name.is_empty() && name.chars().count() <= LONGEST_FILE_NAME),
             content_type: upload.map(|upload| upload.content_type.clone()).filter(|kind| !kind.is_empty()),
             size: size.map(|size| i64::try_from(size).unwrap_or(i64::MAX)),
             sha256: sha256.cloned(),

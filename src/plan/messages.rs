@@ -10,7 +10,7 @@ use super::facts::Volume;
 use crate::outcome::Trouble;
 use crate::reason::Reason;
 use crate::resource::{
-    ANNOTATION_REQUESTED_AT, DEFAULT_SECRET, File, FileUpload, OutputConfigMap, SECRET_API_KEY, Worker,
+    ANNOTATION_REQUESTED_AT, DEFAULT_SECRET, File, FileUpload, Folder, OutputConfigMap, SECRET_API_KEY, Worker,
 };
 
 /// Whether a text that is shown already stays although the cluster may word it otherwise now: what is quoted is frozen at
@@ -61,6 +61,9 @@ fn problem(upload: &FileUpload) -> Option<String> {
             return Some(format!("spec.files has a file called {name}, which cannot be a key of the output: {fix}"));
         }
     }
+    if let Some(problem) = folder_problem(upload, &mut names) {
+        return Some(problem);
+    }
     let output = upload.spec.output.iter().map(|output| &output.config_map);
     let given = output.flat_map(|output| [&output.labels, &output.annotations]).flatten();
     if let Some(key) = given.flat_map(BTreeMap::keys).find(|key| OutputConfigMap::is_reserved(key)) {
@@ -69,7 +72,31 @@ fn problem(upload: &FileUpload) -> Option<String> {
     if let Some((field, why)) = upload.spec.worker.as_ref().and_then(Worker::fault) {
         return Some(format!("spec.worker.{field}: {why}"));
     }
-    upload.spec.files.is_empty().then(|| "spec.files is empty: name at least one file".to_owned())
+    let is_empty = upload.spec.files.is_empty() && upload.spec.folders.is_empty();
+    is_empty.then(|| "spec.files is empty: name at least one file, or a folder in spec.folders".to_owned())
+}
+
+/// The same of folders; `names` are those that are taken.
+fn folder_problem<'a>(upload: &'a FileUpload, names: &mut BTreeSet<&'a String>) -> Option<String> {
+    for folder in &upload.spec.folders {
+        let name = &folder.name;
+        if !Folder::is_name(name) {
+            let fix = "give it up to 63 lower-case letters, digits, '-' and '.', not ending in -part";
+            return Some(format!(
+                "spec.folders has a folder called {name}, which no ConfigMap can be named after: {fix}"
+            ));
+        }
+        if !names.insert(name) {
+            return Some(format!("spec has two files or folders called {name}: give each its own name"));
+        }
+        if !folder.path().is_empty() && !is_beneath(folder.path().trim_end_matches('/')) {
+            let fix = "a path is relative to the volume's root, without '..'";
+            return Some(format!("spec.folders[{name}].source.persistentVolumeClaim.path cannot be used: {fix}"));
+        }
+    }
+    let lacks_output = !upload.spec.folders.is_empty() && upload.spec.output.is_none();
+    lacks_output
+        .then(|| "spec.folders needs spec.output: the keys are in ConfigMaps that are named after it".to_owned())
 }
 
 fn is_beneath(path: &str) -> bool {

@@ -347,7 +347,8 @@ pub(super) fn rewrite_in(case: &Case<'_>) -> Duration {
 pub(super) fn waits_for_secret(case: &Case<'_>, files: &[Entry]) -> bool {
     let of_volume = |entry: &Entry| {
         let file = case.upload.spec.files.iter().find(|file| file.name == entry.id.name);
-        file.is_some_and(|file| volume_of(file, case).is_some())
+        let is_folder = case.upload.spec.folders.iter().any(|folder| folder.name == entry.id.name);
+        is_folder || file.is_some_and(|file| volume_of(file, case).is_some())
     };
     let waits = |entry: &Entry, trouble: &Trouble| match trouble.reason.class() {
         Class::Waiting => trouble.reason == Reason::SecretNotFound,

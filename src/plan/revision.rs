@@ -5,7 +5,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::resource::File;
+use crate::resource::{File, Folder};
 
 /// The revision of `file` when it is sent with the credentials in the Secret `secret`: 16 hex digits.
 pub(super) fn revision(file: &File, secret: &str) -> String {
@@ -22,6 +22,28 @@ pub(super) fn revision(file: &File, secret: &str) -> String {
     for part in source.into_iter().chain(rest) {
         hasher.update((part.len() as u64).to_be_bytes());
         hasher.update(part.as_bytes());
+    }
+    hex(&hasher.finalize()[..8])
+}
+
+/// The revision of a folder, as for a file.
+pub(super) fn of_folder(folder: &Folder, secret: &str) -> String {
+    let mut hasher = Sha256::new();
+    let mut add = |part: &str| {
+        hasher.update((part.len() as u64).to_be_bytes());
+        hasher.update(part.as_bytes());
+    };
+    let globs = |globs: &Option<Vec<String>>| globs.clone().unwrap_or_default();
+    for part in
+        ["folder", folder.claim(), folder.path(), secret, &folder.least().to_string(), &folder.most().to_string()]
+    {
+        add(part);
+    }
+    for globs in [globs(&folder.include), globs(&folder.exclude)] {
+        add(&globs.len().to_string());
+        for glob in &globs {
+            add(glob);
+        }
     }
     hex(&hasher.finalize()[..8])
 }

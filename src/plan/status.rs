@@ -9,19 +9,24 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::acts::{Plan, Stand};
 use super::file::{Entry, is_wait};
+use super::folder::{self, KeysAct};
 use super::output::{OutputAct, Written, output};
 use super::{messages, retry};
 use crate::outcome::Trouble;
 use crate::reason::{Class, Reason, Scope};
-use crate::resource::{Condition, FileState, FileStatus, FileUploadStatus, OutputStatus, Phase};
+use crate::resource::{Condition, FileState, FileStatus, FileUploadStatus, FolderStatus, OutputStatus, Phase};
 
 /// What became of a plan's acts.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Done {
     /// Whether something that was to be deleted is still there.
     pub unfinished: bool,
     /// Whether that is the output that the spec no longer names.
     pub former_remains: bool,
+    /// Whether reports were absorbed: what follows from them is planned at once.
+    pub absorbed: bool,
+    /// The folders that the spec no longer has and whose ConfigMaps are still there.
+    pub former_folders: Vec<String>,
 }
 
 /// A plan that was carried out, but for the output and the status.
@@ -29,8 +34,12 @@ pub(crate) struct Done {
 pub(crate) struct Settled<'a> {
     /// What is to happen to the output.
     pub output: OutputAct,
+    /// What is to happen to the keys of folders.
+    pub keys: Vec<KeysAct>,
     plan: &'a Plan<'a>,
+    /// Of the files, then of the folders.
     files: Vec<FileStatus>,
+    folders: Vec<FolderStatus>,
     done: Done,
 }
 
@@ -48,8 +57,15 @@ pub(crate) struct Ending {
 impl<'a> Settled<'a> {
     pub(super) fn new(plan: &'a Plan<'_>, done: Done) -> Self {
         let files: Vec<_> = plan.files.iter().map(|entry| entry.shown(&plan.case)).collect();
-        let output = output(plan.case.upload, &files, &plan.output);
-        Self { output, plan, files, done }
+        let (single, folders) = files.split_at(plan.case.upload.spec.files.len());
+        let output = output(plan.case.upload, single, &plan.output);
+        let known = |entry: &Entry| plan.folders.get(&entry.id.name);
+        let entries = || plan.files[single.len()..].iter();
+        let keys = entries().filter_map(|entry| folder::keys_act(&plan.case, entry, known(entry)?)).collect();
+        let shown = |(entry, file): (&Entry, &FileStatus)| folder::shown(&plan.case, entry, file.clone(), known(entry));
+        let mut folders: Vec<_> = entries().zip(folders).map(shown).collect();
+        keep_former(plan, &done, &mut folders);
+        Self { output, keys, plan, files, folders, done }
     }
 
     /// The status, now that it is known what became of the output.
@@ -58,10 +74,21 @@ impl<'a> Settled<'a> {
         let fails = |trouble: &Trouble| trouble.reason.class() != Class::Stalled;
         let unfinished = self.done.unfinished || written.trouble.as_ref().is_some_and(fails);
         let look = if unfinished { plan.look.min(retry::rewrite_in(&plan.case)) } else { plan.look };
+        let look = if self.done.absorbed { Duration::ZERO } else { look };
         let status = self.status(written);
         let is_due = plan.case.status != Some(&status) && !only_begins(plan, &status);
         let waits_for_secret = plan.stand == Stand::Open && retry::waits_for_secret(&plan.case, &plan.files);
         Ending { status: is_due.then_some(status), look, waits_for_secret }
+    }
+
+    /// How many files have a key, and how many there are to be.
+    fn counts(&self) -> (i64, i64) {
+        let single = &self.files[..self.plan.case.upload.spec.files.len()];
+        let uploaded = count(single.iter().filter(|file| file.file_key.is_some()).count());
+        let folders = || self.folders.iter().take(self.plan.case.upload.spec.folders.len());
+        let of_folders: i64 = folders().map(|folder| folder.uploaded).fold(0, i64::saturating_add);
+        let in_folders: i64 = folders().map(|folder| folder.files).fold(0, i64::saturating_add);
+        (uploaded.saturating_add(of_folders), count(single.len()).saturating_add(in_folders))
     }
 
     /// The output that there is, or that the spec no longer names but that is still there.
@@ -83,10 +110,11 @@ impl<'a> Settled<'a> {
     /// The status as it is to be, whether it is written now or not.
     pub(crate) fn status(&self, written: &Written) -> FileUploadStatus {
         let Plan { case, news, .. } = self.plan;
-        let verdict = verdict(self.plan, &self.files, written);
-        let uploaded = self.files.iter().filter(|file| file.file_key.is_some()).count();
-        let total = case.upload.spec.files.len();
-        let only = if total == 1 { self.files.first() } else { None };
+        let conflict = self.keys.iter().find_map(KeysAct::conflict);
+        let verdict = verdict(self.plan, &self.files, written, conflict);
+        let (uploaded, total) = self.counts();
+        let single = &self.files[..case.upload.spec.files.len()];
+        let only = if self.files.len() == 1 { single.first() } else { None };
         let old = case.status.map_or(&[][..], |status| &status.conditions);
         let is_noted = self.plan.requested_attempt.is_some();
         let handled = case.request.filter(|_| !is_noted).map(str::to_owned);
@@ -94,8 +122,8 @@ impl<'a> Settled<'a> {
             observed_generation: case.generation,
             phase: Some(verdict.phase),
             summary: Some(format!("{uploaded}/{total}")),
-            files_uploaded: count(uploaded),
-            files_total: count(total),
+            files_uploaded: uploaded,
+            files_total: total,
             file_key: only.and_then(|file| file.file_key.clone()),
             available_until: self.available_until().map(Time),
             attempts: self.plan.attempts,
@@ -108,7 +136,19 @@ impl<'a> Settled<'a> {
             jobs: news.jobs.clone(),
             output: self.output_name(written).map(|name| OutputStatus { name }),
             conditions: conditions(old, &verdict, case.generation, case.now),
-            files: self.files.clone(),
+            files: single.to_vec(),
+            folders: self.folders.clone(),
+        }
+    }
+}
+
+/// A folder whose former ConfigMaps are still there goes on to name them.
+fn keep_former(plan: &Plan<'_>, done: &Done, folders: &mut Vec<FolderStatus>) {
+    let known = plan.case.status.map_or(&[][..], |status| &status.folders).iter();
+    for former in known.filter(|folder| done.former_folders.contains(&folder.name)) {
+        match folders.iter_mut().find(|folder| folder.name == former.name) {
+            Some(folder) => folder.output.clone_from(&former.output),
+            None => folders.push(former.clone()),
         }
     }
 }
@@ -131,7 +171,7 @@ struct Verdict {
     also: Option<&'static str>,
 }
 
-fn verdict(plan: &Plan<'_>, files: &[FileStatus], written: &Written) -> Verdict {
+fn verdict(plan: &Plan<'_>, files: &[FileStatus], written: &Written, conflict: Option<&Trouble>) -> Verdict {
     let keyed = !files.is_empty() && files.iter().all(|file| file.file_key.is_some());
     let available = keyed && written.trouble.is_none();
     let verdict =
@@ -146,6 +186,9 @@ fn verdict(plan: &Plan<'_>, files: &[FileStatus], written: &Written) -> Verdict 
         }
         Stand::Open | Stand::Finished => {}
     }
+    if let Some(conflict) = conflict {
+        return verdict(Phase::Failed, false, conflict.reason, conflict.message(), Some("Stalled"));
+    }
     if available {
         return verdict(Phase::Ready, true, Reason::Uploaded, "every file is uploaded".to_owned(), None);
     }
@@ -154,16 +197,16 @@ fn verdict(plan: &Plan<'_>, files: &[FileStatus], written: &Written) -> Verdict 
     if let Some(file) = open().find(|file| !stalls(file)) {
         let phase = if open().any(|file| reason(file).is_none()) { Phase::Uploading } else { Phase::Pending };
         let reason = reason(file).unwrap_or(Reason::Uploading);
-        return verdict(phase, false, reason, describe(file, reason), Some("Reconciling"));
+        return verdict(phase, false, reason, describe(plan, file, reason), Some("Reconciling"));
     }
     if let Some(file) = open().next() {
         let reason = reason(file).unwrap_or(Reason::Uploading);
-        return verdict(Phase::Failed, false, reason, describe(file, reason), Some("Stalled"));
+        return verdict(Phase::Failed, false, reason, describe(plan, file, reason), Some("Stalled"));
     }
     let expired = files.iter().find(|file| file.state == FileState::Expired);
     if let Some(file) = expired.filter(|_| written.trouble.is_none()) {
         let all = files.iter().all(|file| file.state == FileState::Expired);
-        let message = if all { messages::all_expired(plan.case.upload) } else { describe(file, Reason::Expired) };
+        let message = if all { messages::all_expired(plan.case.upload) } else { describe(plan, file, Reason::Expired) };
         return verdict(Phase::Expired, true, Reason::Expired, message, None);
     }
     let (reason, message) = match &written.trouble {
@@ -177,11 +220,13 @@ fn verdict(plan: &Plan<'_>, files: &[FileStatus], written: &Written) -> Verdict 
 }
 
 /// A file's message, with its name where the failure is its own.
-fn describe(file: &FileStatus, reason: Reason) -> String {
+fn describe(plan: &Plan<'_>, file: &FileStatus, reason: Reason) -> String {
+    let is_folder = plan.case.upload.spec.folders.iter().any(|folder| folder.name == file.name);
+    let kind = if is_folder { "folder" } else { "file" };
     match (&file.message, reason.scope()) {
         (None, _) => "files are being uploaded".to_owned(),
         (Some(message), Scope::Resource) => message.clone(),
-        (Some(message), Scope::File) => format!("file {}: {message}", file.name),
+        (Some(message), Scope::File) => format!("{kind} {}: {message}", file.name),
     }
 }
 
@@ -219,6 +264,15 @@ fn reason(file: &FileStatus) -> Option<Reason> {
 /// Why keys that live cannot be renewed, if that is so: of the first such file, in words.
 pub(crate) fn refresh_failure(status: &FileUploadStatus) -> Option<String> {
     let fails = |file: &&FileStatus| file.file_key.is_some() && reason(file).is_some_and(|reason| !is_wait(reason));
+    let of_folder = |folder: &&FolderStatus| {
+        let reason = folder.reason.as_deref().and_then(Reason::parse);
+        folder.available_until.is_some() && reason.is_some_and(|reason| !is_wait(reason))
+    };
+    if let Some(folder) = status.folders.iter().find(of_folder) {
+        let why = folder.message.as_deref().unwrap_or_default();
+        let what = "cannot be uploaded again, while its old keys still live";
+        return Some(format!("folder {} {what}: {why}", folder.name));
+    }
     let file = status.files.iter().find(fails)?;
     let why = file.message.as_deref().unwrap_or_default();
     Some(format!("file {} cannot be uploaded again, while its old key still lives: {why}", file.name))

@@ -15,6 +15,7 @@ use crate::report::Assignment;
 use crate::resource::{ANNOTATION_REQUESTED_AT, FileState, FileUpload, FileUploadStatus, Phase};
 
 mod any;
+mod folders;
 mod life;
 mod sends;
 mod workers;

@@ -20,6 +20,7 @@ use crate::reason::Reason;
 use crate::report::Assignment;
 use crate::resource::{JobStatus, MAX_JOBS};
 
+mod folder;
 pub(super) mod launch;
 pub(crate) mod manifest;
 mod reports;
@@ -64,7 +65,7 @@ pub(super) fn news(case: &Case<'_>, files: &[Entry], facts: &Facts) -> News {
         // A file that later work has by now is no longer unanswered, and how it failed before decides nothing.
         let is_past = |note: &Note| matches!(note, Note::Unanswered | Note::Failed(..));
         news.notes.retain(|(attempt, id, note)| !is_past(note) || !is_taken_up(facts, *attempt, id));
-        if is_over && is_counted(case, attempt) && !has_news(case, files, &news) {
+        if is_over && is_counted(case, attempt) && !has_news(case, files, &news) && news.absorb.is_empty() {
             if let WorkFacts::Job(job) = work {
                 remove_absorbed(job, &mut all);
             }
@@ -199,6 +200,10 @@ fn of_launch(case: &Case<'_>, launch: &LaunchFacts) -> News {
 
 fn of_job(case: &Case<'_>, files: &[Entry], facts: &Facts, job: &JobFacts) -> News {
     let mut news = News::default();
+    if let Some(assignment) = job.folder() {
+        of_folder_job(case, files, facts, (job, assignment), &mut news);
+        return news;
+    }
     let told = reports::hear(case, job, &mut news);
     if job.is_over() || !told.files.is_empty() {
         news.used(job.attempt, Some(&job.credentials_version));
@@ -215,6 +220,29 @@ fn of_job(case: &Case<'_>, files: &[Entry], facts: &Facts, job: &JobFacts) -> Ne
         call_off(case, files, facts, (job, told_anything), &mut news);
     }
     news
+}
+
+/// A Job on a folder: its files are known only to its Pods, so all of it is one file here.
+fn of_folder_job(
+    case: &Case<'_>,
+    files: &[Entry],
+    facts: &Facts,
+    (job, assignment): (&JobFacts, &Assignment),
+    news: &mut News,
+) {
+    let has_told = job.pods.iter().any(|pod| pod.terminated().is_some_and(|ended| !ended.message.is_empty()));
+    if job.is_over() || has_told {
+        news.used(job.attempt, Some(&job.credentials_version));
+    }
+    news.under_way.files.insert(FileId::of(assignment));
+    news.under_way.volumes.insert(job.volume.clone());
+    if job.is_over() {
+        folder::conclude(case, facts, job, assignment, news);
+    } else {
+        news.jobs.push(job.volume.job_status(&job.name));
+        note_unfinished_files(case, facts, job, &reports::Told::default(), news);
+        call_off(case, files, facts, (job, has_told), news);
+    }
 }
 
 /// Says of each file that a worker still has how it stands.

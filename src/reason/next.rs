@@ -30,7 +30,8 @@ impl Reason {
             | Self::NotAFile
             | Self::FileNeverAppeared
             | Self::ReportUnsupported
-            | Self::PathEscapes => {
+            | Self::PathEscapes
+            | Self::TooManyFiles => {
                 "It is tried again when the spec or the content of the file's ConfigMap changes, or when a fresh upload \
                  is requested; a file on a volume is not watched."
             }

@@ -118,6 +118,10 @@ reasons! {
     ReportUnsupported: Stalled, File,
         cause: "The operator's --worker-image is of another version than the operator.",
         fix: "Set --worker-image to the operator's own image, then run `fileupload refresh NAME`.";
+    /// The folder holds more files than `maxFiles`, or more keys than one ConfigMap holds.
+    TooManyFiles: Stalled, File,
+        cause: "The folder holds other files too, or include matches more than was meant.",
+        fix: "Narrow include, add to exclude, raise maxFiles (at most 2000), or split the folder into several entries.";
     /// The path, or a symbolic link on it, leads out of the volume.
     PathEscapes: Stalled, File,
         cause: "A symbolic link on the path is absolute or climbs above the volume's root.",

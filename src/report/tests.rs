@@ -22,6 +22,7 @@ fn assignment(file_name: &str, content_type: Option<&str>) -> Assignment {
         path: format!("raw/{file_name}"),
         file_name: file_name.into(),
         content_type: content_type.map(Into::into),
+        folder: None,
     }
 }
 

@@ -11,6 +11,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::folder::Folder;
 use super::metadata;
 use super::status::FileUploadStatus;
 use super::worker::Worker;
@@ -39,17 +40,28 @@ use super::worker::Worker;
     printcolumn(name = "Key", type_ = "string", json_path = ".status.fileKey", priority = 1),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = 1)
 )]
-#[x_kube(validation = Rule::new("!has(self.updatePolicy) || self.updatePolicy != 'OnChange' || self.files.exists(file, has(file.source.configMapKeyRef))").message("updatePolicy OnChange needs a file with source.configMapKeyRef: the files of volumes are not watched"))]
+#[x_kube(validation = Rule::new("!has(self.updatePolicy) || self.updatePolicy != 'OnChange' || has(self.files) && self.files.exists(file, has(file.source.configMapKeyRef))").message("updatePolicy OnChange needs a file with source.configMapKeyRef: the files of volumes are not watched"))]
 #[x_kube(validation = Rule::new("!has(self.ttlSecondsAfterFinished) || !has(self.refreshPolicy) || self.refreshPolicy != 'BeforeExpiry'").message("ttlSecondsAfterFinished needs refreshPolicy Never: a FileUpload that renews its keys never finishes"))]
+#[x_kube(validation = Rule::new("has(self.files) && self.files.size() > 0 || has(self.folders) && self.folders.size() > 0").message("name at least one file in files, or one folder in folders"))]
+#[x_kube(validation = Rule::new("!has(self.folders) || self.folders.size() == 0 || has(self.output)").message("folders need output, as their keys are in ConfigMaps named after it"))]
+#[x_kube(validation = Rule::new("!has(self.folders) || !has(self.output) || self.output.configMap.name.size() <= 180").message("output.configMap.name must be at most 180 characters where there are folders"))]
+#[x_kube(validation = Rule::new("!has(self.folders) || !has(self.files) || self.folders.all(folder, !self.files.exists(file, file.name == folder.name))").message("a file and a folder must not have the same name"))]
 #[serde(rename_all = "camelCase")]
 pub struct FileUploadSpec {
     /// The team's Cyberun credential. Defaults to the Secret `cyberun`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials: Option<Credentials>,
 
-    /// The files to upload, by name.
-    #[schemars(length(min = 1, max = 100), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    /// The files to upload, by name. May be left out where there are folders.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub files: Vec<File>,
+
+    /// Folders whose files are uploaded, by name. The keys of folder NAME are in the ConfigMap OUTPUT-NAME, under
+    /// NAME.json, once every file has one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub folders: Vec<Folder>,
 
     /// Where the operator writes the keys, for Jobs to read.
     #[serde(default, skip_serializing_if = "Option::is_none")]

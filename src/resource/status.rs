@@ -10,6 +10,8 @@ use serde::de::IntoDeserializer;
 use serde::de::value::{self, StringDeserializer};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::folder::FolderStatus;
+
 /// The most Jobs that a status names.
 pub const MAX_JOBS: usize = 100;
 /// The longest message of a file, in characters.
@@ -33,10 +35,10 @@ pub struct FileUploadStatus {
     /// How many files have a key.
     #[schemars(range(min = 0))]
     pub files_uploaded: i64,
-    /// How many files the spec names.
+    /// How many files the spec names, with those that its folders hold.
     #[schemars(range(min = 0))]
     pub files_total: i64,
-    /// The key of the file, if the spec has exactly one file.
+    /// The key of the file, if the spec has exactly one file and no folder.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
     pub file_key: Option<String>,
@@ -48,6 +50,10 @@ pub struct FileUploadStatus {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub files: Vec<FileStatus>,
+    /// The state of each folder, in the order of the spec.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub folders: Vec<FolderStatus>,
     /// The number of the last attempt. Each upload by the operator and each Job takes the next number. It never
     /// decreases.
     #[schemars(range(min = 0))]
@@ -202,12 +208,12 @@ fn known<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Res
     Ok(T::deserialize(word).ok())
 }
 
-fn known_state<'de, D: Deserializer<'de>>(deserializer: D) -> Result<FileState, D::Error> {
+pub(super) fn known_state<'de, D: Deserializer<'de>>(deserializer: D) -> Result<FileState, D::Error> {
     Ok(known(deserializer)?.unwrap_or_default())
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
-fn is_zero(number: &i64) -> bool {
+pub(super) fn is_zero(number: &i64) -> bool {
     *number == 0
 }
 

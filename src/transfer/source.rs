@@ -17,12 +17,14 @@ use sha2::{Digest, Sha256};
 use self::disk::{blocked, on_disk};
 pub use self::error::SourceError;
 use self::error::UNSIZED;
+pub(super) use self::folder::Folder;
 use self::place::{Place, Stamp};
 use self::settle::{Memory, fresh};
 
 mod disk;
 mod error;
 mod explain;
+mod folder;
 mod looks;
 mod place;
 mod settle;

@@ -92,10 +92,84 @@ fn too_many_or_no_files_are_refused() {
             world,
             &[
                 ("101 files", many(101), &["spec.files", "at most 100"]),
-                ("an empty list", json!({"files": []}), &["spec.files", "at least 1"]),
-                ("no list", json!({}), &["spec.files", "Required"]),
+                (
+                    "an empty list",
+                    json!({"files": []}),
+                    &["spec", "at least one file in files, or one folder in folders"],
+                ),
+                ("no list", json!({}), &["spec", "at least one file in files, or one folder in folders"]),
             ],
         );
+        Ok(())
+    });
+}
+
+/// A spec of one folder, with this change.
+fn one_folder(change: impl FnOnce(&mut Value)) -> Value {
+    let source = json!({"persistentVolumeClaim": {"claimName": "data", "path": "out"}});
+    let mut spec =
+        json!({"folders": [{"name": "frames", "source": source}], "output": {"configMap": {"name": "keys"}}});
+    change(&mut spec);
+    spec
+}
+
+#[test]
+fn folders_are_bounded_and_need_an_output() {
+    scenario(OPERATOR, async |world| {
+        let of = |field: &str, value: Value| one_folder(|spec| spec["folders"][0][field] = value);
+        let at =
+            |path: &str| one_folder(|spec| spec["folders"][0]["source"]["persistentVolumeClaim"]["path"] = path.into());
+        let named = |name: &str| of("name", name.into());
+        let nine = one_folder(|spec| {
+            let folder = |number: usize| {
+                let mut folder = spec["folders"][0].clone();
+                folder["name"] = format!("f{number}").into();
+                folder
+            };
+            spec["folders"] = (0..9).map(folder).collect();
+        });
+        let both = one_folder(|spec| spec["files"] = json!([file("frames", "texts", "a.txt")]));
+        let more_than_most = one_folder(|spec| {
+            spec["folders"][0]["minFiles"] = 4.into();
+            spec["folders"][0]["maxFiles"] = 3.into();
+        });
+        let globs: Vec<_> = (0..17).map(|number| format!("{number}")).collect();
+        refused(
+            world,
+            &[
+                ("no output", one_folder(|spec| drop(spec["output"].take())), &["folders need output"]),
+                ("nine folders", nine, &["spec.folders", "at most 8"]),
+                ("a name twice", both, &["must not have the same name"]),
+                ("an upper-case name", named("Frames"), &["spec.folders[0].name"]),
+                ("the operator's name", named("frames-part"), &["name must not end in -part"]),
+                ("64 characters", named(&"a".repeat(64)), &["spec.folders[0].name", "63"]),
+                (
+                    "a long output",
+                    one_folder(|spec| spec["output"]["configMap"]["name"] = "a".repeat(181).into()),
+                    &["180"],
+                ),
+                ("an absolute path", at("/out"), &["leave out the leading '/'"]),
+                ("a way out", at("a/../b"), &["must not contain '..'"]),
+                ("no claim", of("source", json!({})), &["persistentVolumeClaim", "Required"]),
+                ("17 globs", of("include", json!(globs)), &["spec.folders[0].include", "at most 16"]),
+                ("a long glob", of("exclude", json!(["a".repeat(257)])), &["spec.folders[0].exclude[0]", "256"]),
+                ("too many files", of("maxFiles", json!(2001)), &["spec.folders[0].maxFiles", "2000"]),
+                ("no files", of("maxFiles", json!(0)), &["spec.folders[0].maxFiles", "1"]),
+                ("fewer than none", of("minFiles", json!(-1)), &["spec.folders[0].minFiles", "0"]),
+                ("more than the most", more_than_most, &["minFiles must not be larger"]),
+                (
+                    "OnChange",
+                    one_folder(|spec| spec["updatePolicy"] = "OnChange".into()),
+                    &["updatePolicy OnChange needs"],
+                ),
+            ],
+        );
+        apply(world, "accepted", &one_folder(|spec| spec["suspend"] = true.into()))?;
+        let mixed = one_folder(|spec| {
+            spec["files"] = json!([file("a", "texts", "a.txt")]);
+            spec["suspend"] = true.into();
+        });
+        apply(world, "accepted-too", &mixed)?;
         Ok(())
     });
 }

@@ -16,6 +16,8 @@ mod deletion;
 mod disks;
 mod examples;
 mod explain_command;
+mod folders;
+mod folders_killed;
 mod forged_pods;
 mod harness_judgement;
 mod harness_pods;

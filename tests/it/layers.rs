@@ -167,15 +167,17 @@ fn planning_is_pure() {
 /// imports it.
 const FLOORS: &[&[&str]] = &[
     &["moments"],
-    &["revision", "facts/jobs", "facts/objects"],
+    &["revision", "facts/folder", "facts/jobs", "facts/objects"],
     &["facts"],
     &["facts/read", "facts/volume", "case"],
-    &["messages"],
+    &["messages", "facts/kept"],
     &["file"],
+    &["folder"],
     &["acts"],
     &["retry", "work/manifest/pod"],
     &["work/manifest", "work/trouble"],
     &["work/reports", "work/launch"],
+    &["work/folder"],
     &["work", "output"],
     &["status"],
 ];

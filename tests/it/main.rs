@@ -19,6 +19,7 @@ mod delivery;
 mod examples;
 mod explain_command;
 mod fault_matrix;
+mod folder_worker;
 mod golden_plans;
 mod keys_dir;
 mod layers;

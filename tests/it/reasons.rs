@@ -74,7 +74,7 @@ fn every_reason_is_met_by_a_test() {
 }
 
 /// Where a test does what the fix of a reason says, and sees it heal. What needs no fix is left out.
-const HEALED: [(&str, &str); 37] = [
+const HEALED: [(&str, &str); 38] = [
     ("Expired", "key_life::with_never_a_key_expires_on_time_and_leaves_status_and_output"),
     ("RefreshFailed", "key_life::a_credential_that_was_revoked_costs_one_call_and_its_successor_renews_the_keys"),
     ("SecretNotFound", "reasons::a_missing_secret_is_waited_for"),
@@ -94,6 +94,7 @@ const HEALED: [(&str, &str); 37] = [
     ("TooLarge", "request::a_request_wakes_what_only_a_person_can_mend"),
     ("PermissionDenied", "volume_files::a_file_of_another_user_is_told_with_owner_mode_and_the_fix_that_heals_it"),
     ("NotAFile", "healing::a_file_that_cannot_be_sent_is_sent_once_another_is_named"),
+    ("TooManyFiles", "folders::a_folder_with_more_than_may_be_is_refused_with_the_number"),
     ("PathEscapes", "healing::a_file_that_cannot_be_sent_is_sent_once_another_is_named"),
     ("FileNeverAppeared", "healing::a_file_that_never_appeared_is_sent_once_it_is_there_and_asked_for"),
     ("ReportUnsupported", "worker_image::a_report_of_another_version_stalls_until_the_spec_changes"),

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::super::request;
 use super::look::Unread;
 use crate::reason::Reason;
-use crate::resource::{Condition, FileStatus, FileUpload, FileUploadStatus};
+use crate::resource::{Condition, FileStatus, FileUpload, FileUploadStatus, FolderStatus};
 
 mod text;
 
@@ -197,7 +197,9 @@ fn cause(status: &FileUploadStatus) -> Cause {
     }
     let rests = ready.filter(|ready| ready.reason != Reason::Uploaded.as_str());
     let failing = || status.files.iter().find(|entry| entry.reason.is_some());
-    rests.map(of).or_else(|| failing().map(|entry| of_file(status, entry))).unwrap_or(Cause {
+    let failing_folder = || status.folders.iter().find(|folder| folder.reason.is_some());
+    let failing = || failing().map(|entry| of_file(status, entry)).or_else(|| failing_folder().map(of_folder));
+    rests.map(of).or_else(failing).unwrap_or(Cause {
         reason: Reason::Uploaded.to_string(),
         message: None,
         files: Vec::new(),
@@ -224,6 +226,15 @@ fn of_file(status: &FileUploadStatus, entry: &FileStatus) -> Cause {
         None => format!("file {}: {message}", entry.name),
     });
     Cause { reason, message, files: alike(status, entry) }
+}
+
+fn of_folder(folder: &FolderStatus) -> Cause {
+    let (name, said) = (&folder.name, folder.message.clone().unwrap_or_default());
+    let message = match &folder.available_until {
+        Some(_) => format!("folder {name} keeps its keys, but could not be uploaded again: {said}"),
+        None => format!("folder {name}: {said}"),
+    };
+    Cause { reason: folder.reason.clone().unwrap_or_default(), message: Some(message), files: Vec::new() }
 }
 
 /// The files that fail for another cause.

@@ -51,7 +51,9 @@ pub(super) async fn look(cluster: &Cluster, name: &str) -> anyhow::Result<Seen> 
     let upload = cluster.ask(name, cluster.uploads().get(name)).await?;
     let mut seen = Seen { upload, jobs: vec![], pods: vec![], claims: vec![], events: vec![], unread: vec![] };
     let own = ListParams::default().labels(&format!("{LABEL_UID}={}", seen.upload.uid().unwrap_or_default()));
-    let names_claims = seen.upload.spec.files.iter().any(|file| file.source.persistent_volume_claim.is_some());
+    let spec = &seen.upload.spec;
+    let on_claim = spec.files.iter().any(|file| file.source.persistent_volume_claim.is_some());
+    let names_claims = on_claim || !spec.folders.is_empty();
     let everything = async {
         let of_pods = if names_claims { ListParams::default() } else { own.clone() };
         let (jobs, pods) = tokio::join!(list(cluster, &own), list(cluster, &of_pods));

@@ -17,7 +17,7 @@ use crate::plan::{
     self, Case, ClaimFacts, Deployment, Done, Facts, JobFacts, Senders, Volume, WorkFacts, Written, read,
 };
 use crate::reason::Reason;
-use crate::resource::{FileStatus, FileUploadStatus};
+use crate::resource::{FileStatus, FileUploadStatus, Folder};
 
 /// The status as the operator would write it now. It is unchanged if that is not known, and absent if there is none.
 pub(super) fn status(seen: &Seen, now: Timestamp) -> Option<FileUploadStatus> {
@@ -51,15 +51,16 @@ pub(super) fn status(seen: &Seen, now: Timestamp) -> Option<FileUploadStatus> {
 /// The claims that the spec names, if they could be read.
 fn claims(seen: &Seen) -> std::collections::BTreeMap<String, ClaimFacts> {
     let named = seen.upload.spec.files.iter().filter_map(|file| file.source.persistent_volume_claim.as_ref());
-    let claim = |name: &String| {
-        let Some(claim) = seen.claims.iter().find(|claim| claim.name_any() == *name) else {
+    let named = named.map(|file| file.claim_name.as_str()).chain(seen.upload.spec.folders.iter().map(Folder::claim));
+    let claim = |name: &str| {
+        let Some(claim) = seen.claims.iter().find(|claim| claim.name_any() == name) else {
             return ClaimFacts::default();
         };
         let names_it = |pod: &&Pod| !read::has_ended(pod) && read::claims_of(pod).any(|used| used == name);
         ClaimFacts { users: seen.pods.iter().filter(names_it).map(read::claim_user).collect(), ..read::claim(claim) }
     };
     let is_read = seen.is_read(&["PersistentVolumeClaims"]);
-    named.filter(|_| is_read).map(|file| (file.claim_name.clone(), claim(&file.claim_name))).collect()
+    named.filter(|_| is_read).map(|name| (name.to_owned(), claim(name))).collect()
 }
 
 /// How long keys live, as far as the status shows the operator's settings.

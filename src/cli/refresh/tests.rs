@@ -69,3 +69,24 @@ fn another_request_and_a_suspension_end_the_wait() {
     other.spec.suspend = Some(true);
     assert_eq!(outcome(&other), Err(3), "a person must act");
 }
+
+#[test]
+fn a_folder_answers_a_request_by_complete_new_keys_and_ends_it_once_it_stalled() {
+    let handled = json!({"lastHandledRequestedAt": "now"});
+    let noted = json!({"requestedAt": "now", "requestedAttempt": 3});
+    let folder = |attempt: i64, reason: Option<&str>, has_keys: bool| {
+        let until = has_keys.then_some("2026-11-24T09:00:00Z");
+        json!([{"name": "frames", "state": "Uploaded", "revision": "r", "attempt": attempt, "reason": reason,
+            "availableUntil": until}])
+    };
+    for (what, folders, mut more, expected) in [
+        ("it is done", folder(4, None, true), handled.clone(), Ok(Some(String::new()))),
+        ("it failed and has its old keys", folder(4, Some("StorageUnavailable"), true), handled.clone(), Ok(None)),
+        ("it has no keys", folder(4, None, false), handled.clone(), Ok(None)),
+        ("it stalled for the request", folder(4, Some("TooManyFiles"), true), noted.clone(), Err(3)),
+        ("it stalled before the request", folder(3, Some("TooManyFiles"), true), noted, Ok(None)),
+    ] {
+        more["folders"] = folders;
+        assert_eq!(outcome(&upload(&json!([]), &more)), expected, "{what}");
+    }
+}

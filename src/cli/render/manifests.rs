@@ -20,7 +20,8 @@ use crate::plan::objects::{Job, PersistentVolumeClaim, Pod};
 use crate::plan::{
     self, ClaimFacts, ConfigMapFacts, Facts, JobFacts, OutputFacts, SecretFacts, Volume, WorkFacts, read,
 };
-use crate::resource::FileUpload;
+use crate::plan::{FolderFacts, Kept, kept};
+use crate::resource::{FileUpload, Folder};
 
 /// The manifests, by kind.
 #[derive(Default)]
@@ -90,7 +91,12 @@ impl Manifests {
         let secret = || secret_facts(beside(&self.secrets, name, upload), name, uid);
         Facts {
             work: self.jobs(upload).into_iter().map(WorkFacts::Job).collect(),
-            claims: claims.map(|file| (file.claim_name.clone(), self.claim(upload, &file.claim_name))).collect(),
+            claims: claims
+                .map(|file| file.claim_name.as_str())
+                .chain(upload.spec.folders.iter().map(Folder::claim))
+                .map(|name| (name.to_owned(), self.claim(upload, name)))
+                .collect(),
+            folders: self.folders(upload),
             config_maps: config_maps
                 .map(|reference| (reference.name.clone(), self.config_map(upload, &reference.name, settings)))
                 .collect(),
@@ -99,6 +105,21 @@ impl Manifests {
             settings_hash: plan::settings_hash(upload, &settings.worker),
             last_read: None,
         }
+    }
+
+    fn folders(&self, upload: &FileUpload) -> BTreeMap<String, FolderFacts> {
+        let Some(output) = upload.spec.output_name() else { return BTreeMap::new() };
+        let of = |folder: &Folder| {
+            let name = folder.name.clone();
+            let part = beside(&self.config_maps, &Folder::part_name(output, &name), upload);
+            let keys = beside(&self.config_maps, &Folder::keys_name(output, &name), upload);
+            let facts = FolderFacts {
+                part: part.map_or(Kept::Absent, |part| kept::progress(part, upload)),
+                keys: keys.map_or(Kept::Absent, |keys| kept::keys(keys, upload, &name)),
+            };
+            (name, facts)
+        };
+        upload.spec.folders.iter().map(of).collect()
     }
 
     fn claim(&self, upload: &FileUpload, name: &str) -> ClaimFacts {

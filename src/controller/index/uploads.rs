@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Key, Known, Round, Told, Version, is_in};
 use crate::key_life::Terms;
-use crate::resource::{ANNOTATION_REQUESTED_AT, FileState, FileUpload, FileUploadSpec, FileUploadStatus};
+use crate::resource::{ANNOTATION_REQUESTED_AT, FileState, FileUpload, FileUploadSpec, FileUploadStatus, Folder};
 
 /// All FileUploads.
 pub(super) struct Uploads {
@@ -131,7 +131,10 @@ impl Uploads {
     ) -> Option<Record> {
         let status = upload.status.as_ref();
         let keys = status.into_iter().flat_map(|status| &status.files).filter(|file| file.file_key.is_some());
-        let uploaded = keys.filter_map(|file| file.uploaded_at.as_ref());
+        let folders = status.into_iter().flat_map(|status| &status.folders);
+        let folders = folders.filter(|folder| folder.available_until.is_some());
+        let of_folders = folders.filter_map(|folder| folder.uploaded_at.as_ref());
+        let uploaded = keys.filter_map(|file| file.uploaded_at.as_ref()).chain(of_folders);
         let withdrawn_at = uploaded.map(|at| self.terms.withdrawn_at(at.0)).min();
         // Whatever the status says of another generation, this one is to be looked at.
         let is_of_now = |status: &FileUploadStatus| upload.metadata.generation == Some(status.observed_generation);
@@ -204,7 +207,10 @@ fn names(key: &Key, upload: &FileUpload) -> Names {
     let read = files().filter_map(|file| Some(file.source.config_map_key_ref.as_ref()?.name.as_str()));
     let written = upload.status.as_ref().and_then(|status| status.output.as_ref()).map(|output| output.name.as_str());
     let claims = files().filter_map(|file| Some(file.source.persistent_volume_claim.as_ref()?.claim_name.as_str()));
+    let claims = claims.chain(upload.spec.folders.iter().map(Folder::claim));
+    let of_folders = upload.folder_maps();
     let outputs: BTreeSet<_> = upload.spec.output_name().into_iter().chain(written).collect();
+    let outputs: BTreeSet<_> = outputs.into_iter().chain(of_folders.iter().map(String::as_str)).collect();
     let sources: BTreeSet<_> = read.filter(|name| !outputs.contains(name)).collect();
     let claims: BTreeSet<_> = claims.collect();
     Names {
@@ -234,5 +240,10 @@ fn is_open(status: &FileUploadStatus) -> bool {
         None => file.state != FileState::Expired,
         Some(_) => file.reason.is_some(),
     };
-    status.observed_generation < 0 || !status.jobs.is_empty() || status.files.iter().any(open)
+    let of_folder = |folder: &crate::resource::FolderStatus| {
+        let waits = folder.available_until.is_none() && folder.state != FileState::Expired;
+        waits || folder.available_until.is_some() && folder.reason.is_some()
+    };
+    let is_open_folder = status.folders.iter().any(of_folder);
+    is_open_folder || status.observed_generation < 0 || !status.jobs.is_empty() || status.files.iter().any(open)
 }

@@ -331,7 +331,11 @@ fn bytes_of(job: &JobFacts) -> usize {
     let of_file = |file: &Assignment| {
         let texts = [&file.name, &file.revision, &file.path, &file.file_name];
         let content_type = file.content_type.as_ref().map_or(0, String::len);
-        size_of::<Assignment>() + texts.map(String::len).iter().sum::<usize>() + content_type
+        let folder = file.folder.as_deref().map_or(0, |folder| {
+            let globs = folder.include.iter().chain(&folder.exclude).map(String::len).sum::<usize>();
+            globs + size_of_val(folder) + 2 * folder.cuts.len() + folder.part_name.len() + folder.part.len()
+        });
+        folder + size_of::<Assignment>() + texts.map(String::len).iter().sum::<usize>() + content_type
     };
     size_of::<Held>() + job.files.iter().map(of_file).sum::<usize>()
 }

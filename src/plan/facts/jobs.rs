@@ -271,6 +271,11 @@ impl JobFacts {
         self.pods.iter().filter(|pod| !pod.is_over()).find_map(|pod| pod.node.as_deref())
     }
 
+    /// The folder that it sends, if it sends one.
+    pub(crate) fn folder(&self) -> Option<&Assignment> {
+        self.files.iter().find(|file| file.folder.is_some())
+    }
+
     /// For how long it exists.
     pub(crate) fn age(&self, now: Timestamp) -> Duration {
         self.created.map_or(Duration::ZERO, |created| moments::age(created, now))

@@ -87,6 +87,7 @@ proptest! {
                 path: Volume::path(&file).to_owned(),
                 file_name: file.effective_name().to_owned(),
                 content_type: file.content_type,
+                folder: None,
             };
             facts.files = files_of(&upload, &revisions).into_iter().map(assignment).collect();
             facts.attempt = upload.status.as_ref().map_or(1, |status| status.attempts.saturating_add(1));

@@ -14,10 +14,10 @@ use super::super::facts::volume::{Placement, access};
 use super::super::facts::{ClaimFacts, ConfigMapFacts, Facts, JobFacts, SecretFacts, Volume};
 use super::super::file::{Entry, Note};
 use super::super::retry::{Due, Timing, volume_of};
-use super::super::{messages, revision};
+use super::super::{folder, messages, revision};
 use crate::outcome::Trouble;
 use crate::report::{Assignment, PER_REPORT};
-use crate::resource::{ConfigMapKeyReference, File};
+use crate::resource::{ConfigMapKeyReference, File, Folder};
 
 /// The most files of one Send: so many paid keys can be lost with the process.
 const MAX_FILES_PER_SEND: usize = 8;
@@ -52,12 +52,14 @@ pub(in super::super) fn choose(
         return choice;
     }
     let mut due = files_due(case, files, news, timing);
-    if due.is_empty() {
+    let folders = folders_due(case, files, news, timing);
+    if due.is_empty() && folders.is_empty() {
         return choice;
     }
     if let Some(trouble) = secret_trouble(case, &facts.secret) {
         choice.credentials_version = facts.secret.version().map(str::to_owned);
-        choice.waits = due.into_iter().map(|(at, _)| (at, Note::Waiting(trouble.clone()))).collect();
+        let all = due.into_iter().map(|(at, _)| at).chain(folders.into_iter().map(|(at, _)| at));
+        choice.waits = all.map(|at| (at, Note::Waiting(trouble.clone()))).collect();
         return choice;
     }
     due.sort_by_key(|(at, _)| files[*at].attempt); // those that waited longest first
@@ -75,6 +77,9 @@ pub(in super::super) fn choose(
     for (volume, files) in volumes {
         chooser.launch(volume, files);
     }
+    for (at, folder) in folders {
+        chooser.launch_folder(at, folder);
+    }
     chooser.choice
 }
 
@@ -82,6 +87,13 @@ fn files_due<'a>(case: &Case<'a>, files: &[Entry], news: &News, timing: &Timing<
     let spec = case.upload.spec.files.iter().enumerate();
     let is_free = |entry: &Entry| !news.under_way.files.contains(&entry.id);
     spec.filter(|(at, _)| is_free(&files[*at]) && timing.due(&files[*at]) == Due::Now).collect()
+}
+
+/// The folders that are due, by the position of their entries, which follow those of the files.
+fn folders_due<'a>(case: &Case<'a>, files: &[Entry], news: &News, timing: &Timing<'_>) -> Vec<(usize, &'a Folder)> {
+    let is_due = |entry: &Entry| !news.under_way.files.contains(&entry.id) && timing.due(entry) == Due::Now;
+    let entries = files.iter().enumerate().filter(|(_, entry)| is_due(entry));
+    entries.filter_map(|(at, entry)| Some((at, folder::of_entry(case, entry)?))).collect()
 }
 
 /// What is known to be wrong with the Secret.
@@ -150,35 +162,63 @@ impl Chooser<'_> {
 
     /// One Job at a time for each volume, with all files that are due on it.
     fn launch(&mut self, volume: Volume, files: Vec<(usize, &File)>) {
-        let placement = match &volume {
-            Volume::Claim(name) => match self.facts.claims.get(name) {
-                Some(claim) => access(name, claim, self.case.now),
-                None => return, // nobody looked
-            },
-            Volume::ConfigMap(name) if self.facts.config_maps.get(name) == Some(&ConfigMapFacts::Missing) => {
-                for (at, file) in files {
-                    self.wait(at, Note::Waiting(messages::config_map_missing(file)));
-                }
-                return;
+        if let Volume::ConfigMap(name) = &volume
+            && self.facts.config_maps.get(name) == Some(&ConfigMapFacts::Missing)
+        {
+            for (at, file) in files {
+                self.wait(at, Note::Waiting(messages::config_map_missing(file)));
             }
+            return;
+        }
+        let ats: Vec<_> = files.iter().map(|(at, _)| *at).collect();
+        let Some(placement) = self.place(&volume, &ats) else { return };
+        let shards = files.len().div_ceil(PER_REPORT);
+        let files = files.into_iter().map(|(at, file)| self.assignment(at, file)).collect();
+        self.push(volume, placement, shards, files);
+    }
+
+    /// A Job for one folder; it takes its turn on its volume as those for files do.
+    fn launch_folder(&mut self, at: usize, spec: &Folder) {
+        let Some(known) = self.facts.folders.get(&spec.name) else { return };
+        if known.part.is_unknown() || known.keys.is_unknown() {
+            self.choice.look_again = Some(folder::UNREAD);
+            return;
+        }
+        if folder::conflict(self.case, &spec.name, known).is_some() {
+            return; // which the conditions say
+        }
+        let volume = Volume::Claim(spec.claim().to_owned());
+        let Some(placement) = self.place(&volume, &[at]) else { return };
+        let (assignment, shards) = folder::assignment(self.case, &self.files[at], spec, known);
+        self.push(volume, placement, shards, vec![assignment]);
+    }
+
+    /// Where a worker on the volume runs; otherwise these entries wait.
+    fn place(&mut self, volume: &Volume, ats: &[usize]) -> Option<Placement> {
+        let placement = match volume {
+            // If it is not there, nobody looked.
+            Volume::Claim(name) => access(name, self.facts.claims.get(name)?, self.case.now),
             Volume::ConfigMap(_) => Ok(Placement { shared: true, ..Placement::default() }),
         };
+        let begins = || self.choice.acts.launch.iter().any(|launch| launch.volume == *volume);
+        let is_read = self.news.under_way.volumes.contains(volume) || begins();
         let waits = match &placement {
             Err(trouble) => Some(trouble.clone()),
-            Ok(_) => self.news.under_way.volumes.contains(&volume).then(|| messages::behind(&volume)),
+            Ok(_) => is_read.then(|| messages::behind(volume)),
         };
         if let Some(trouble) = waits {
             if placement.is_err() && self.facts.claims.get(volume.name()).is_some_and(ClaimFacts::has_worker_to_start) {
                 self.choice.look_again = Some(OTHERS_INTERVAL);
             }
-            for (at, _) in files {
-                self.wait(at, Note::Waiting(trouble.clone()));
+            for at in ats {
+                self.wait(*at, Note::Waiting(trouble.clone()));
             }
-            return;
+            return None;
         }
-        let placement = placement.unwrap_or_default();
-        let shards = files.len().div_ceil(PER_REPORT);
-        let files: Vec<_> = files.into_iter().map(|(at, file)| self.assignment(at, file)).collect();
+        placement.ok()
+    }
+
+    fn push(&mut self, volume: Volume, placement: Placement, shards: usize, files: Vec<Assignment>) {
         self.attempts = self.attempts.saturating_add(1);
         self.choice.acts.launch.push(Launch {
             name: name(self.case, self.attempts, &volume, &files),
@@ -199,6 +239,7 @@ impl Chooser<'_> {
             path: Volume::path(file).to_owned(),
             file_name: file.effective_name().to_owned(),
             content_type: file.content_type.clone(),
+            folder: None,
         }
     }
 }

@@ -17,6 +17,7 @@ use super::super::facts::volume::{MAX_PARALLELISM, Placement, access};
 use super::super::facts::{ClaimFacts, JobFacts, Said, Standing, Volume, read};
 use super::super::revision::hex;
 use crate::report::Assignment;
+use crate::report::folder::{Folder, MAX_GLOBS, MAX_SHARES};
 use crate::resource::{
     ANNOTATION_ATTEMPT, ANNOTATION_CREDENTIALS_VERSION, ANNOTATION_GENERATION, ANNOTATION_SETTINGS, FIELD_MANAGER,
     FileUpload, LABEL_FILE_UPLOAD, LABEL_MANAGED_BY, LABEL_UID,
@@ -188,6 +189,17 @@ fn is_possible(file: &Assignment) -> bool {
         && fits(&file.path, MAX_PATH)
         && fits(&file.file_name, MAX_PATH)
         && file.content_type.as_ref().is_none_or(|kind| fits(kind, MAX_CONTENT_TYPE))
+        && file.folder.as_deref().is_none_or(is_possible_folder)
+}
+
+fn is_possible_folder(folder: &Folder) -> bool {
+    let (most, longest) = MAX_GLOBS;
+    let fit = |globs: &[String]| globs.len() <= most && globs.iter().all(|glob| fits(glob, longest));
+    fit(&folder.include)
+        && fit(&folder.exclude)
+        && fits(&folder.part_name, MAX_OBJECT_NAME)
+        && fits(&folder.part, MAX_HASH)
+        && folder.cuts.len() < MAX_SHARES
 }
 
 /// The one node that a Pod may run on.

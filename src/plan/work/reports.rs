@@ -112,7 +112,7 @@ fn tell_failure(
     }
 }
 
-fn with_words(trouble: Trouble) -> Trouble {
+pub(super) fn with_words(trouble: Trouble) -> Trouble {
     let is_empty = trouble.what.is_empty() && trouble.quoted.is_none();
     if is_empty { Trouble { what: "the worker's report had no room for the cause".into(), ..trouble } } else { trouble }
 }
@@ -143,7 +143,6 @@ pub(super) fn conclude(case: &Case<'_>, files: &[Entry], job: &JobFacts, told: T
 
 /// Why a Job's report says nothing of a file; `None` if it was called off before it began, or began again.
 fn why_unreported(case: &Case<'_>, job: &JobFacts, told: &Told, file: usize) -> Option<Trouble> {
-    let pod = pod_of(job, file);
     let share = share_of(job, file);
     if told.full.contains(&share) {
         return Some(Trouble::new(
@@ -151,13 +150,39 @@ fn why_unreported(case: &Case<'_>, job: &JobFacts, told: &Told, file: usize) -> 
             "the report of its worker was full: another worker follows at once",
         ));
     }
+    let left = match told.unreadable.get(&share) {
+        _ if told.unsupported.contains(&share) => Silence::Unsupported,
+        Some(log) => Silence::Unreadable(log.as_deref()),
+        None => Silence::Nothing,
+    };
+    why_silent(case, job, (pod_of(job, file), share), left)
+}
+
+/// What stands in the place of a report.
+#[derive(Clone, Copy)]
+pub(super) enum Silence<'a> {
+    /// Nothing is known of it.
+    Nothing,
+    /// A version that is not known.
+    Unsupported,
+    /// Nothing that can be read: the end of a log, if there is one.
+    Unreadable(Option<&'a str>),
+}
+
+/// Why a share has no report; `None` if it was called off before it began, or began again.
+pub(super) fn why_silent(
+    case: &Case<'_>,
+    job: &JobFacts,
+    (pod, share): (Option<&PodFacts>, usize),
+    left: Silence<'_>,
+) -> Option<Trouble> {
     let has_begun = pod.map_or(job.has_started(), PodFacts::has_started);
     // A share has a second Pod only where its Job was suspended and resumed: that was removed before it was done.
     let has_begun_again = job.pods.iter().filter(|pod| pod.index == share).count() > 1;
     if !matches!(job.standing, Standing::Ended(_)) && (job.suspended || has_begun_again || !has_begun) {
         return None;
     }
-    if told.unsupported.contains(&share) {
+    if matches!(left, Silence::Unsupported) {
         let fix = "let the operator and --worker-image be of the same version";
         let message = format!("the worker wrote a report that this operator cannot read: {fix}");
         return Some(Trouble::new(Reason::ReportUnsupported, message));
@@ -166,10 +191,9 @@ fn why_unreported(case: &Case<'_>, job: &JobFacts, told: &Told, file: usize) -> 
     if let Some(trouble) = terminated.and_then(trouble::wrong_architecture) {
         return Some(trouble);
     }
-    let log = told.unreadable.get(&share);
     let clean_exit = terminated.is_some_and(|ended| matches!(ended.exit_code, 0..=2) && ended.reason != "OOMKilled");
-    let log_text = log.and_then(Option::as_deref);
-    if log.is_some() && clean_exit {
+    let log_text = if let Silence::Unreadable(log) = left { log } else { None };
+    if matches!(left, Silence::Unreadable(_)) && clean_exit {
         let fix = "see that --worker-image names this operator's own image";
         let message = format!("the worker ended without a report that can be read: {fix}");
         return Some(trouble::with_log(Trouble::new(Reason::ReportMissing, message), log_text));
@@ -180,6 +204,10 @@ fn why_unreported(case: &Case<'_>, job: &JobFacts, told: &Told, file: usize) -> 
 /// The files of a Job of which nothing is left, not even which files it had: those on its volume that were being sent.
 fn lost_files(case: &Case<'_>, files: &[Entry], job: &JobFacts) -> Vec<FileId> {
     let volume = |name: &str| -> Option<Volume> {
+        let folder = case.upload.spec.folders.iter().find(|folder| folder.name == name);
+        if let Some(folder) = folder {
+            return Some(Volume::Claim(folder.claim().to_owned()));
+        }
         let file = case.upload.spec.files.iter().find(|file| file.name == name)?;
         retry::volume_of(file, case)
     };

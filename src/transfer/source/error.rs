@@ -29,6 +29,9 @@ pub enum SourceError {
         /// What it is.
         kind: &'static str,
     },
+    /// Something else is where a folder is to be.
+    #[error("{0}: is a file, not a folder")]
+    NotAFolder(String),
     /// No file can be there.
     #[error("{0}: one of its names is longer than the file system takes")]
     NameTooLong(String),

@@ -120,7 +120,7 @@ impl Place {
 
     /// What can be told without looking. `..` is refused even where it would stay: what it leads to depends on the
     /// links before it.
-    fn stays_by_its_words(&self, path: &str) -> Result<(), SourceError> {
+    pub(super) fn stays_by_its_words(&self, path: &str) -> Result<(), SourceError> {
         let escapes = |why: &str| Err(SourceError::Escapes { path: self.show(), why: why.into() });
         let path = Path::new(path);
         if path.is_absolute() {

@@ -55,6 +55,7 @@ impl Work {
             path: name.into(),
             file_name: name.into(),
             content_type: None,
+            folder: None,
         });
     }
 
@@ -67,12 +68,17 @@ impl Work {
 
     /// The worker that is to do it.
     pub(crate) fn run(&self) -> Run {
+        self.run_reporting_to(&self.report_path())
+    }
+
+    /// The same with its report elsewhere.
+    pub(crate) fn run_reporting_to(&self, report: &std::path::Path) -> Run {
         let run = self.tokens.iter().fold(Run::of("worker"), |run, token| run.secret(token));
         let run = run.argument("--api-url").argument(self.stub.api_url().as_str());
         let run = if self.stub.ca_pem().is_some() { run } else { run.argument("--allow-http") };
         let run = run.argument("--credentials").argument(self.secret.folder());
         let run = run.argument("--source").argument(self.volume.folder());
-        let run = run.argument("--report").argument(self.report_path());
+        let run = run.argument("--report").argument(report);
         self.assignments.iter().fold(run, |run, file| run.argument(serde_json::to_string(file).unwrap()))
     }
 

@@ -25,6 +25,9 @@ pub(super) const NODE_NAME: &str = "metadata.name";
 const SOURCE: &str = "/source";
 const CREDENTIALS: &str = "/credentials";
 const DEFAULT_REQUESTS: [(&str, &str); 2] = [("cpu", "250m"), ("memory", "64Mi")];
+/// The keys of a folder so far, and where they are mounted.
+const PART: &str = "part";
+const PART_PATH: &str = "/part";
 /// Meshes would add a container that never ends, and need rights that a worker does not have.
 const MESH_LABELS: [(&str, &str); 2] =
     [("sidecar.istio.io/inject", "false"), ("kuma.io/sidecar-injection", "disabled")];
@@ -122,7 +125,7 @@ fn pod(upload: &FileUpload, launch: &Launch, settings: &WorkerSettings, worker: 
         "imagePullSecrets": pull_secrets,
         "priorityClassName": worker.priority_class_name,
         "containers": [container(worker.resources.unwrap_or_default(), launch, settings)],
-        "volumes": [volume(launch), credentials(upload.spec.secret_name())],
+        "volumes": volumes(upload, launch),
     })
 }
 
@@ -156,10 +159,7 @@ fn container(resources: WorkerResources, launch: &Launch, settings: &WorkerSetti
             "readOnlyRootFilesystem": true,
             "capabilities": { "drop": ["ALL"] },
         },
-        "volumeMounts": [
-            { "name": VOLUME, "mountPath": SOURCE, "readOnly": true },
-            { "name": "credentials", "mountPath": CREDENTIALS, "readOnly": true },
-        ],
+        "volumeMounts": mounts(launch),
     })
 }
 
@@ -190,6 +190,26 @@ fn completed(named: WorkerResources) -> Value {
     let defaults = DEFAULT_REQUESTS.map(|(name, amount)| (name.to_owned(), Quantity(amount.to_owned())));
     let defaults = WorkerResources { limits: None, requests: Some(defaults.into()) };
     json!(named.or(defaults).completed())
+}
+
+fn mounts(launch: &Launch) -> Vec<Value> {
+    let mount = |name: &str, path: &str| json!({ "name": name, "mountPath": path, "readOnly": true });
+    let part = part_name(launch).map(|_| mount(PART, PART_PATH));
+    [mount(VOLUME, SOURCE), mount("credentials", CREDENTIALS)].into_iter().chain(part).collect()
+}
+
+fn volumes(upload: &FileUpload, launch: &Launch) -> Vec<Value> {
+    // A worker that does not find what it was told of waits for it, and then sends all.
+    let part =
+        |name: &str| json!({ "name": PART, "configMap": { "name": name, "defaultMode": 0o444, "optional": true } });
+    let own = [volume(launch), credentials(upload.spec.secret_name())];
+    own.into_iter().chain(part_name(launch).map(part)).collect()
+}
+
+/// The ConfigMap with the keys of a folder so far, if a worker builds on them.
+fn part_name(launch: &Launch) -> Option<&str> {
+    let folder = launch.files.iter().find_map(|file| file.folder.as_deref())?;
+    (!folder.part.is_empty()).then_some(folder.part_name.as_str())
 }
 
 fn volume(launch: &Launch) -> Value {

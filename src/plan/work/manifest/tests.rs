@@ -13,6 +13,7 @@ fn what_is_written_into_a_job_is_read_from_it_again() {
         path: format!("a $(NAME) {name}"),
         file_name: name.to_owned(),
         content_type: Some("a/b".to_owned()),
+        folder: None,
     };
     for volume in [Volume::Claim("datasets".to_owned()), Volume::ConfigMap("inputs".to_owned())] {
         let launch = Launch {

@@ -1,0 +1,255 @@
+//! Writes a report on a folder, one line at a time, and promises room before there is something to say.
+//!
+//! A file that has no line is simply still to be sent, so room is promised only to uploads that may have begun.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use jiff::Timestamp;
+
+use super::super::line::{SHA256, base36, code, escape, is_allowed, pack, shorten};
+use super::super::{LIMIT, NoRoom, PER_REPORT};
+use super::code::{Before, name_of, pack_cuts, pack_middle, path};
+use super::{LONGEST_PATH, MAX_SHARES, VERSION};
+use crate::outcome::{Trouble, Upload};
+use crate::reason::Reason;
+
+/// The longest message, in bytes.
+const MESSAGE: usize = 300;
+/// The longest wait that is written, in seconds.
+const LONGEST_RETRY: u64 = 9_999_999;
+/// What is kept for one failure of the whole folder and for the words that come once.
+const KEPT: usize = 48;
+/// The most characters of a change of times: seconds, and microseconds.
+const TIMES: usize = 5 + 12;
+/// The longest change of the time in seconds, which is kept to: clocks may jump.
+const LONGEST_TIME: i64 = 36_i64.pow(4) - 1;
+/// So much more is promised to the uploads that are under way than their lines take in the end.
+const OVERHANG: usize = 100;
+
+/// A report that is being written.
+#[expect(clippy::struct_excessive_bools, reason = "each is a word that comes once")]
+pub struct Writer<W> {
+    out: W,
+    before: Before,
+    /// The message before, as it was before it was shortened.
+    said: String,
+    used: usize,
+    /// What is promised to each upload that may have begun.
+    promised: BTreeMap<usize, usize>,
+    kept: usize,
+    lines: usize,
+    /// What the first line takes, which has the whole key.
+    first: usize,
+    begun: bool,
+    torn: bool,
+    full: bool,
+    limited: bool,
+    shared: bool,
+}
+
+impl<W: Write> Writer<W> {
+    /// A report of which nothing is written yet, that keeps room to cut what is left into so many shares.
+    pub fn new(out: W) -> Self {
+        Self {
+            out,
+            before: Before::default(),
+            said: String::new(),
+            used: VERSION.len() + 1,
+            promised: BTreeMap::new(),
+            kept: KEPT,
+            lines: 0,
+            first: 0,
+            begun: false,
+            torn: false,
+            full: false,
+            limited: false,
+            shared: false,
+        }
+    }
+
+    /// Keeps room to cut what is left into so many shares.
+    pub fn keep_cuts(&mut self, shares: usize) {
+        self.kept = KEPT + if shares > 1 { "cut \n".len() + (shares.min(MAX_SHARES) * 8).div_ceil(3) } else { 0 };
+    }
+
+    /// Promises room for the line on this upload, instead of what it was promised before.
+    pub fn reserve(&mut self, file: usize, path: &str, file_key: &str, size: u64) -> Result<(), NoRoom> {
+        let (coding, middle) = code(file_key, self.before.stem.as_deref().unwrap_or_default(), name_of(path));
+        let parts = [coding.written(), pack_middle(&middle), escape(path, true), base36(size)];
+        let seconds = if self.lines == 0 { "tttttt".len() } else { 0 };
+        let parts = parts.iter().map(String::len).sum::<usize>() + seconds;
+        let cost = SHA256 + TIMES + parts + "+    00 \n".len();
+        if VERSION.len() + 1 + cost + KEPT > LIMIT || path.len() > LONGEST_PATH || !is_allowed(file_key, "") {
+            return Err(NoRoom::Ever);
+        }
+        let others: usize = self.promised.iter().filter(|(other, _)| **other != file).map(|(_, cost)| cost).sum();
+        if self.torn || self.full || self.used + others + cost + self.kept > LIMIT {
+            return Err(NoRoom::Left);
+        }
+        self.promised.insert(file, cost);
+        Ok(())
+    }
+
+    /// Gives back what was promised to an upload that was not made.
+    pub fn release(&mut self, file: usize) {
+        self.promised.remove(&file);
+    }
+
+    /// Tells of an upload, which was promised its room.
+    pub fn stored(&mut self, file: usize, path: &str, modified_at: Timestamp, upload: &Upload) -> io::Result<()> {
+        self.promised.remove(&file);
+        let (line, before) = self.line(path, modified_at, upload).ok_or(io::ErrorKind::InvalidInput)?;
+        if !self.fits(&line, self.kept) {
+            return Err(io::Error::new(io::ErrorKind::StorageFull, "no room was promised to this upload"));
+        }
+        self.put(&line)?;
+        self.before = before;
+        self.first = if self.lines == 0 { line.len() } else { self.first };
+        self.lines += 1;
+        Ok(())
+    }
+
+    /// Tells of a failure: of one file, or of the whole folder; false if there is no room.
+    pub fn failed(&mut self, file: Option<&str>, trouble: &Trouble) -> io::Result<bool> {
+        let message = trouble.message();
+        let retry = trouble.retry_after.map_or("-".to_owned(), |asked| asked.as_secs().min(LONGEST_RETRY).to_string());
+        let place = file.map_or("*".to_owned(), |file| path(file, &self.before.path));
+        let head = format!("-{} {retry} {place}", trouble.reason);
+        let kept = if file.is_some() { self.kept } else { 0 };
+        let line = match () {
+            () if message == self.said && !message.is_empty() => format!("{head} \"\n"),
+            () => {
+                let taken = self.used + self.promised.values().sum::<usize>() + kept + head.len() + " :\n".len();
+                let room = LIMIT.saturating_sub(taken).min(MESSAGE);
+                if room < 24 { format!("{head}\n") } else { format!("{head} :{}\n", shorten(&message, room)) }
+            }
+        };
+        if !self.fits(&line, kept) {
+            return Ok(false);
+        }
+        self.put(&line)?;
+        if let Some(file) = file {
+            file.clone_into(&mut self.before.path);
+        } else {
+            self.shared = true;
+        }
+        if line.contains(" :") {
+            self.said = message;
+        }
+        Ok(true)
+    }
+
+    /// Tells that a file which has its key is no longer there; false if there is no room.
+    pub fn gone(&mut self, file: &str) -> io::Result<bool> {
+        let line = format!("~{}\n", path(file, &self.before.path));
+        if !self.fits(&line, self.kept) {
+            return Ok(false);
+        }
+        self.put(&line)?;
+        file.clone_into(&mut self.before.path);
+        Ok(true)
+    }
+
+    /// Tells how many files match.
+    pub fn found(&mut self, number: usize) -> io::Result<()> {
+        self.put(&format!("found {number}\n"))
+    }
+
+    /// Tells where to cut what is left; without a word if there is no room for that.
+    pub fn cut(&mut self, cuts: &[u16]) -> io::Result<()> {
+        let line = format!("cut {}\n", pack_cuts(cuts));
+        if cuts.is_empty() || self.used + line.len() > LIMIT { Ok(()) } else { self.put(&line) }
+    }
+
+    /// Tells that nothing is left, given the keys with this digest.
+    pub fn done(&mut self, digest: &str) -> io::Result<()> {
+        self.put(&format!("done {digest}\n"))
+    }
+
+    /// Tells, once, that the files without a line are left to another worker.
+    pub fn full(&mut self) -> io::Result<()> {
+        if std::mem::replace(&mut self.full, true) { Ok(()) } else { self.put("full\n") }
+    }
+
+    /// Tells, once, that the API asked to slow down.
+    pub fn limited(&mut self) -> io::Result<()> {
+        if std::mem::replace(&mut self.limited, true) { Ok(()) } else { self.put("limited\n") }
+    }
+
+    /// Whether a failure of the whole folder was told.
+    pub fn has_shared_failure(&self) -> bool {
+        self.shared
+    }
+
+    /// How many lines like those so far a whole report surely holds.
+    pub fn capacity(&self) -> usize {
+        if self.lines < 2 {
+            return PER_REPORT;
+        }
+        let head = VERSION.len() + "\nfound 2000\n".len();
+        let usual = (self.used - head.min(self.used)).saturating_sub(self.first).div_ceil(self.lines - 1).max(50);
+        1 + LIMIT.saturating_sub(head + KEPT + self.first + OVERHANG) / usual
+    }
+
+    fn line(&self, file: &str, modified_at: Timestamp, upload: &Upload) -> Option<(String, Before)> {
+        let Upload { file_key, size, sha256, at, .. } = upload;
+        let (name, first) = (name_of(file), self.before.stem.as_deref().unwrap_or_default());
+        let (seconds, modified) = (at.as_second(), i128::from(modified_at.as_microsecond()));
+        let since = seconds - self.before.seconds;
+        let since = if self.lines == 0 { since } else { since.clamp(-LONGEST_TIME, LONGEST_TIME) };
+        let times = [base36(modified - self.before.modified), base36(since)].join(" ");
+        let facts = format!("{}{times} {}", pack(sha256)?, base36(*size));
+        let place = path(file, &self.before.path);
+        let (mut coding, middle) = code(file_key, first, name);
+        let mut line = format!("+{facts} {} {} {place}\n", coding.written(), pack_middle(&middle));
+        if let Some(last) = self.before.coding
+            && let Some(middle) = last.middle(file_key, first, name)
+        {
+            let shorter = format!("={facts} {} {place}\n", pack_middle(&middle));
+            if shorter.len() <= line.len() {
+                (coding, line) = (last, shorter);
+            }
+        }
+        let stem = if coding.named { file_key.strip_suffix(name)? } else { file_key };
+        let before = Before {
+            stem: Some(self.before.stem.clone().unwrap_or_else(|| stem.to_owned())),
+            coding: Some(coding),
+            seconds: self.before.seconds + since,
+            modified,
+            path: file.to_owned(),
+            message: String::new(),
+        };
+        Some((line, before))
+    }
+
+    fn fits(&self, line: &str, kept: usize) -> bool {
+        self.used + self.promised.values().sum::<usize>() + line.len() + kept <= LIMIT
+    }
+
+    /// One write for the line, with the version before the first.
+    fn put(&mut self, line: &str) -> io::Result<()> {
+        if self.torn {
+            return Err(io::Error::other("an earlier line could not be written whole"));
+        }
+        self.used += line.len();
+        let version = if std::mem::replace(&mut self.begun, true) { String::new() } else { format!("{VERSION}\n") };
+        let result = self.out.write_all((version + line).as_bytes()).and_then(|()| self.out.flush());
+        self.torn = result.is_err();
+        result
+    }
+}
+
+/// The longest that a failure of the whole folder can be without its message.
+const _: () = {
+    let mut longest = 0;
+    let mut at = 0;
+    while at < Reason::ALL.len() {
+        let length = Reason::ALL[at].as_str().len();
+        if length > longest {
+            longest = length;
+        }
+        at += 1;
+    }
+    assert!(longest + "- 9999999 *\nfull\nlimited\n".len() <= KEPT);
+};
