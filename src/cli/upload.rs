@@ -90,8 +90,8 @@ enum Output {
 impl Upload {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         install_tls_provider();
-        let (files, searched) = self.files()?;
         let credential = self.key.credential()?;
+        let (files, searched) = self.files()?;
         let courier = self.api.courier(&self.api_url, None)?;
         let folder = self.keys_dir.as_deref().map(Folder::open).transpose()?;
         let kept = KeysDir::new(folder, searched, &files);

@@ -24,8 +24,8 @@ const LONGEST: usize = 4096;
 #[derive(Args)]
 pub(super) struct Recursive {
     /// Also upload the files of this folder, each named by its path in it. Links that leave the folder are not followed
-    #[arg(long, value_name = "DIR")]
-    recursive: Option<PathBuf>,
+    #[arg(long = "recursive", id = "recursive", value_name = "DIR")]
+    folder: Option<PathBuf>,
     /// Upload only those that this glob matches (repeatable): * stays within a name, ** does not. Default: all but hidden
     /// ones, which a glob has to name
     #[arg(long, value_name = "GLOB", requires = "recursive")]
@@ -57,8 +57,12 @@ struct InFolder<'a> {
 impl Recursive {
     /// The files of the folder, if one is named, in the order of their paths.
     pub(super) fn search(&self) -> Result<Option<(Searched, Vec<Named>)>, Usage> {
-        let Some(folder) = &self.recursive else { return Ok(None) };
+        let Some(folder) = &self.folder else { return Ok(None) };
         let wrong = |problem: String| Usage(format!("--recursive: {}: {problem}", folder.display()));
+        let kind = folder.metadata().map_err(|error| wrong(format!("it cannot be read: {error}")))?;
+        if !kind.is_dir() {
+            return Err(wrong("it is no folder: name a file without --recursive".into()));
+        }
         let globs = Globs::new(&self.include, &self.exclude).map_err(|error| Usage(format!("--recursive: {error}")))?;
         let listing = transfer::list(folder, "", &globs, MOST, LONGEST).map_err(|error| wrong(error.to_string()))?;
         if let Some(name) = listing.unnamed {
