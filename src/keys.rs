@@ -129,6 +129,11 @@ impl Folder {
         self.remove_all(keys.iter().filter(holds).map(|(name, _)| name.as_str()))
     }
 
+    /// Writes further keys to a file of their own, or removes it.
+    pub(crate) fn write_apart(&self, name: &str, keys: Option<&impl Serialize>) -> Result<(), Error> {
+        keys.map_or_else(|| self.remove(name), |keys| self.write(name, &json(keys)))
+    }
+
     /// Records the uploads, for a later run with the same files.
     pub(crate) fn record(&self, record: &Record) -> Result<(), Error> {
         self.write(RECORD, &json(record))

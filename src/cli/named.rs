@@ -35,9 +35,21 @@ pub(super) enum Place {
     Line(u32),
     /// An entry of a list whose entries end with NUL, from 1.
     Entry(u32),
+    /// A folder that was searched.
+    Folder,
 }
 
 impl Named {
+    /// The file at `path` in a folder; it is named by that path.
+    pub(super) fn in_folder(folder: &Path, path: &str) -> Self {
+        Self { given: Some(path.into()), path: folder.join(path).into(), may_be_path: false, place: Place::Folder }
+    }
+
+    /// Whether it was found in a folder.
+    pub(super) fn is_in_folder(&self) -> bool {
+        self.place == Place::Folder
+    }
+
     /// The file, to be delivered.
     pub(super) fn parcel(&self) -> Parcel {
         let hint = if self.may_be_path {
@@ -80,6 +92,7 @@ impl fmt::Display for Place {
             Self::CommandLine => Ok(()),
             Self::Line(number) => write!(formatter, "--files-from, line {number}: "),
             Self::Entry(number) => write!(formatter, "--files-from, entry {number}: "),
+            Self::Folder => write!(formatter, "--recursive: "),
         }
     }
 }

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -17,16 +18,18 @@ use clap::{Parser, ValueEnum};
 use futures::stream::StreamExt;
 
 use self::progress::Progress;
+use self::recursive::{Recursive, Searched};
 use self::results::Results;
 use super::named::{self, Named};
 use super::{Api, Key, Usage, duration, install_tls_provider, list, stop_on_signal};
 use crate::cyberun;
 use crate::delivery::{Batch, Candidate, Delivery, Hooks, Limits, Parcel, Place, USUAL_LIMIT, Window};
 use crate::key_life::Terms;
-use crate::keys::{Folder, Keys};
+use crate::keys::{self, Folder, Keys};
 use crate::outcome::Trouble;
 
 mod progress;
+mod recursive;
 mod results;
 
 /// A person or a job waits for the result, so a long Retry-After is waited for.
@@ -43,7 +46,7 @@ const LIMITS: Limits = Limits { attempts: 5, longest_wait: Duration::from_hours(
 pub(super) struct Upload {
     /// Files, each with an optional name for its key, such as photo=img/portrait.png; a path with = in it may be written
     /// as NAME=./PATH
-    #[arg(value_name = "[NAME=]FILE", required_unless_present = "files_from")]
+    #[arg(value_name = "[NAME=]FILE", required_unless_present_any = ["files_from", "recursive"])]
     files: Vec<OsString>,
     /// Also upload the files of a list, one [NAME=]FILE per line; - reads the list from standard input. A file without a
     /// name is named by its path
@@ -52,6 +55,8 @@ pub(super) struct Upload {
     /// The entries of the list end with NUL instead of a new line, as find -print0 writes them
     #[arg(long, requires = "files_from")]
     null: bool,
+    #[command(flatten)]
+    recursive: Recursive,
     /// Upload so many files at the same time, 1 to 256; default: as many as raise the throughput. Either way there are
     /// fewer while the API or the storage asks to slow down
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(Window::MOST)))]
@@ -59,7 +64,8 @@ pub(super) struct Upload {
     /// How to print the keys: NAME=KEY lines, one JSON object, or a JSON object per line as each file ends
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
-    /// Also write each key to D/NAME, and all keys to D/keys.json; a name with / is in D/keys.json alone
+    /// Also write each key to D/NAME, and all keys to D/keys.json; a name with / is in D/keys.json alone. Those of --recursive
+    /// DIR are in one file, called as DIR with .json, once every file of DIR has one
     #[arg(long, value_name = "D")]
     keys_dir: Option<PathBuf>,
     /// How long the deployment keeps an upload, for `expiresAt`: seconds, or a duration such as 90s, 15m, 24h or 1d
@@ -84,18 +90,15 @@ enum Output {
 impl Upload {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         install_tls_provider();
-        let files = self.files()?;
         let credential = self.key.credential()?;
+        let (files, searched) = self.files()?;
         let courier = self.api.courier(&self.api_url, None)?;
         let folder = self.keys_dir.as_deref().map(Folder::open).transpose()?;
-        let names: Vec<Cow<'_, str>> = files.iter().filter(|_| folder.is_some()).map(Named::name).collect();
-        let names = || names.iter().map(Cow::as_ref);
-        if let Some(folder) = &folder {
-            // First, so that after a failure no old key looks like a new one.
-            folder.show(&Keys::new(), names())?;
-        }
+        let kept = KeysDir::new(folder, searched, &files);
+        // First, so that after a failure no old key looks like a new one.
+        kept.show(Keys::new())?;
         let terms = Terms { retention: self.retention, ..Terms::default() };
-        let mut results = Results::new(&files, terms, self.output, folder.is_some());
+        let mut results = Results::new(&files, terms, self.output, kept.folder.is_some());
         let window = self.jobs.map_or_else(Window::adaptive, |jobs| Window::of(jobs.into()));
         let progress = Progress::new(files.len());
         // One thread: on few cores a second thread makes an upload slower.
@@ -107,7 +110,7 @@ impl Upload {
         })?;
         // A thread that a disk blocks is not waited for.
         runtime.shutdown_background();
-        let shown = folder.map_or(Ok(()), |folder| folder.show(&results.keys(), names()));
+        let shown = kept.show(results.keys());
         // The keys are printed even if the folder cannot be written.
         let summary = progress.finish(results.failed_files());
         let printed = results.print();
@@ -128,19 +131,53 @@ impl Upload {
     }
 
     /// Every file, with names that the output and the folder can have.
-    fn files(&self) -> Result<Vec<Named>, Usage> {
+    fn files(&self) -> Result<(Vec<Named>, Option<Searched>), Usage> {
         let mut files = named::parse(&self.files)?;
         if let Some(path) = &self.files_from {
             files.extend(list::read(path, self.null)?);
-            named::check_names(&files)?;
         }
+        let searched = self.recursive.search()?.map(|(searched, found)| {
+            files.extend(found);
+            searched
+        });
+        named::check_names(&files)?;
         if self.output == Output::Text {
             named::check_lines(&files)?;
         }
         if let Some(folder) = &self.keys_dir {
             named::apart(&files, folder)?;
+            searched.as_ref().map_or(Ok(()), |searched| searched.check(&files, folder))?;
         }
-        Ok(files)
+        Ok((files, searched))
+    }
+}
+
+/// Where the keys go beside the output, if anywhere.
+struct KeysDir<'a> {
+    folder: Option<Folder>,
+    searched: Option<Searched>,
+    /// Of the keys that have files of their own, or are in `keys.json`.
+    names: BTreeSet<Cow<'a, str>>,
+}
+
+impl<'a> KeysDir<'a> {
+    fn new(folder: Option<Folder>, searched: Option<Searched>, files: &'a [Named]) -> Self {
+        let apart = files.iter().filter(|file| folder.is_some() && !file.is_in_folder());
+        Self { names: apart.map(Named::name).collect(), folder, searched }
+    }
+
+    /// Writes these keys, and removes those that are not among them.
+    fn show(&self, mut keys: Keys) -> Result<(), keys::Error> {
+        let Some(folder) = &self.folder else { return Ok(()) };
+        let apart = self
+            .searched
+            .as_ref()
+            .map_or(Ok(()), |searched| folder.write_apart(&searched.keys_file, searched.keys(&keys).as_ref()));
+        if self.names.is_empty() {
+            return apart;
+        }
+        keys.retain(|name, _| self.names.contains(name.as_str()));
+        apart.and(folder.show(&keys, self.names.iter().map(Cow::as_ref)))
     }
 }
 

@@ -40,5 +40,6 @@ mod support;
 mod terminal;
 mod tls;
 mod upload_many;
+mod upload_recursive;
 mod wait_command;
 mod worker;
