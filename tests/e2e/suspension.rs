@@ -39,6 +39,8 @@ fn suspending_stops_before_the_next_round_and_keeps_what_is_there() {
         world.file_upload("twenty", spec).await?;
         hold.reached(DEADLINE).await?;
         world.patch("FileUpload", "twenty", json!({"spec": {"suspend": true}})).await?;
+        // The operator has heard of it before the round ends.
+        world.upload("twenty", "Suspended", |upload| reason(upload) == "Suspended").await?;
         hold.release();
         let eight = |upload: &Value| reason(upload) == "Suspended" && upload["status"]["filesUploaded"] == 8;
         let suspended = world.upload("twenty", "Suspended, with what was under way", eight).await?;

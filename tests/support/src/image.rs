@@ -4,12 +4,15 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use anyhow::Context as _;
 use tempfile::TempDir;
 
 use crate::cluster::{Cluster, output};
+
+/// One name is given at a time: of two that give the same one at once containerd refuses one.
+static TURN: Mutex<()> = Mutex::new(());
 
 impl Cluster {
     /// Makes the image under test from the tree as it is, if it is not there yet, loads it and returns its reference.
@@ -99,6 +102,7 @@ impl Cluster {
 
     /// Makes a reference, which may be another image's now, that of the image under test, on every node.
     pub fn mend_image(&self, reference: &str) -> anyhow::Result<()> {
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let pods = self.pods.as_ref().context("no node runs here")?;
         let full = |name: &str| if name.contains('.') { name.to_owned() } else { format!("docker.io/library/{name}") };
         for node in fs::read_dir(&pods.logs)?.flatten() {
@@ -113,6 +117,7 @@ impl Cluster {
     }
 
     fn load(&self, archive: &Path) -> anyhow::Result<()> {
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         output(Command::new(self.script()?).arg("load").arg(archive), "")?;
         Ok(())
     }
