@@ -215,8 +215,11 @@ impl Running {
             while self.stderr.changed().await.is_ok() {}
             status
         };
-        let status = tokio::time::timeout(DEADLINE, end).await.unwrap_or_else(|_| panic!("the process does not end"));
+        let status = tokio::time::timeout(DEADLINE, end).await;
         let text = |said: &watch::Receiver<String>| said.borrow().clone();
+        let Ok(status) = status else {
+            panic!("the process does not end; stdout: {}\nstderr: {}", text(&self.stdout), text(&self.stderr));
+        };
         let ended = Ended { status, stdout: text(&self.stdout), stderr: text(&self.stderr) };
         ended.check_secrets(&self.secrets);
         ended

@@ -91,6 +91,8 @@ fn spawn(folder: &TempDir) -> (Child, u16) {
     let mut command = Command::new(weed);
     command.args(["server", "-s3", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false"]);
     command.args(["-s3.port.iceberg=0", "-s3.port.lance=0", "-master.volumeSizeLimitMB=256"]);
+    // By default it stores nothing on a disk that is 99 % full, however large that disk is.
+    command.arg("-volume.minFreeSpace=512MiB");
     command.arg(format!("-dir={}", folder.path().display())).arg(format!("-s3.config={}", config_path.display()));
     for (flag, port) in PORTS.iter().zip(ports) {
         command.arg(format!("-{flag}={port}"));
