@@ -189,7 +189,7 @@ impl Walk<'_> {
             self.files.clear();
             return Ok(());
         }
-        // A link that leads out, or nowhere, is no file here.
+        // A link that leads nowhere, or out of the folder, is left out.
         let found = if kind.is_symlink() { self.folder.metadata(path) } else { dir.metadata(&name) };
         let Ok(found) = found else { return Ok(()) };
         if found.is_dir() {

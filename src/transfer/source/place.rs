@@ -53,9 +53,10 @@ pub(super) enum Place {
 /// What must not change while a file is read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Stamp {
-    size: u64,
-    modified: (i64, i64),
-    inode: (u64, u64),
+    pub(super) size: u64,
+    pub(super) modified: (i64, i64),
+    /// The device and the number on it.
+    pub(super) inode: (u64, u64),
 }
 
 impl Stamp {
@@ -72,7 +73,7 @@ impl Stamp {
 #[derive(Debug)]
 pub(super) struct Held {
     file: File,
-    pub(super) metadata: Metadata,
+    metadata: Metadata,
 }
 
 impl Place {
@@ -184,10 +185,7 @@ impl Held {
 
     /// Opens this very inode for reading, whatever is at its path by now.
     pub(super) fn open(&self, place: &Place) -> Result<(File, Metadata), SourceError> {
-        let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
-        let handle = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-        let opened = OpenOptions::new().read(true).custom_flags(flags).open(handle);
-        let file = opened.map_err(|error| match error.kind() {
+        let file = reopened(&self.file).map_err(|error| match error.kind() {
             ErrorKind::PermissionDenied => place.denied("it", self.metadata.uid(), self.metadata.mode()),
             ErrorKind::NotFound => place.failed(io::Error::new(error.kind(), "/proc is not mounted")),
             _ => place.failed(error),
@@ -196,6 +194,12 @@ impl Held {
         place.check(&metadata)?;
         Ok((file, metadata))
     }
+}
+
+/// Opens what a handle holds for reading.
+pub(super) fn reopened(handle: &impl AsRawFd) -> io::Result<File> {
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+    OpenOptions::new().read(true).custom_flags(flags).open(format!("/proc/self/fd/{}", handle.as_raw_fd()))
 }
 
 #[cfg(test)]
