@@ -220,9 +220,11 @@ pub fn of_source(error: &SourceError) -> Trouble {
         SourceError::Escapes { .. } => Reason::PathEscapes,
         SourceError::PermissionDenied { .. } | SourceError::Unreachable(_) => Reason::PermissionDenied,
         SourceError::TooLarge(_) => Reason::TooLarge,
-        SourceError::Changed(_) | SourceError::Read { .. } => Reason::SourceChanged,
+        SourceError::Changed(_) | SourceError::Restless(_) | SourceError::Read { .. } => Reason::SourceChanged,
     };
-    Trouble::new(reason, error.to_string())
+    let trouble = Trouble::new(reason, error.to_string());
+    // Each attempt takes another minute, and what is done waits to be told of.
+    Trouble { lasts: matches!(error, SourceError::Restless(_)), ..trouble }
 }
 
 fn of_storage(error: &transfer::Error) -> Trouble {
@@ -257,6 +259,7 @@ mod tests {
             (SourceError::Unreachable(path()), Reason::PermissionDenied, Class::Stalled),
             (SourceError::TooLarge(path()), Reason::TooLarge, Class::Stalled),
             (SourceError::Changed(path()), Reason::SourceChanged, Class::Backoff),
+            (SourceError::Restless(path()), Reason::SourceChanged, Class::Backoff),
             // A disk that fails or a server that is away may come back.
             (
                 SourceError::Read { path: path(), error: io::Error::from_raw_os_error(5) },

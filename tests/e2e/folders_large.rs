@@ -10,13 +10,22 @@ use std::time::{Duration, Instant};
 
 use cyberun_stub::Step;
 use serde_json::{Value, json};
-use test_support::{History, World, kubectl, sha256, with_pods};
+use test_support::{DEADLINE, History, World, kubectl, reason, sha256, with_pods};
 
 use crate::OPERATOR;
 
 /// How many Pods of workers there were.
 fn workers(pods: &History) -> usize {
     pods.names().into_iter().filter(|name| name.starts_with("render-")).count()
+}
+
+/// Waits for a reason for which many workers, or long ones, are needed.
+async fn says_after(world: &World, expected: &str) -> anyhow::Result<()> {
+    let look = async || {
+        let upload = world.read("FileUpload", "render").await?;
+        Ok((reason(&upload) == expected, upload["status"].clone()))
+    };
+    world.wait_for(DEADLINE * 10, &format!("FileUpload render: {expected}"), look).await.map(drop)
 }
 
 /// A Job that prints the file of the keys.
@@ -75,7 +84,9 @@ fn long_names_of_any_alphabet_come_through_to_the_job_that_reads_them() -> anyho
             assert_eq!(keys[&name(number)]["sha256"], json!(sha256(name(number).as_bytes())), "{}", name(number));
         }
         let complete = |job: &Value| job["status"]["succeeded"] == 1;
-        world.wait("Job", "reader", "the Job to have read the keys", complete).await?;
+        let has_read = async || world.read("Job", "reader").await.map(|job| (complete(&job), job));
+        // The kubelet looks for a missing ConfigMap again after up to two minutes.
+        world.wait_for(DEADLINE * 6, "the Job to have read the keys", has_read).await?;
         let printed = kubectl(world.cluster, ["logs", "--namespace", &world.namespace, "job/reader"], "")?;
         assert_eq!(serde_json::from_str::<Value>(&printed)?, Value::Object(keys));
         Ok(())
@@ -87,9 +98,10 @@ fn more_keys_than_a_config_map_holds_are_refused_with_the_numbers() -> anyhow::R
     with_pods(OPERATOR, "workers", async |world| {
         // A key ends with the name of its file, so that a line of a report is short and an entry of the keys is long.
         let name = |number: usize| format!("{}-{number:04}.bin", "n".repeat(240));
-        world.frames((0..1400).map(|number| (name(number), vec![7]))).await?;
+        world.frames((0..1200).map(|number| (name(number), vec![7]))).await?;
         world.operator().await?;
         world.render(&json!({})).await?;
+        says_after(world, "TooManyFiles").await?;
         let upload = world.says("render", ("TooManyFiles", "Stalled"), &["folder frames", "KiB", "900"]).await?;
         assert!(serde_json::to_string(&upload["status"])?.len() < 3000, "{}", upload["status"]);
         assert_eq!(world.keys_of_frames().await?, None, "the keys are complete or absent");
@@ -127,6 +139,7 @@ fn a_log_that_never_stops_growing_keeps_no_other_key_and_is_named() -> anyhow::R
         let log = Grows::new(world.folder.path().join("volumes/data/out/frames/render.log"))?;
         world.operator().await?;
         world.render(&json!({})).await?;
+        says_after(world, "SourceChanged").await?;
         let upload = world.says("render", ("SourceChanged", "Reconciling"), &["folder frames", "render.log"]).await?;
         let folder = &upload["status"]["folders"][0];
         assert_eq!((&folder["files"], &folder["uploaded"]), (&json!(21), &json!(20)), "{folder}");

@@ -48,7 +48,7 @@ impl Memory {
                 return Ok(());
             }
             if begun.elapsed() >= SETTLE_LIMIT {
-                return Err(SourceError::Changed(place.show()));
+                return Err(SourceError::Restless(place.show()));
             }
             // In a box, because thousands may wait here that need none.
             Box::pin(tokio::time::sleep_until(since + SETTLE)).await;
