@@ -17,7 +17,7 @@ use tracing::{error, info, warn};
 
 use super::{LIMITS, credential, too_long};
 use crate::delivery::{
-    Batch, Candidate, Courier, Delivery, Found, Globs, Hooks, ListingError, Parcel, Source, Window, list,
+    Batch, Candidate, Courier, Delivery, Found, Globs, Hooks, Parcel, Source, Window, list, of_listing,
 };
 use crate::outcome::{Trouble, Upload};
 use crate::reason::{Reason, Scope};
@@ -69,13 +69,6 @@ struct Worker<'a> {
     settled: RefCell<Vec<usize>>,
 }
 
-fn unlisted(error: &ListingError) -> Trouble {
-    match error {
-        ListingError::Source(error) => crate::delivery::of_source(error),
-        ListingError::Endless => Trouble::new(Reason::TooManyFiles, error.to_string()),
-    }
-}
-
 impl Worker<'_> {
     async fn send_all(&self) -> Result<(), Trouble> {
         let (part, digest) = self.part().await;
@@ -83,7 +76,7 @@ impl Worker<'_> {
             .map_err(|problem| Trouble::new(Reason::RequestRejected, problem))?;
         let most = self.folder.max_files.min(folder::MAX_FILES);
         let path = &self.work.assignment.path;
-        let listing = list(&self.work.source, path, &globs, most, LONGEST_PATH).map_err(|error| unlisted(&error))?;
+        let listing = list(&self.work.source, path, &globs, most, LONGEST_PATH).map_err(|error| of_listing(&error))?;
         self.write(|report| report.found(listing.count));
         if listing.count > most {
             return Err(Trouble::new(
