@@ -18,7 +18,7 @@ use self::disk::{blocked, on_disk};
 pub use self::error::SourceError;
 use self::error::UNSIZED;
 pub(super) use self::folder::Folder;
-use self::place::{Held, Place, Stamp};
+use self::place::{Held, Place, Stamp, Whose};
 use self::settle::{Memory, is_fresh};
 
 mod disk;
@@ -97,7 +97,12 @@ impl Source {
     /// names a path of this volume: it means another file wherever the volume is mounted elsewhere. Other file systems
     /// that are mounted beneath `root` belong to it.
     pub fn beneath(root: impl Into<PathBuf>, path: &str) -> Self {
-        Self::at(Place::Beneath { root: root.into(), path: path.to_owned() })
+        Self::at(Place::Beneath { root: root.into(), path: path.to_owned(), whose: Whose::Volume })
+    }
+
+    /// The same in a folder that whoever started this program named: no resource can change who may read it.
+    pub fn within(root: impl Into<PathBuf>, path: &str) -> Self {
+        Self::at(Place::Beneath { root: root.into(), path: path.to_owned(), whose: Whose::Ours })
     }
 
     fn at(place: Place) -> Self {

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::sender::{Sender, Sent};
-use crate::delivery::{Candidate, Courier, Found, Globs, ListingError, Parcel, Source, list};
+use crate::delivery::{Candidate, Courier, Found, Globs, Parcel, Source, list, of_listing};
 use crate::outcome::{Trouble, Upload};
 use crate::reason::{Reason, Scope};
 use crate::report::Assignment;
@@ -63,13 +63,6 @@ struct Worker<'a> {
     settled: RefCell<Vec<usize>>,
 }
 
-fn unlisted(error: &ListingError) -> Trouble {
-    match error {
-        ListingError::Source(error) => crate::delivery::of_source(error),
-        ListingError::Endless => Trouble::new(Reason::TooManyFiles, error.to_string()),
-    }
-}
-
 impl Worker<'_> {
     async fn send_all(&self) -> Result<(), Trouble> {
         let (part, digest) = self.part().await;
@@ -77,7 +70,7 @@ impl Worker<'_> {
             .map_err(|problem| Trouble::new(Reason::RequestRejected, problem))?;
         let most = self.folder.max_files.min(folder::MAX_FILES);
         let path = &self.work.assignment.path;
-        let listing = list(&self.work.source, path, &globs, most, LONGEST_PATH).map_err(|error| unlisted(&error))?;
+        let listing = list(&self.work.source, path, &globs, most, LONGEST_PATH).map_err(|error| of_listing(&error))?;
         self.sender.write(|report| report.found(listing.count));
         if listing.count > most {
             return Err(Trouble::new(

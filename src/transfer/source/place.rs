@@ -47,7 +47,18 @@ pub(super) enum Place {
         root: PathBuf,
         /// What is not trusted: relative to the root.
         path: String,
+        /// Who can do something about it.
+        whose: Whose,
     },
+}
+
+/// Whose a root is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Whose {
+    /// A FileUpload names the volume, and may name the user of the worker.
+    Volume,
+    /// Whoever started this program named the folder.
+    Ours,
 }
 
 /// What must not change while a file is read.
@@ -107,7 +118,7 @@ impl Place {
                 let found = OpenOptions::new().read(true).custom_flags(flags).open(path);
                 found.map_err(|error| explain::refused(self, &Tree::Anywhere, path, error))
             }
-            Self::Beneath { root, path } => {
+            Self::Beneath { root, path, .. } => {
                 self.stays_by_its_words(path)?;
                 let dir = Dir::open_ambient_dir(root, ambient_authority()).map_err(|error| {
                     self.failed(io::Error::new(error.kind(), format!("the volume's root cannot be opened: {error}")))
@@ -162,13 +173,14 @@ impl Place {
         SourceError::Read { path: self.show(), error }
     }
 
-    /// `what` is closed to us. Only beneath a root is the user one that can be chosen.
+    /// `what` is closed to us. Only of a worker of a volume a resource can choose the user.
     pub(super) fn denied(&self, what: impl Into<String>, owner: u32, mode: u32) -> SourceError {
         let us = rustix::process::geteuid().as_raw();
         // A file is to be read, a folder to be entered; the groups of a process are not looked at.
         let right = if FileType::from_raw_mode(mode) == FileType::Directory { 0o1 } else { 0o4 };
         let is_allowed = mode & if owner == us { right << 6 } else { right } != 0;
-        let fix = match (self.is_beneath(), is_allowed) {
+        let is_of_volume = matches!(self, Self::Beneath { whose: Whose::Volume, .. });
+        let fix = match (is_of_volume, is_allowed) {
             (true, true) => LABELS,
             (true, false) => RUN_AS,
             (false, true) => LABELS_HERE,
@@ -208,7 +220,8 @@ mod tests {
 
     #[test]
     fn where_the_mode_allows_what_is_denied_selinux_is_named() {
-        let volume = Place::Beneath { root: "/source".into(), path: "a.png".into() };
+        let beneath = |whose| Place::Beneath { root: "/source".into(), path: "a.png".into(), whose };
+        let volume = beneath(Whose::Volume);
         let us = rustix::process::geteuid().as_raw();
         for (owner, mode, fix) in [
             (us + 1, 0o100_600, RUN_AS),
@@ -221,8 +234,11 @@ mod tests {
             let message = volume.denied("it", owner, mode).to_string();
             assert!(message.ends_with(fix), "{mode:o}: {message}");
         }
-        let message =
-            Place::Anywhere { path: "a.png".into(), hint: String::new() }.denied("it", us, 0o100_644).to_string();
-        assert!(message.ends_with(LABELS_HERE), "{message}");
+        for ours in [Place::Anywhere { path: "a.png".into(), hint: String::new() }, beneath(Whose::Ours)] {
+            let message = ours.denied("it", us, 0o100_644).to_string();
+            assert!(message.ends_with(LABELS_HERE), "{message}");
+            let message = ours.denied("it", us + 1, 0o100_600).to_string();
+            assert!(message.ends_with(&format!("we run as uid {us}")), "nothing of a resource: {message}");
+        }
     }
 }

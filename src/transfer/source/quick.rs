@@ -64,7 +64,7 @@ fn hold(place: &Place, disks: &BTreeSet<u64>) -> Option<Held> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let handle = match place {
         Place::Anywhere { path, .. } => openat2(CWD, path, flags, Mode::empty(), ResolveFlags::CACHED).ok()?,
-        Place::Beneath { root, path } => {
+        Place::Beneath { root, path, .. } => {
             place.stays_by_its_words(path).ok()?;
             let root = openat2(CWD, root, flags | OFlags::DIRECTORY, Mode::empty(), ResolveFlags::CACHED).ok()?;
             let rules = ResolveFlags::CACHED | ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
@@ -103,6 +103,7 @@ mod tests {
     use std::os::unix::fs::{MetadataExt, symlink};
     use std::time::{Duration, SystemTime};
 
+    use super::super::place::Whose;
     use super::*;
 
     /// A file that was written long ago.
@@ -111,7 +112,7 @@ mod tests {
         fs::write(&path, vec![7; size]).unwrap();
         let file = File::options().write(true).open(&path).unwrap();
         file.set_modified(SystemTime::now() - Duration::from_hours(1)).unwrap();
-        Arc::new(Place::Beneath { root: folder.path().to_owned(), path: "a".into() })
+        Arc::new(Place::Beneath { root: folder.path().to_owned(), path: "a".into(), whose: Whose::Volume })
     }
 
     /// The disk of a folder, whatever it is.
@@ -138,7 +139,7 @@ mod tests {
         fs::create_dir(folder.path().join("in")).unwrap();
         let disks = disk(&folder);
         for path in ["none", ".", "in", "in/../a", "/etc/hostname", "out"] {
-            let place = Place::Beneath { root: folder.path().to_owned(), path: path.into() };
+            let place = Place::Beneath { root: folder.path().to_owned(), path: path.into(), whose: Whose::Volume };
             assert!(hold(&place, &disks).is_none(), "{path}");
         }
         let place = written(&folder, WHOLE + 1);
