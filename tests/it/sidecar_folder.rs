@@ -5,13 +5,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use cyberun_stub::{Fault, Hold, Moment, Options, Rule, Step};
+use cyberun_stub::{Fault, Options, Rule, Step};
 use fileupload_operator::delivery::{Bounds, Globs, search};
 use fileupload_operator::reason::Reason;
 use serde_json::{Map, Value};
 
-use crate::support::beside::{Beside, DEADLINE, listed};
-use crate::support::frames::{add, complete, frames, keys, marked, recursive};
+use crate::support::beside::{Beside, listed};
+use crate::support::frames::{add, complete, frames, keys, last_held, marked, recursive};
 use crate::support::process::Run;
 use crate::support::thread;
 
@@ -61,11 +61,7 @@ async fn a_folder_is_taken_once_its_marker_is_there_as_upload_would_take_it() {
 #[tokio::test]
 async fn the_keys_of_a_folder_are_there_once_every_file_has_one() {
     let beside = marked(&["a", "b", "c"]).await;
-    let hold = Hold::new("the last");
-    beside.stub.arm(Rule::once(Step::Put, Fault::hold(&hold).at(Moment::Received)).for_file("c"));
-    let running = recursive(&beside).start();
-    hold.reached(DEADLINE).await.unwrap();
-    beside.until("the other two", async || beside.stub.objects().len() == 2).await;
+    let (running, hold) = last_held(&beside, "c").await;
     assert_eq!((listed(&beside.keys), beside.get("/readyz").await), (vec![], None));
     hold.release();
     beside.until("the probe to pass", async || beside.get("/readyz").await == Some(200)).await;

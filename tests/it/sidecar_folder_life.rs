@@ -7,16 +7,14 @@ use cyberun_stub::{Fault, Hold, Moment, Options, Rule, Step};
 use rustix::process::Signal;
 
 use crate::support::beside::{DEADLINE, listed};
-use crate::support::frames::{add, complete, frames, keys, mark, marked, marker, recursive, short, short_lived};
+use crate::support::frames::{
+    add, complete, frames, keys, last_held, mark, marked, marker, recursive, short, short_lived,
+};
 
 #[tokio::test]
 async fn a_restart_uploads_only_what_is_missing_or_changed() {
     let beside = marked(&["a", "b", "c"]).await;
-    let hold = Hold::new("the last");
-    beside.stub.arm(Rule::once(Step::Put, Fault::hold(&hold).at(Moment::Received)).for_file("c"));
-    let running = recursive(&beside).start();
-    hold.reached(DEADLINE).await.unwrap();
-    beside.until("the other two", async || beside.stub.objects().len() == 2).await;
+    let (running, _hold) = last_held(&beside, "c").await;
     // What is stored is written down at once, but not before the answer is there.
     let record = beside.keys.join(".frames.json.record~");
     let lines = async || fs::read_to_string(&record).unwrap_or_default().matches("\"path\"").count() == 2;

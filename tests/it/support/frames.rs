@@ -4,11 +4,11 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use cyberun_stub::Options;
+use cyberun_stub::{Fault, Hold, Moment, Options, Rule, Step};
 use serde_json::{Map, Value};
 
-use super::beside::Beside;
-use super::process::Run;
+use super::beside::{Beside, DEADLINE};
+use super::process::{Run, Running};
 
 /// A folder `frames` with these files, each of which holds its path, and beside it a marker that is not there yet.
 pub(crate) async fn frames(options: Options, paths: &[&str]) -> Beside {
@@ -42,6 +42,16 @@ pub(crate) fn mark(beside: &Beside) {
 pub(crate) fn recursive(beside: &Beside) -> Run {
     let folder = beside.files.folder().join("frames");
     beside.run().argument("--recursive").argument(folder).argument("--when").argument(marker(beside))
+}
+
+/// A sidecar that has stored all of three files but the one of this name, whose PUT is held.
+pub(crate) async fn last_held(beside: &Beside, name: &str) -> (Running, Hold) {
+    let hold = Hold::new("the last");
+    beside.stub.arm(Rule::once(Step::Put, Fault::hold(&hold).at(Moment::Received)).for_file(name));
+    let running = recursive(beside).start();
+    hold.reached(DEADLINE).await.unwrap();
+    beside.until("the other two", async || beside.stub.objects().len() == 2).await;
+    (running, hold)
 }
 
 /// Keys of the stub's short life, of which a quarter must be left.
