@@ -197,6 +197,15 @@ fn keys_that_somebody_edits_are_not_believed_and_those_of_a_former_folder_go() -
         world.patch("ConfigMap", "keys-frames", json!({"data": {"frames.json": "{}"}})).await?;
         let again = async || Ok((world.calls(Step::Put).len() == 6, world.calls(Step::Put).len()));
         world.wait_for(DEADLINE * 2, "all to be sent again", again).await?;
+        let events = async || {
+            let mut events = world.list("Event").await?;
+            events.retain(|event| (&event["type"], &event["reason"]) == (&json!("Warning"), &json!("OutputConflict")));
+            let notes: Vec<_> = events.into_iter().map(|event| event["note"].clone()).collect();
+            let edited =
+                |map: &str| json!(format!("ConfigMap {map} was edited by somebody else: its keys are not used"));
+            Ok((["keys-frames", "keys-frames-part"].iter().all(|map| notes.contains(&edited(map))), notes))
+        };
+        world.wait_for(DEADLINE, "an event for each of the two", events).await?;
         world.has_rendered().await?;
         assert_eq!(world.keys_of_frames().await?.map(|keys| keys.len()), Some(3));
         world.config_map("texts", &[("a.txt", "a")]).await?;

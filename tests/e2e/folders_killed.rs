@@ -16,20 +16,6 @@ async fn forty(world: &mut World) -> anyhow::Result<()> {
     world.render(&json!({})).await
 }
 
-/// Waits until the API server has refused the operator this.
-async fn refused(world: &World, verb: &str, resource: &str) -> anyhow::Result<()> {
-    let look = async || {
-        let requests = world.requests()?;
-        let is_it = |request: &&test_support::Request| {
-            request.verb == verb && request.resource == resource && request.code == 422
-        };
-        let count = requests.map(|requests| requests.iter().filter(is_it).count());
-        Ok((count != Some(0), count))
-    };
-    world.wait_for(DEADLINE * 2, &format!("a refused {verb} of {resource}"), look).await?;
-    Ok(())
-}
-
 /// All forty have one key each, and nothing was sent twice.
 async fn all_there(world: &World) -> anyhow::Result<()> {
     world.has_rendered().await?;
@@ -44,7 +30,7 @@ fn killed_before_the_keys_have_what_was_reported() -> anyhow::Result<()> {
     with_pods(OPERATOR, "workers", async |world| {
         world.forbid("maps", ("CREATE", "configmaps"), "false", "no ConfigMaps today").await?;
         forty(world).await?;
-        refused(world, "create", "configmaps").await?;
+        world.was_refused("create", "configmaps").await?;
         world.operator().await?.kill_9().await?;
         world.permit("maps").await?;
         world.operator().await?.restart().await?;

@@ -1,8 +1,9 @@
 //! Folders at their bounds: the most files, long names of any alphabet, more keys than a ConfigMap holds, and a file that
 //! never rests.
 
-use std::fs::File;
+use std::fs::{self, File, Permissions};
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use cyberun_stub::Step;
 use serde_json::{Value, json};
-use test_support::{DEADLINE, History, World, kubectl, reason, sha256, with_pods};
+use test_support::{DEADLINE, History, World, kubectl, reason, sha256, state, with_pods};
 
 use crate::OPERATOR;
 
@@ -147,6 +148,59 @@ fn a_log_that_never_stops_growing_keeps_no_other_key_and_is_named() -> anyhow::R
         world.has_rendered().await?;
         assert_eq!(world.keys_of_frames().await?.map(|keys| keys.len()), Some(21));
         assert_eq!(world.calls(Step::Put).len(), 21, "nothing is sent twice");
+        Ok(())
+    })
+}
+
+/// What the design allows the operator at its peak, in bytes.
+const PEAK: u64 = 96 << 20;
+
+#[test]
+fn fifty_folders_of_which_half_fail_take_little_memory_and_small_statuses() -> anyhow::Result<()> {
+    with_pods(OPERATOR, "workers", async |world| {
+        let path = |folder: usize, file: usize| format!("{folder:02}/{}-{file:02}.png", "n".repeat(100));
+        let fails = |folder: usize| folder % 2 == 1;
+        let all = (0..50).flat_map(|folder| (0..24).map(move |file| (folder, file)));
+        world.frames(all.map(|(folder, file)| (path(folder, file), vec![7]))).await?;
+        for (folder, file) in
+            (0..50).filter(|folder| fails(*folder)).flat_map(|folder| (0..22).map(move |file| (folder, file)))
+        {
+            let file = world.folder.path().join("volumes/data/out/frames").join(path(folder, file));
+            fs::set_permissions(file, Permissions::from_mode(0o600))?;
+        }
+        world.operator().await?;
+        for folder in 0..50 {
+            let source =
+                json!({"persistentVolumeClaim": {"claimName": "data", "path": format!("out/frames/{folder:02}")}});
+            let name = format!("render-{folder:02}");
+            let output = json!({"configMap": {"name": name}});
+            world
+                .file_upload(&name, json!({"folders": [{"name": "frames", "source": source}], "output": output}))
+                .await?;
+        }
+        let over = async || {
+            let uploads = world.list("FileUpload").await?;
+            let is_over = |upload: &Value| state(upload, "Available") == "True" || state(upload, "Stalled") == "True";
+            let left: Vec<_> = uploads
+                .iter()
+                .filter(|upload| !is_over(upload))
+                .map(|upload| upload["metadata"]["name"].clone())
+                .collect();
+            Ok((left.is_empty(), (left, uploads)))
+        };
+        let (_, uploads) = world.wait_for(DEADLINE * 6, "fifty folders to be over", over).await?;
+        let (failed, done): (Vec<&Value>, Vec<_>) =
+            uploads.iter().partition(|upload| state(upload, "Stalled") == "True");
+        assert_eq!((failed.len(), done.len()), (25, 25));
+        for upload in failed {
+            let failures = upload["status"]["folders"][0]["failures"].as_array().map_or(0, Vec::len);
+            assert!(reason(upload) == "PermissionDenied" && (5..=20).contains(&failures), "{upload:#}");
+        }
+        let largest = uploads.iter().map(|upload| upload["status"].to_string().len()).max().unwrap_or_default();
+        let peak = world.operator().await?.peak_memory()?;
+        eprintln!("50 folders: {} KiB at the operator's peak, the largest status has {largest} bytes", peak >> 10);
+        assert!(peak <= PEAK, "{} MiB at its peak", peak >> 20);
+        assert!(largest < 12 << 10, "{largest} bytes");
         Ok(())
     })
 }

@@ -17,6 +17,7 @@ mod disks;
 mod examples;
 mod explain_command;
 mod folders;
+mod folders_interrupted;
 mod folders_killed;
 mod folders_large;
 mod forged_pods;

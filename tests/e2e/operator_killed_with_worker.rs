@@ -41,18 +41,6 @@ async fn all_there(world: &World) -> anyhow::Result<Vec<String>> {
     Ok(keys)
 }
 
-/// Waits until the API server has refused the operator this.
-async fn refused(world: &World, verb: &str, resource: &str) -> anyhow::Result<()> {
-    let is_it =
-        |request: &test_support::Request| request.verb == verb && request.resource == resource && request.code == 422;
-    let look = async || {
-        let requests = world.requests()?.map(|requests| requests.iter().filter(|request| is_it(request)).count());
-        Ok((requests != Some(0), requests))
-    };
-    world.wait_for(DEADLINE, &format!("a refused {verb} of {resource}"), look).await?;
-    Ok(())
-}
-
 /// Waits until the worker's Job has ended.
 async fn ended(world: &World) -> anyhow::Result<()> {
     let look = async || {
@@ -90,7 +78,7 @@ fn killed_when_the_job_is_created_but_not_in_the_status() -> anyhow::Result<()> 
         let jobs = world.history("Job").await?;
         let hold = three(world).await?;
         world.puts_stand(1, 2).await?;
-        refused(world, "patch", "fileuploads/status").await?;
+        world.was_refused("patch", "fileuploads/status").await?;
         kill(world).await?;
         assert!(world.read("FileUpload", "three").await?["status"]["jobs"].is_null(), "the status names no Job");
         hold.release();
@@ -148,7 +136,7 @@ fn killed_when_the_worker_has_ended_but_the_status_has_no_key() -> anyhow::Resul
         world.puts_stand(1, 2).await?;
         hold.release();
         ended(world).await?;
-        refused(world, "patch", "fileuploads/status").await?;
+        world.was_refused("patch", "fileuploads/status").await?;
         kill(world).await?;
         let before = world.read("FileUpload", "three").await?;
         assert_eq!(before["status"]["filesUploaded"], 0, "the report is in no status");
@@ -168,7 +156,7 @@ fn killed_when_the_status_has_the_keys_but_the_job_is_not_deleted() -> anyhow::R
         let hold = three(world).await?;
         hold.release();
         let before = world.heals("three").await?;
-        refused(world, "delete", "jobs").await?;
+        world.was_refused("delete", "jobs").await?;
         kill(world).await?;
         world.jobs(1).await?;
         world.permit("jobs").await?;

@@ -49,7 +49,7 @@ pub(in super::super) struct Explanation {
     next: Option<String>,
     next_attempt_at: Option<Time>,
     available_until: Option<Time>,
-    /// Other causes, of single files.
+    /// Other causes, of single files and folders.
     also: Vec<Other>,
     /// The key that expires first.
     expires: Option<Expiry>,
@@ -63,7 +63,7 @@ pub(in super::super) struct Explanation {
     now: Timestamp,
 }
 
-/// What a file fails for, if that is not the cause of all.
+/// What a file or folder fails for, if that is not the cause of all.
 #[derive(Debug, Serialize)]
 struct Other {
     file: String,
@@ -90,7 +90,7 @@ struct NotRead {
 struct Cause {
     reason: String,
     message: Option<String>,
-    /// The files that it is said of.
+    /// The files or the folder that it is said of.
     files: Vec<String>,
 }
 
@@ -206,10 +206,14 @@ fn cause(status: &FileUploadStatus) -> Cause {
     })
 }
 
-/// The files of which a condition with this reason tells: the first of them, and those that say the same.
+/// The files of which a condition with this reason tells: the first of them, and those that say the same; else the first
+/// folder.
 fn decisive(status: &FileUploadStatus, reason: &str) -> Vec<String> {
     let first = status.files.iter().find(|entry| entry.file_key.is_none() && entry.reason.as_deref() == Some(reason));
-    first.map(|first| alike(status, first)).unwrap_or_default()
+    let is_cause =
+        |folder: &&FolderStatus| folder.available_until.is_none() && folder.reason.as_deref() == Some(reason);
+    let folder = || status.folders.iter().find(is_cause).map(|folder| vec![folder.name.clone()]);
+    first.map(|first| alike(status, first)).or_else(folder).unwrap_or_default()
 }
 
 /// The files that fail for the same reason in the same words.
@@ -234,10 +238,10 @@ fn of_folder(folder: &FolderStatus) -> Cause {
         Some(_) => format!("folder {name} keeps its keys, but could not be uploaded again: {said}"),
         None => format!("folder {name}: {said}"),
     };
-    Cause { reason: folder.reason.clone().unwrap_or_default(), message: Some(message), files: Vec::new() }
+    Cause { reason: folder.reason.clone().unwrap_or_default(), message: Some(message), files: vec![name.clone()] }
 }
 
-/// The files that fail for another cause.
+/// The files and folders that fail for another cause.
 fn others(status: &FileUploadStatus, said: &Cause) -> Vec<Other> {
     let other = |entry: &&FileStatus| entry.reason.is_some() && !said.files.contains(&entry.name);
     let told = |entry: &FileStatus| {
@@ -245,7 +249,13 @@ fn others(status: &FileUploadStatus, said: &Cause) -> Vec<Other> {
         let text = sentence(&cause.message.unwrap_or_else(|| entry.name.clone()));
         Other { file: entry.name.clone(), reason: cause.reason, cause: text }
     };
-    status.files.iter().filter(other).map(told).collect()
+    let other_folder = |folder: &&FolderStatus| folder.reason.is_some() && !said.files.contains(&folder.name);
+    let told_folder = |folder: &FolderStatus| {
+        let Cause { reason, message, .. } = of_folder(folder);
+        Other { file: folder.name.clone(), reason, cause: sentence(&message.unwrap_or_default()) }
+    };
+    let folders = status.folders.iter().filter(other_folder).map(told_folder);
+    status.files.iter().filter(other).map(told).chain(folders).collect()
 }
 
 /// A message without the fix at its end, and that fix. Nothing is lost: only the line differs on which it is shown.

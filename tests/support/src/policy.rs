@@ -9,7 +9,9 @@ use kube::api::PostParams;
 use serde_json::json;
 
 use crate::DEADLINE;
+use crate::audit::Request;
 use crate::space::Space;
+use crate::world::World;
 
 impl Space {
     /// Refuses requests of `verb` (`CREATE`, `UPDATE`, `DELETE`) for `resource` (`GROUP/RESOURCE`) for which the CEL
@@ -78,6 +80,19 @@ impl Space {
             Ok((refused.as_ref().is_some_and(|error| error.contains("in force")) == expected, refused))
         };
         self.wait_for(DEADLINE, &format!("policy {name} in force: {expected}"), refused).await?;
+        Ok(())
+    }
+}
+
+impl World {
+    /// Waits until a policy has refused the operator this, as the audit log calls it (`patch`, `fileuploads/status`).
+    pub async fn was_refused(&self, verb: &str, resource: &str) -> anyhow::Result<()> {
+        let is_it = |request: &Request| request.verb == verb && request.resource == resource && request.code == 422;
+        let look = async || {
+            let count = self.requests()?.map(|requests| requests.iter().filter(|request| is_it(request)).count());
+            Ok((count != Some(0), count))
+        };
+        self.wait_for(DEADLINE * 4, &format!("a refused {verb} of {resource}"), look).await?;
         Ok(())
     }
 }

@@ -266,3 +266,53 @@ fn as_json_it_has_the_same_words_under_names_that_do_not_change() {
         })
     );
 }
+
+/// A resource of two folders whose conditions and entries say this.
+fn of_folders(phase: &str, (uploaded, total): (i64, i64), conditions: &[Value], folders: &[Value]) -> FileUpload {
+    let source = json!({"persistentVolumeClaim": {"claimName": "render", "path": "out"}});
+    let entry = |(name, more): (&str, &Value)| {
+        let mut entry = json!({"name": name, "state": "Pending", "revision": "r", "files": 200});
+        entry.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        entry
+    };
+    let names = ["frames", "masks"];
+    let entries: Vec<_> = names.into_iter().zip(folders).map(entry).collect();
+    serde_json::from_value(json!({
+        "apiVersion": "cyberun.cloud/v1alpha1", "kind": "FileUpload",
+        "metadata": {"name": "portrait", "namespace": "team-a", "generation": 2},
+        "spec": {"folders": names.map(|name| json!({"name": name, "source": source}))},
+        "status": {"observedGeneration": 2, "phase": phase, "filesUploaded": uploaded, "filesTotal": total,
+            "conditions": conditions, "folders": entries},
+    }))
+    .unwrap()
+}
+
+#[test]
+fn folders_are_well_once_all_their_files_have_keys() {
+    let conditions = ["Ready", "Available"].map(|kind| said(kind, "True", "Uploaded", "every file has a live key"));
+    let folder = json!({"state": "Uploaded", "uploaded": 200, "availableUntil": "2026-11-24T09:00:00Z"});
+    let upload = of_folders("Ready", (400, 400), &conditions, &[folder.clone(), folder]);
+    let text = text(&upload);
+    assert!(text.starts_with("team-a/portrait: Ready, 400/400 files uploaded, Available\n"), "{text}");
+    assert!(!text.contains("Also: "), "{text}");
+}
+
+#[test]
+fn each_folder_that_fails_is_told_the_one_that_decides_first() {
+    let message = "folder frames: 2500 files match, and maxFiles is 2000";
+    let conditions = ["Ready", "Available"].map(|kind| said(kind, "False", "TooManyFiles", message));
+    let frames = json!({"reason": "TooManyFiles", "message": "2500 files match, and maxFiles is 2000"});
+    let masks =
+        json!({"reason": "SourceChanged", "message": "a.png changed", "availableUntil": "2026-11-23T12:00:00Z"});
+    let upload = of_folders("Failed", (200, 2700), &conditions, &[frames, masks]);
+    lines(
+        &upload,
+        &[
+            "team-a/portrait: Failed, 200/2700 files uploaded, not Available (TooManyFiles)",
+            "Cause: Folder frames: 2500 files match, and maxFiles is 2000.",
+            "Fix: Narrow include, add to exclude",
+            "Next: ",
+            "Also: SourceChanged: Folder masks keeps its keys, but could not be uploaded again: a.png changed.",
+        ],
+    );
+}
