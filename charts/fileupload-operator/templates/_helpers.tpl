@@ -154,3 +154,12 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   resources: [events]
   verbs: [list, create]
 {{- end -}}
+
+{{- /* The Secret that a team creates: the one of which the operator may read, or the first of them. */ -}}
+{{- define "fileupload-operator.teamSecret" -}}
+{{- if or (empty .Values.rbac.secretNames) (has "cyberun" .Values.rbac.secretNames) -}}
+cyberun
+{{- else -}}
+{{- first .Values.rbac.secretNames -}}
+{{- end -}}
+{{- end -}}
