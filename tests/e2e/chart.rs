@@ -5,7 +5,7 @@ use test_support::{World, kubectl, scenario};
 use crate::OPERATOR;
 
 /// Every value that changes what is written, and a word of what it writes.
-const VALUES: [(&str, &str); 36] = [
+const VALUES: [(&str, &str); 37] = [
     ("retention=\"12h\"", "--retention=12h"),
     ("minimumLife=\"30m\"", "--minimum-life=30m"),
     ("watchNamespaces=[\"team-a\",\"team-b\"]", "--namespace=team-b"),
@@ -44,6 +44,7 @@ const VALUES: [(&str, &str); 36] = [
     ("networkPolicy={\"enabled\":true,\"metricsFrom\":[{\"podSelector\":{}}]}", "kind: NetworkPolicy"),
     ("networkPolicy.dns={\"ports\":[5353]}", "port: 5353"),
     ("networkPolicy.apiServer={\"ports\":[16443]}", "port: 16443"),
+    ("image.pullPolicy=\"Always\"", "--worker-image-pull-policy=Always"),
     ("podAnnotations={\"scrape\":\"true\"}", "scrape: \"true\""),
 ];
 

@@ -67,6 +67,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- $url := required "apiUrl is required: the URL of the Cyberun API, with its /api/v1" .Values.apiUrl -}}
 {{- $arguments = append $arguments (printf "--api-url=%s" $url) -}}
 {{- $arguments = append $arguments (printf "--worker-image=%s" (include "fileupload-operator.image" .)) -}}
+{{- $arguments = append $arguments (printf "--worker-image-pull-policy=%s" .Values.image.pullPolicy) -}}
 {{- range .Values.watchNamespaces -}}
 {{- $arguments = append $arguments (printf "--namespace=%s" .) -}}
 {{- end -}}
