@@ -22,6 +22,7 @@ mod forged_pods;
 mod harness_judgement;
 mod harness_pods;
 mod healing;
+mod helm_test;
 mod hundred_files;
 mod idle_operator;
 mod immutable_output;

@@ -164,3 +164,16 @@ cyberun
 {{- first .Values.rbac.secretNames -}}
 {{- end -}}
 {{- end -}}
+
+{{- /* Of the objects of `helm test`: no Service or PodDisruptionBudget selects them. */ -}}
+{{- define "fileupload-operator.testLabels" -}}
+app.kubernetes.io/name: {{ include "fileupload-operator.name" . | trunc 58 | trimSuffix "-" }}-test
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- /* Makes an object a part of `helm test`, at its place in the order. */ -}}
+{{- define "fileupload-operator.testHook" -}}
+helm.sh/hook: test
+helm.sh/hook-weight: {{ . | quote }}
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end -}}

@@ -163,11 +163,12 @@ impl Cluster {
         deployment_of(&self.chart(namespace, values)?)
     }
 
-    /// All of the chart's manifests for a namespace, with these values and the repository that `.ci/image` names.
+    /// All of the chart's manifests for a namespace but those of `helm test`, with these values and the repository that
+    /// `.ci/image` names.
     pub fn chart(&self, namespace: &str, values: &[&str]) -> anyhow::Result<String> {
         let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../../charts/fileupload-operator");
         let mut command = Command::new(&self.helm);
-        command.args(["template", RELEASE, chart, "--namespace", namespace]);
+        command.args(["template", RELEASE, chart, "--namespace", namespace, "--skip-tests"]);
         command.args(["--set-json", "image.repository=\"fileupload-operator\""]);
         command.args(values.iter().flat_map(|value| ["--set-json", value]));
         output(&mut command, "")
