@@ -39,6 +39,16 @@ image: ## Build the published image as an archive for docker load (5 minutes of 
 	@.ci/packages
 	@.ci/image published
 
+.PHONY: dist
+dist: ## Make everything of a release in dist: IMAGE=, SOURCE= (20 minutes; docs/releasing.md)
+	@.ci/packages dist
+	@.ci/dist
+
+.PHONY: reproduce
+reproduce: ## Make the release once more, in another folder, and compare it with dist
+	@.ci/packages dist
+	@.ci/dist reproduce
+
 .PHONY: generate
 generate: ## Write the files that are generated from the code
 	@.ci/generate

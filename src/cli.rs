@@ -26,6 +26,7 @@ mod docs;
 mod duration;
 mod explain;
 mod fields;
+mod folders;
 mod list;
 mod listen;
 mod logging;

@@ -8,30 +8,28 @@
 //! never sleeps. What Sends and Jobs do is a fact of later reconciles. The requeue is the retry. Of several operators that
 //! share a Lease one works, and the others keep their index; correctness never rests on that.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::Client;
-use parking_lot::Mutex;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use self::budget::Budget;
 use self::folders::Folders;
 use self::gate::Gate;
-use self::index::{Change, Index, Key};
+use self::index::{Index, Key};
 use self::launches::Launches;
-use self::lease::Lease;
 use self::observe::EventsOf;
 use self::outputs::Output;
 use self::publish::{Published, Unwritten, publish};
 use self::queue::{Waker, Woken};
 use self::secrets::Secrets;
 use self::sends::Sends;
-use self::watches::{Listener, OTHERS, Watches};
+use self::watches::Listener;
 use crate::clock;
 use crate::delivery::Courier;
 use crate::plan::{self, Case, Deployment, Senders, WorkerSettings};
@@ -52,6 +50,7 @@ mod outputs;
 mod perform;
 mod publish;
 mod queue;
+mod scopes;
 mod secrets;
 mod sends;
 mod watches;
@@ -157,54 +156,6 @@ pub(crate) enum Ended {
     LeaseLost,
 }
 
-/// A namespace, or all: what its watches wake waits until all its lists are complete.
-struct Scope {
-    waker: Arc<Waker>,
-    /// None once it is open.
-    waiting: Mutex<Option<HashSet<Key>>>,
-}
-
-impl Scope {
-    fn new(waker: &Arc<Waker>) -> Self {
-        Self { waker: Arc::clone(waker), waiting: Mutex::new(Some(HashSet::new())) }
-    }
-
-    fn open(&self) {
-        let wakes = self.waiting.lock().take().into_iter().flatten().collect();
-        self.waker.hear(Change { wakes, gone: Vec::new() });
-    }
-}
-
-impl Listener for Scope {
-    fn hear(&self, mut change: Change) {
-        if let Some(waiting) = &mut *self.waiting.lock() {
-            waiting.extend(std::mem::take(&mut change.wakes));
-        }
-        self.waker.hear(change);
-    }
-}
-
-/// A scope that is served once its lists are complete and the operator leads.
-struct Opening {
-    scope: Arc<Scope>,
-    namespace: Option<String>,
-    complete: watch::Receiver<usize>,
-}
-
-impl Opening {
-    async fn listed(&self) {
-        // Its sender lives as long as its watches, whose end ends the operator.
-        let _ = self.complete.clone().wait_for(|listed| *listed > OTHERS).await;
-    }
-
-    /// No other scope waits for this one.
-    async fn open(&self, context: &Context, leads: &CancellationToken) {
-        futures::future::join(self.listed(), leads.cancelled()).await;
-        context.launches.adopt(self.namespace.as_deref(), context.settings.limits.workers_per_namespace);
-        self.scope.open();
-    }
-}
-
 impl Operator {
     /// Serves these namespaces, or all if none is named, until it is asked to stop. Each namespace has watches of its own;
     /// places and queues are shared.
@@ -214,39 +165,28 @@ impl Operator {
     pub(crate) async fn run(self, namespaces: BTreeSet<String>) -> Result<(), Ended> {
         let (waker, Woken { wakes, gone }) = Waker::new();
         let context = Arc::new(self.context(&waker));
-        let skipped = Arc::default();
-        let scopes: Vec<_> =
-            if namespaces.is_empty() { vec![None] } else { namespaces.into_iter().map(Some).collect() };
-        let (mut watching, mut opening) = (Vec::new(), Vec::new());
-        for namespace in scopes {
-            let (listed, complete) = watch::channel(0);
-            let (scope, listed) = (Arc::new(Scope::new(&waker)), Arc::new(listed));
-            let (client, index, listener) =
-                (self.clients.watches.clone(), context.index.clone(), Arc::clone(&scope) as _);
-            opening.push(Opening { scope, namespace: namespace.clone(), complete });
-            let (health, metrics, skipped) = (self.health.clone(), self.metrics.clone(), Arc::clone(&skipped));
-            let watches = Watches { client, namespace, index, listener, health, metrics, skipped, listed };
-            watching.push(tokio::spawn(watches.run()));
-        }
+        let shared = scopes::Shared {
+            client: self.clients.watches.clone(),
+            waker,
+            health: self.health.clone(),
+            metrics: self.metrics.clone(),
+        };
+        let (scopes, watches) = scopes::watch(namespaces, &context.index, shared);
         let (leads, done) = (CancellationToken::new(), CancellationToken::new());
-        let mut lease = tokio::spawn(self.lead(leads.clone(), done.clone()));
-        let listed = async {
-            futures::future::join_all(opening.iter().map(Opening::listed)).await;
-            self.health.lists_complete();
-            info!(fileuploads = context.index.len(), "the first lists are complete");
-        };
-        let opened = async {
-            let served = futures::future::join_all(opening.iter().map(|opening| opening.open(&context, &leads)));
-            futures::future::join(listed, served).await;
-            std::future::pending::<()>().await;
-        };
+        let mut lease = tokio::spawn(lease::lead(
+            self.clients.calls.clone(),
+            self.lease.clone(),
+            self.metrics.clone(),
+            leads.clone(),
+            done.clone(),
+        ));
         let queue = tokio::spawn(queue::run(Arc::clone(&context), wakes));
         let ended = tokio::select! {
-            _ = futures::future::select_all(watching) => Err(Ended::Part("a watch")),
+            () = watches => Err(Ended::Part("a watch")),
             _ = queue => Err(Ended::Part("the queue")),
             () = forget_gone(&context, gone) => Err(Ended::Part("the channel of what is gone")),
             () = review(&context) => Err(Ended::Part("the review of places")),
-            () = opened => Err(Ended::Part("the first lists")),
+            () = scopes::open(&scopes, &context, &leads) => Err(Ended::Part("the first lists")),
             _ = &mut lease => Err(Ended::LeaseLost),
             () = shut_down(&context) => Ok(()),
         };
@@ -259,20 +199,6 @@ impl Operator {
             let _ = lease.await;
         }
         ended
-    }
-
-    /// Says when this operator may work, and ends when it no longer may.
-    fn lead(&self, leads: CancellationToken, done: CancellationToken) -> impl Future<Output = ()> + Send + 'static {
-        let lease = self.lease.clone().map(|lease| Lease::new(self.clients.calls.clone(), lease, self.metrics.clone()));
-        let metrics = self.metrics.clone();
-        async move {
-            let Some(lease) = lease else {
-                metrics.leads(true);
-                leads.cancel();
-                return done.cancelled().await;
-            };
-            lease.hold(leads, done).await;
-        }
     }
 
     fn context(&self, waker: &Arc<Waker>) -> Context {

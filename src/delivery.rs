@@ -22,6 +22,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 pub use self::batch::{Batch, Delivery, Place, Progress};
+pub use self::folder::{Bounds, NO_FILE, search};
 pub use self::trust::SetupError;
 pub use self::window::Window;
 use crate::backoff;
@@ -34,6 +35,7 @@ use crate::transfer::{self, Opened, SourceError};
 pub use crate::transfer::{Found, Globs, Listing, ListingError, Source, list};
 
 mod batch;
+mod folder;
 mod media_type;
 mod trust;
 mod window;
@@ -220,9 +222,19 @@ pub fn of_source(error: &SourceError) -> Trouble {
         SourceError::Escapes { .. } => Reason::PathEscapes,
         SourceError::PermissionDenied { .. } | SourceError::Unreachable(_) => Reason::PermissionDenied,
         SourceError::TooLarge(_) => Reason::TooLarge,
-        SourceError::Changed(_) | SourceError::Read { .. } => Reason::SourceChanged,
+        SourceError::Changed(_) | SourceError::Restless(_) | SourceError::Read { .. } => Reason::SourceChanged,
     };
-    Trouble::new(reason, error.to_string())
+    let trouble = Trouble::new(reason, error.to_string());
+    // Each attempt takes another minute, and what is done waits to be told of.
+    Trouble { lasts: matches!(error, SourceError::Restless(_)), ..trouble }
+}
+
+/// Why a folder cannot be listed.
+pub fn of_listing(error: &ListingError) -> Trouble {
+    match error {
+        ListingError::Source(error) => of_source(error),
+        ListingError::Endless => Trouble::new(Reason::TooManyFiles, error.to_string()),
+    }
 }
 
 fn of_storage(error: &transfer::Error) -> Trouble {
@@ -257,6 +269,7 @@ mod tests {
             (SourceError::Unreachable(path()), Reason::PermissionDenied, Class::Stalled),
             (SourceError::TooLarge(path()), Reason::TooLarge, Class::Stalled),
             (SourceError::Changed(path()), Reason::SourceChanged, Class::Backoff),
+            (SourceError::Restless(path()), Reason::SourceChanged, Class::Backoff),
             // A disk that fails or a server that is away may come back.
             (
                 SourceError::Read { path: path(), error: io::Error::from_raw_os_error(5) },

@@ -4,7 +4,7 @@
 //! first. A name with a slash has no file of its own, so that no key leaves the folder. The folder never holds a token or
 //! a URL. `upload` fills it once, and a sidecar keeps it up to date.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,8 +12,11 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::folder::{InFolder, Line};
 use crate::key_life::Terms;
 use crate::outcome::Upload;
+
+mod folder;
 
 /// The file that lists all keys; no key can be named so.
 pub(crate) const ALL: &str = "keys.json";
@@ -52,6 +55,9 @@ pub(crate) struct Record {
     pub owner: String,
     /// What was uploaded.
     pub keys: Keys,
+    /// The files of the keys of folders.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub folders: BTreeSet<String>,
 }
 
 /// The folder cannot be kept as it should be.
@@ -126,7 +132,11 @@ impl Folder {
             let is_ours = Path::new(name).file_name().is_some_and(|last| last == name.as_str());
             is_ours && fs::read(self.0.join(name)).is_ok_and(|found| found == entry.file_key.as_bytes())
         };
-        self.remove_all(keys.iter().filter(holds).map(|(name, _)| name.as_str()))
+        let mut gone: Vec<&str> = keys.iter().filter(holds).map(|(name, _)| name.as_str()).collect();
+        if !gone.is_empty() {
+            gone.insert(0, ALL);
+        }
+        self.remove_all(gone.into_iter())
     }
 
     /// Writes further keys to a file of their own, or removes it.

@@ -24,11 +24,13 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::frame::Lines;
 pub use self::read::read;
 pub use self::write::{NoRoom, Writer};
 use crate::outcome::{Trouble, Upload};
 
 pub mod folder;
+mod frame;
 mod line;
 mod previous;
 mod read;

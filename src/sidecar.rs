@@ -3,20 +3,21 @@
 //! It knows nothing of Kubernetes. What may pass is tried again for ever; what only a person can mend ends it, for who
 //! started it to start it again: what is in the folder by then is not sent again. A key whose life is over leaves the
 //! folder; if it is to be renewed, the old one stays until the new one is there. A stop begins nothing new, and what is
-//! being sent is finished.
+//! being sent is finished. `folders` does the same for whole folders.
 
 use std::cell::RefCell;
 use std::io;
 use std::time::Duration;
 
-use futures::future::{join, join_all};
+use futures::future::{join_all, join3};
 use jiff::{SignedDuration, Timestamp};
 use tokio::net::TcpSocket;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 pub(crate) use self::input::Input;
+pub(crate) use self::input_folder::InputFolder;
 pub(crate) use self::life::{Life, RefreshPolicy};
 use crate::backoff;
 use crate::clock;
@@ -25,9 +26,12 @@ use crate::keys::{self, Entry, Folder, Keys, Record};
 use crate::outcome::{Trouble, Upload};
 use crate::reason::{Class, Reason};
 
+mod folders;
 mod input;
+mod input_folder;
 mod life;
 mod probe;
+mod recall;
 
 /// How often a file that is not there is looked for: that costs nobody anything.
 const LOOK: Duration = Duration::from_secs(1);
@@ -46,6 +50,8 @@ pub(crate) struct Sidecar {
     pub owner: String,
     /// The files.
     pub inputs: Vec<Input>,
+    /// The folders.
+    pub folders: Vec<InputFolder>,
     /// Where the keys go.
     pub folder: Folder,
     /// How long a key lives, and what follows.
@@ -75,13 +81,15 @@ pub(crate) enum Error {
 
 /// Uploads, and keeps the keys until `stop` is true.
 pub(crate) async fn run(sidecar: Sidecar, stop: CancellationToken) -> Result<(), Error> {
-    let Sidecar { courier, credential, owner, inputs, folder, life, socket } = sidecar;
+    let Sidecar { courier, credential, owner, inputs, folders, folder, life, socket } = sidecar;
     let batch = Batch::new(&courier, stop, Window::small());
-    let (keys, ended) = (watch::Sender::default(), RefCell::default());
-    let keeper = Keeper { batch, credential, owner, inputs, folder, life, keys, ended };
+    let (keys, ended, turn) = (watch::Sender::default(), RefCell::default(), Mutex::default());
+    let keeper = Keeper { batch, credential, owner, inputs, folders, folder, life, keys, turn, ended };
     let work = async {
         keeper.recall().await;
-        join(join_all(keeper.inputs.iter().map(|input| keeper.keep(input))), keeper.batch.ended()).await
+        let files = join_all(keeper.inputs.iter().map(|input| keeper.keep(input)));
+        let folders = join_all(keeper.folders.iter().map(|input| keeper.keep_folder(input)));
+        join3(files, folders, keeper.batch.ended()).await
     };
     tokio::select! {
         biased;
@@ -92,15 +100,36 @@ pub(crate) async fn run(sidecar: Sidecar, stop: CancellationToken) -> Result<(),
     keeper.ended.into_inner().map_or(Ok(()), Err)
 }
 
+/// The failed attempts of a run of attempts, and which reasons were told.
+#[derive(Default)]
+struct Tries {
+    failures: u32,
+    logged: Vec<Reason>,
+}
+
+/// An attempt that failed.
+struct Failure<'a> {
+    /// The name of the key that is missing or old.
+    key: &'a str,
+    /// What failed, for people.
+    name: String,
+    trouble: Trouble,
+    /// Whether a person has to act, whatever the class of the reason.
+    is_final: bool,
+}
+
 struct Keeper<'a> {
     batch: Batch<'a>,
     credential: Credential,
     owner: String,
     inputs: Vec<Input>,
+    folders: Vec<InputFolder>,
     folder: Folder,
     life: Life,
-    /// What the folder shows.
+    /// What the folder shows; of a folder's keys the oldest, by the name of their file.
     keys: watch::Sender<Keys>,
+    /// Held while a folder is gone through, so that only one is in memory.
+    turn: Mutex<()>,
     ended: RefCell<Option<Error>>,
 }
 
@@ -119,45 +148,43 @@ impl Keeper<'_> {
         self.inputs.iter().map(|input| input.name.as_str())
     }
 
+    fn keys_files(&self) -> impl Iterator<Item = &str> + Clone {
+        self.folders.iter().map(|input| input.keys_file.as_str())
+    }
+
+    /// Whether there is a key of this name; of a folder, by the name of the keys' file.
+    fn lives(&self, name: &str) -> bool {
+        self.keys.borrow().contains_key(name)
+    }
+
     /// Changes the keys, in the record and in the folder before anybody is told; false if that cannot be. What is no
     /// longer a key goes first, whatever the rest meets.
     fn change(&self, change: impl FnOnce(&mut Keys)) -> bool {
         let mut keys = self.keys.borrow().clone();
         change(&mut keys);
-        let hidden = self.folder.hide(&keys, self.names());
-        let record = Record { owner: self.owner.clone(), keys };
-        let recorded = hidden.and_then(|()| self.folder.record(&record));
-        let shown = recorded.and_then(|()| self.folder.show(&record.keys, self.names()));
-        let changed = shown.map(|()| drop(self.keys.send_replace(record.keys)));
+        let gone = self.keys_files().filter(|file| self.lives(file) && !keys.contains_key(*file));
+        let hidden = gone.map(|file| self.folder.hide_folder(file)).fold(Ok(()), Result::and);
+        let hidden = self.folder.hide(&keys, self.names()).and(hidden);
+        let changed = hidden.and_then(|()| self.write(&keys)).map(|()| drop(self.keys.send_replace(keys)));
         changed.map_err(|error| self.end(error.into())).is_ok()
     }
 
-    /// Takes over what a predecessor uploaded. It writes in any case, so that a folder that cannot be written costs no
-    /// call.
-    async fn recall(&self) {
-        let (Record { owner, keys: recorded }, now) = (self.folder.recorded(), clock::now());
-        let asked = |name: &str| self.names().any(|known| known == name);
-        let (mut recorded, unasked): (Keys, Keys) = recorded.into_iter().partition(|(name, _)| asked(name));
-        recorded.retain(|_, entry| {
-            // Of one that was uploaded in the future nobody can tell how long it lives: the clock was set back since.
-            let is_dated = entry.uploaded_at.duration_since(now) <= AHEAD;
-            owner == self.owner && is_dated && self.life.withdrawn_at(entry) > now
-        });
-        // What can be no key goes before others are looked at, as large files take their time.
-        if let Err(error) = self.folder.forget(&unasked).and(self.folder.hide(&recorded, self.names())) {
-            return self.end(error.into());
-        }
-        let mut keys = Keys::new();
-        for input in &self.inputs {
-            let Some(entry) = recorded.remove(&input.name) else { continue };
-            // What is there stays as it is if this is cut short.
-            let same = tokio::select! { biased; () = self.batch.ended() => return, same = input.is_of(&entry) => same };
-            if same {
-                info!(file = input.name, "uploaded before");
-                keys.insert(input.name.clone(), entry);
-            }
-        }
-        self.change(|none| *none = keys);
+    /// Writes the record, then the keys of single files.
+    fn write(&self, keys: &Keys) -> Result<(), keys::Error> {
+        let of_files: Keys = self.names().filter_map(|name| Some((name.to_owned(), keys.get(name)?.clone()))).collect();
+        let folders = self.keys_files().map(str::to_owned).collect();
+        let record = Record { owner: self.owner.clone(), keys: of_files, folders };
+        self.folder.record(&record)?;
+        // Without files there is no list of their keys.
+        if self.inputs.is_empty() { Ok(()) } else { self.folder.show(&record.keys, self.names()) }
+    }
+
+    /// Whether a key of this credential still lives.
+    fn is_live(&self, entry: &Entry) -> bool {
+        let now = clock::now();
+        // Of one that was uploaded in the future nobody can tell how long it lives: the clock was set back since.
+        let is_dated = entry.uploaded_at.duration_since(now) <= AHEAD;
+        is_dated && self.life.withdrawn_at(entry) > now
     }
 
     /// Uploads a file, again and again if its key is renewed.
@@ -177,7 +204,7 @@ impl Keeper<'_> {
 
     /// Tries until the file is uploaded; false if that is not to be.
     async fn upload(&self, input: &Input) -> bool {
-        let (mut failures, mut logged) = (0, Vec::new());
+        let mut tries = Tries::default();
         loop {
             let trouble = match self.attempt(input).await {
                 Delivery::Stored(upload) => {
@@ -187,22 +214,32 @@ impl Keeper<'_> {
                 Delivery::Failed(trouble) => trouble,
                 Delivery::NotSent(_) => return false,
             };
-            // Looks for a file that is not there are no failures of what comes after.
-            failures += u32::from(trouble.reason != Reason::FileNotFound);
-            let delay = patience(failures, &trouble);
-            let lives = self.keys.borrow().contains_key(&input.name);
-            if trouble.reason.class() == Class::Stalled && !lives && !self.batch.has_ended() {
-                self.end(Error::Stalled { name: input.name.clone(), trouble });
+            let failure = Failure { key: &input.name, name: input.name.clone(), trouble, is_final: false };
+            if !self.tries_again(&mut tries, failure).await {
                 return false;
             }
-            if !logged.contains(&trouble.reason) {
-                let (reason, message, delay) = (trouble.reason, trouble.message(), delay.as_secs());
-                warn!(file = input.name, %reason, message, old_key_lives = lives, delay, "failed; trying again");
-                logged.push(reason);
-            }
-            // The backoff between two attempts.
-            tokio::select! { biased; () = self.batch.ended() => return false, () = tokio::time::sleep(delay) => {} }
         }
+    }
+
+    /// Waits after a failure; false if there is no further try. What only a person can help ends the sidecar, unless an old
+    /// key lives.
+    async fn tries_again(&self, tries: &mut Tries, failure: Failure<'_>) -> bool {
+        let Failure { key, name, trouble, is_final } = failure;
+        // Looks for a file that is not there are no failures of what comes after.
+        tries.failures += u32::from(trouble.reason != Reason::FileNotFound);
+        let delay = patience(tries.failures, &trouble);
+        let lives = self.lives(key);
+        if (is_final || trouble.reason.class() == Class::Stalled) && !lives && !self.batch.has_ended() {
+            self.end(Error::Stalled { name, trouble });
+            return false;
+        }
+        if !tries.logged.contains(&trouble.reason) {
+            let (reason, message, delay) = (trouble.reason, trouble.message(), delay.as_secs());
+            warn!(file = name, %reason, message, old_key_lives = lives, delay, "failed; trying again");
+            tries.logged.push(reason);
+        }
+        // The backoff between two attempts.
+        tokio::select! { biased; () = self.batch.ended() => false, () = tokio::time::sleep(delay) => true }
     }
 
     /// One attempt. Its place is free while the file waits for the next one.
@@ -251,7 +288,7 @@ impl Keeper<'_> {
 
     /// Answers probes once every key is there; never ends.
     async fn answer(&self, socket: TcpSocket) {
-        let error = probe::answer(socket, self.keys.subscribe(), self.inputs.len()).await;
+        let error = probe::answer(socket, self.keys.subscribe(), self.inputs.len() + self.folders.len()).await;
         self.end(Error::Probe(error));
         std::future::pending::<()>().await;
     }

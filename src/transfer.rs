@@ -23,7 +23,7 @@ use tokio::time::MissedTickBehavior;
 
 pub use self::answer::Said;
 use self::body::{Body, Gate, Meter, Word, with};
-pub use self::listing::{Found, Globs, Listing, ListingError, list};
+pub use self::listing::{Found, Globs, Listing, ListingError, list, list_here};
 pub use self::source::{Opened, Source, SourceError};
 pub use self::tuning::Tuning;
 use crate::backoff;

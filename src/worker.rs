@@ -2,9 +2,8 @@
 //!
 //! It knows nothing of Kubernetes: files, credential and report are paths that its pod has mounted. An upload begins
 //! only if the report has room to tell of it. How many go at the same time, and what a stop does, is the matter of
-//! [`Batch`].
+//! [`crate::delivery::Batch`].
 
-use std::cell::{Cell, RefCell};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::Range;
@@ -14,19 +13,17 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::info;
 
-use self::progress::Progress;
-use crate::delivery::{
-    Batch, Candidate, Courier, Credential, Delivery, Hooks, Limits, Parcel, Source, USUAL_LIMIT, Window,
-};
-use crate::outcome::{Trouble, Upload};
-use crate::reason::{Reason, Scope};
+use self::sender::{Sender, Sent};
+use crate::delivery::{Candidate, Courier, Credential, Limits, Parcel, Source};
+use crate::reason::Scope;
 use crate::redact::Secret;
-use crate::report::{Assignment, Entry, NoRoom, Writer};
+use crate::report::{Assignment, Entry, Writer};
 
 pub(crate) mod folder;
 mod progress;
+mod sender;
 
 /// Where the kubelet looks for what a container has to say; it makes the file.
 pub(crate) const TERMINATION_LOG: &str = "/dev/termination-log";
@@ -64,132 +61,39 @@ pub(crate) fn open_report(path: &Path) -> io::Result<File> {
 
 /// Does the work, or as much of it as can be done until `stop` is true; says whether nothing failed.
 pub(crate) async fn run(work: Work, report: File, stop: CancellationToken) -> bool {
-    let report = RefCell::new(Writer::new(report, work.files.clone(), work.share.clone()));
-    let batch = Batch::new(&work.courier, stop, Window::small());
-    let worker = Worker { work: &work, report, batch, failed: Cell::new(false) };
+    let report = Writer::new(report, work.files.clone(), work.share.clone());
+    let sender = Sender::new(&work.courier, &work.credentials, report, stop);
     // All settle at the same time, and those that have settled go in that order.
-    join_all(work.share.clone().map(|file| worker.send(file))).await;
-    worker.write(Writer::finish);
-    !worker.failed.get()
+    join_all(work.share.clone().map(|file| send(&sender, &work, file))).await;
+    sender.write(|report| report.as_mut().finish());
+    sender.succeeded()
 }
 
-struct Worker<'a> {
-    work: &'a Work,
-    report: RefCell<Writer<File>>,
-    batch: Batch<'a>,
-    failed: Cell<bool>,
-}
-
-impl Worker<'_> {
-    fn parcel(&self, file: usize) -> Parcel {
-        let Assignment { path, file_name, content_type, .. } = self.work.files[file].clone();
-        let source = Source::beneath(&self.work.source, &path);
-        let source = if self.work.settled { source.settled() } else { source };
-        Parcel { source, file_name, content_type, sent: Arc::default() }
-    }
-
-    /// Sends one file and reports it, unless none is begun any more.
-    async fn send(&self, file: usize) {
-        let parcel = self.parcel(file);
-        let Some(place) = self.batch.place(&parcel.source).await else { return self.not_sent(file, None) };
-        let credential = match credential(&self.work.credentials) {
-            Ok(credential) => credential,
-            Err(problem) => return self.fail(file, Trouble::new(Reason::CredentialsInvalid, problem)),
-        };
-        let (no_room, progress) = (Cell::new(None), Progress::of(&parcel.sent));
-        let admit = |candidate: &Candidate<'_>| {
-            progress.begin(candidate.size);
-            no_room.set(self.admit(file, candidate).err());
-            no_room.get().is_none()
-        };
-        let on_retry = |trouble: &Trouble, delay: Duration| {
-            self.report_limit(trouble);
-            let (reason, message, delay) = (trouble.reason, trouble.message(), delay.as_secs());
-            info!(file = self.name(file), %reason, message, delay, "trying again");
-        };
-        let on_progress = |sent, size, rate| info!(file = self.name(file), sent, size, rate, "uploading");
-        let delivery = tokio::select! {
-            delivery = place.deliver(&credential, &parcel, LIMITS, Hooks { admit, on_retry }) => delivery,
-            never = progress.watch(on_progress) => match never {},
-        };
-        match (delivery, no_room.get()) {
-            (Delivery::Stored(upload), _) => self.uploaded(file, upload),
-            (Delivery::Failed(_), Some(NoRoom::Left)) => self.full(),
-            (Delivery::Failed(_), Some(NoRoom::Ever)) => self.fail(file, too_long()),
-            (Delivery::Failed(trouble), None) => self.fail(file, trouble),
-            (Delivery::NotSent(last), _) => self.not_sent(file, last),
-        }
-    }
-
-    fn name(&self, file: usize) -> &str {
-        &self.work.files[file].name
-    }
-
-    /// Whether the report has room for this upload.
-    fn admit(&self, file: usize, candidate: &Candidate<'_>) -> Result<(), NoRoom> {
+/// Sends one file and reports it, unless none is begun any more.
+async fn send(sender: &Sender<'_, Writer<File>>, work: &Work, file: usize) {
+    let Assignment { name, path, file_name, content_type, .. } = work.files[file].clone();
+    let source = Source::beneath(&work.source, &path);
+    let source = if work.settled { source.settled() } else { source };
+    let parcel = Parcel { source, file_name, content_type, sent: Arc::default() };
+    let reserve = |report: &mut Writer<File>, candidate: &Candidate<'_>| {
         let &Candidate { file_key, content_type, size } = candidate;
-        if size > USUAL_LIMIT {
-            warn!(file = self.name(file), size, "larger than 500 MB, which the hosted platform may refuse");
+        report.reserve(file, file_key, content_type, size)
+    };
+    match sender.send(&name, &parcel, reserve).await {
+        Sent::Stored(upload) => {
+            let (size, sha256) = (upload.size, upload.sha256.clone());
+            // First, so that whatever was said to be uploaded is reported, even after SIGKILL.
+            sender.write(|report| report.append(&Entry::Uploaded { file, upload }));
+            info!(file = name, size, sha256, "uploaded");
         }
-        self.report.borrow_mut().reserve(file, file_key, content_type, size)
-    }
-
-    fn uploaded(&self, file: usize, upload: Upload) {
-        let (size, sha256) = (upload.size, upload.sha256.clone());
-        // First, so that whatever was said to be uploaded is reported, even after SIGKILL.
-        self.write(|report| report.append(&Entry::Uploaded { file, upload }));
-        info!(file = self.name(file), size, sha256, "uploaded");
-    }
-
-    fn full(&self) {
-        if !self.batch.has_ended() {
-            info!("the report is full; another worker sends the remaining files");
+        Sent::Failed(trouble) => {
+            if let Some(scope) = sender.failed(Some(&name), &trouble) {
+                let file = (scope != Scope::Resource).then_some(file);
+                sender.write(|report| report.append(&Entry::Failed { file, trouble }));
+            }
         }
-        self.batch.end();
-        self.write(Writer::full);
+        Sent::Left => {}
     }
-
-    /// A file that is left alone because the batch has ended. Only a stop leaves work that nobody else is told of.
-    fn not_sent(&self, file: usize, last: Option<Trouble>) {
-        if let Some(trouble) = last {
-            self.fail(file, trouble);
-        } else if self.batch.was_stopped() {
-            self.failed.set(true);
-        }
-    }
-
-    fn fail(&self, file: usize, trouble: Trouble) {
-        warn!(file = self.name(file), reason = %trouble.reason, message = trouble.message(), "failed");
-        self.failed.set(true);
-        self.batch.end_if_shared(&trouble);
-        self.report_limit(&trouble);
-        let shared = trouble.reason.scope() == Scope::Resource;
-        if shared && self.report.borrow().has_shared_failure() {
-            return;
-        }
-        let file = (!shared).then_some(file);
-        self.write(|report| report.append(&Entry::Failed { file, trouble }));
-    }
-
-    /// Reports that less should be asked at the same time, if that is the trouble.
-    fn report_limit(&self, trouble: &Trouble) {
-        if trouble.is_strain() {
-            self.write(Writer::limited);
-        }
-    }
-
-    /// Writes to the report. If that fails nothing new begins, as it could not be reported.
-    fn write(&self, line: impl FnOnce(&mut Writer<File>) -> io::Result<()>) {
-        if let Err(error) = line(&mut self.report.borrow_mut()) {
-            error!(%error, "cannot write to the report");
-            self.batch.end();
-            self.failed.set(true);
-        }
-    }
-}
-
-fn too_long() -> Trouble {
-    Trouble::new(Reason::InvalidResponse, "the Cyberun API answered with a file_key that is too long for any report")
 }
 
 /// The credential as it is now; what is wrong with it is told without the name of its Secret, which is not known here.

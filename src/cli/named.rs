@@ -209,7 +209,7 @@ pub(super) fn apart(files: &[Named], folder: &Path) -> Result<(), Usage> {
 }
 
 /// The absolute path of a file that may not exist yet.
-fn place(path: &Path) -> PathBuf {
+pub(super) fn place(path: &Path) -> PathBuf {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let beside = || Some(absolute.parent()?.canonicalize().ok()?.join(absolute.file_name()?));
     path.canonicalize().ok().or_else(beside).unwrap_or(absolute.clone())

@@ -1,4 +1,4 @@
-//! `fileupload sidecar --input NAME=PATH… --keys-dir D`: a native sidecar of a Pod, without rights in the cluster.
+//! `fileupload sidecar [NAME=]FILE… --keys-dir D`: a native sidecar of a Pod, without rights in the cluster.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 use tracing::info;
 
+use self::folders::Folders;
 use super::logging::Logging;
 use super::named::{self, Named};
 use super::{Api, Key, Usage, duration, install_tls_provider, listen, stop_on_signal};
@@ -17,21 +18,29 @@ use crate::key_life::Terms;
 use crate::keys::Folder;
 use crate::sidecar::{self, Input, Life, RefreshPolicy};
 
+mod folders;
+
 /// Upload files of a Pod, keep their file_keys in a folder, and answer probes once all keys exist.
 ///
 /// Use it in an init container with restartPolicy Always and a startup probe on /readyz: the next containers start once
 /// all keys exist. The credential is read from the environment variable CYBERUN_API_KEY. The sidecar waits for missing
-/// files. A file that was written within the last 10 seconds must stay unchanged for 5 seconds first.
+/// files and markers. A file that was written within the last 10 seconds must stay unchanged for 5 seconds first.
 #[derive(Parser)]
 pub(super) struct Sidecar {
     /// Files, each with an optional name for its key, such as photo=/data/portrait.png; a path with = in it may be written
-    /// as NAME=./PATH (repeatable)
-    #[arg(long = "input", value_name = "[NAME=]PATH", required = true, num_args = 1..)]
+    /// as NAME=./PATH
+    #[arg(value_name = "[NAME=]FILE", required_unless_present_any = ["inputs", "recursive"])]
+    files: Vec<OsString>,
+    /// The same as an option (repeatable)
+    #[arg(long = "input", value_name = "[NAME=]FILE", num_args = 1..)]
     inputs: Vec<OsString>,
-    /// The folder for the keys: each key is D/NAME, and D/keys.json lists all keys
+    #[command(flatten)]
+    folders: Folders,
+    /// The folder for the keys: each key is D/NAME, and D/keys.json lists all keys of single files
     #[arg(long, value_name = "D")]
     keys_dir: PathBuf,
-    /// Whether to upload each file again before its key expires; an expired key is removed from the folder
+    /// Whether to upload each file again before its key expires; an expired key is removed from the folder. The keys of a
+    /// --recursive folder are renewed and removed together
     #[arg(long, value_name = "POLICY", value_enum, default_value_t = Refresh::Never)]
     refresh_policy: Refresh,
     /// How long the deployment keeps an upload: seconds, or a duration such as 90s, 15m, 24h or 1d
@@ -67,8 +76,9 @@ impl Sidecar {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         install_tls_provider();
         self.logging.start()?;
-        let inputs = named::parse(&self.inputs)?;
+        let inputs = named::parse(&[self.files.as_slice(), &self.inputs].concat())?;
         named::apart(&inputs, &self.keys_dir)?;
+        let folders = self.folders.parse(&inputs, &self.keys_dir)?;
         let inputs = inputs.iter().map(input).collect();
         let (credential, life) = (self.key.credential()?, self.life()?);
         let owner = credential.owner(&self.api_url);
@@ -79,7 +89,7 @@ impl Sidecar {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             info!(version = env!("CARGO_PKG_VERSION"), "started");
-            let work = sidecar::Sidecar { courier, credential, owner, inputs, folder, life, socket };
+            let work = sidecar::Sidecar { courier, credential, owner, inputs, folders, folder, life, socket };
             sidecar::run(work, stop_on_signal()?).await.map_err(anyhow::Error::from)
         })?;
         // A thread that a disk blocks is not waited for.

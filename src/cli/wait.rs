@@ -57,6 +57,7 @@ impl Wait {
             return Err(Usage(format!("at most {MOST_NAMES} FileUploads can be waited for")).into());
         }
         run_until_signal(async {
+            // The deadline that --timeout sets.
             let mut over = pin!(tokio::time::sleep(self.timeout));
             let cluster = self.place.find().await?;
             let mut seen: Vec<_> = names.iter().map(|_| Seen::default()).collect();

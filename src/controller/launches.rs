@@ -314,6 +314,7 @@ impl State {
             loop {
                 match self.take_turn(order) {
                     Err(trouble) if trouble.reason == Reason::Queued && !self.stop.is_cancelled() => {
+                        // Until a place is free, which nobody tells it.
                         tokio::time::sleep(LOOKS).await;
                     }
                     turn => break turn.ok(),

@@ -112,22 +112,40 @@ fn lasts(spec: &LeaseSpec) -> Duration {
     seconds.map_or(LASTS, Duration::from_secs).clamp(LASTS, LONGEST)
 }
 
+/// Tells once that this operator works, by `leads`, and ends once it no longer may: its Lease was lost, or was given up
+/// after `done`. Without a Lease it works at once.
+pub(super) async fn lead(
+    client: Client,
+    settings: Option<Settings>,
+    metrics: Metrics,
+    leads: CancellationToken,
+    done: CancellationToken,
+) {
+    let Some(settings) = settings else {
+        metrics.leads(true);
+        leads.cancel();
+        return done.cancelled().await;
+    };
+    Lease::new(client, settings, metrics).hold(leads, done).await;
+}
+
 /// The Lease at the API server, and this operator's part in it.
-pub(super) struct Lease {
+struct Lease {
     api: Api<Object>,
     settings: Settings,
     candidate: Candidate,
+    /// The Lease as this operator wrote it last, to be written again without a look; none if the last write failed.
+    written: Option<Object>,
     metrics: Metrics,
 }
 
 impl Lease {
-    pub(super) fn new(client: Client, settings: Settings, metrics: Metrics) -> Self {
+    fn new(client: Client, settings: Settings, metrics: Metrics) -> Self {
         let (api, candidate) = (Api::namespaced(client, &settings.namespace), Candidate::new(&settings.holder));
-        Self { api, settings, candidate, metrics }
+        Self { api, settings, candidate, written: None, metrics }
     }
 
-    /// Tells once that this operator works, and returns once it no longer may: it was lost, or was given up after `done`.
-    pub(super) async fn hold(mut self, leads: CancellationToken, done: CancellationToken) {
+    async fn hold(mut self, leads: CancellationToken, done: CancellationToken) {
         let mut ticks = tokio::time::interval(PERIOD);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut said = String::new();
@@ -174,14 +192,19 @@ impl Lease {
         }
     }
 
-    /// Looks at the Lease and writes what it should be; says whether it is this operator's now.
+    /// Looks at the Lease, unless it is as this operator wrote it, and writes what it should be; says whether it is this
+    /// operator's now.
     async fn turn(&mut self) -> Result<bool, String> {
         let begun = Instant::now();
-        let lease = called(self.api.get_opt(&self.settings.name)).await?;
+        let lease = match self.written.take() {
+            None => called(self.api.get_opt(&self.settings.name)).await?,
+            written => written,
+        };
         match self.candidate.step(lease, (begun, clock::exact())) {
             Step::Wait => Ok(false),
             Step::Write(lease) => {
-                if self.write(*lease).await? {
+                self.written = self.write(*lease).await?;
+                if self.written.is_some() {
                     self.candidate.wrote(begun);
                 }
                 // Whoever was quicker is seen at the next look.
@@ -190,8 +213,8 @@ impl Lease {
         }
     }
 
-    /// Writes it, unless somebody was quicker.
-    async fn write(&self, mut lease: Object) -> Result<bool, String> {
+    /// Writes it and returns it, unless somebody has written or deleted it since.
+    async fn write(&self, mut lease: Object) -> Result<Option<Object>, String> {
         let (name, parameters) = (self.settings.name.as_str(), PostParams::default());
         let is_there = lease.metadata.resource_version.is_some();
         if !is_there {
@@ -204,8 +227,8 @@ impl Lease {
                 self.api.create(&parameters, &lease).await
             };
             match written {
-                Ok(_) => Ok(true),
-                Err(Error::Api(status)) if status.code == 409 => Ok(false),
+                Ok(written) => Ok(Some(written)),
+                Err(Error::Api(status)) if status.code == 409 || (status.code == 404 && is_there) => Ok(None),
                 Err(error) => Err(error),
             }
         };

@@ -76,7 +76,7 @@ impl<'a> Output<'a> {
         Ok(())
     }
 
-    /// Replaces the content, provided that it is still as it was last seen. One that may not be changed is made anew.
+    /// Replaces the content, provided that it is still as it was last seen. One that may not be changed is deleted and created again.
     async fn replace(&self, name: &str, version: &str, data: &Data) -> kube::Result<()> {
         let patch = json!([
             { "op": "replace", "path": "/metadata/resourceVersion", "value": version },
@@ -89,7 +89,7 @@ impl<'a> Output<'a> {
                 self.index.wrote_output(self.upload, &patched);
                 self.give_metadata(name, &patched).await
             }
-            Err(Error::Api(refusal)) if is_refusal(&refusal) => self.make_anew(name, data, refusal).await,
+            Err(Error::Api(refusal)) if is_refusal(&refusal) => self.recreate(name, data, refusal).await,
             Err(error) => {
                 if matches!(&error, Error::Api(refusal) if refusal.is_not_found()) {
                     self.index.forget_output(&self.key(name));
@@ -134,9 +134,9 @@ impl<'a> Output<'a> {
         Ok(())
     }
 
-    /// Deletes one that may not be changed, and makes it anew. One that could not be made anew stays, unless it holds a key
+    /// Deletes one that may not be changed, and creates it again. One that could not be created stays, unless it holds a key
     /// that is withdrawn: that goes by any means.
-    async fn make_anew(&self, name: &str, data: &Data, refusal: Box<Status>) -> kube::Result<()> {
+    async fn recreate(&self, name: &str, data: &Data, refusal: Box<Status>) -> kube::Result<()> {
         // Whether a name is taken is looked at after all policies have agreed.
         let may_be_made = match self.post(name, data).await {
             Ok(()) => return Ok(()),

@@ -75,6 +75,12 @@ impl<'a> Batch<'a> {
         }
     }
 
+    /// A batch of its own, which begins nothing new once this one has ended. Its own end leaves this one alone.
+    #[must_use]
+    pub fn within(&self, window: Window) -> Self {
+        Self::new(self.courier, self.end.clone(), window)
+    }
+
     /// Begins nothing new from now on.
     pub fn end(&self) {
         self.end.cancel();

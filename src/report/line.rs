@@ -2,6 +2,9 @@
 //!
 //! Nothing here knows which lines there are.
 
+use std::num::ParseIntError;
+use std::time::Duration;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
@@ -25,6 +28,32 @@ impl Before {
     pub(super) fn usual_type<'a>(&'a self, file: &'a Assignment) -> &'a str {
         file.content_type.as_deref().unwrap_or(&self.content_type)
     }
+}
+
+/// The longest wait that is written, in seconds.
+pub(super) const LONGEST_WAIT: u64 = 9_999_999;
+
+/// The field of a wait.
+pub(super) fn wait(asked: Option<Duration>) -> String {
+    asked.map_or("-".to_owned(), |asked| asked.as_secs().min(LONGEST_WAIT).to_string())
+}
+
+/// What [`wait`] was given.
+pub(super) fn read_wait(field: &str) -> Result<Option<Duration>, ParseIntError> {
+    if field == "-" { Ok(None) } else { Ok(Some(Duration::from_secs(field.parse()?))) }
+}
+
+/// The message that a line ends with, of which the one before is `before`.
+pub(super) fn read_message(field: Option<&str>, before: &mut String) -> Option<String> {
+    let message = match field {
+        None => String::new(),
+        Some("\"") => before.clone(),
+        Some(text) => unescape(text.strip_prefix(':')?)?,
+    };
+    if !message.is_empty() {
+        before.clone_from(&message);
+    }
+    Some(message)
 }
 
 /// Which part of a key is not written.

@@ -4,11 +4,10 @@
 //! ends the reading, as later ones build on it; what stood before it is kept. Anyone who may write the status of a Pod
 //! may write any text, so no text makes more than what a report can hold.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 
-use super::line::{Before, Coding, SHA256, from_base36, is_allowed, unescape, unpack};
+use super::frame::Text;
+use super::line::{Before, Coding, SHA256, from_base36, is_allowed, read_message, read_wait, unescape, unpack};
 use super::previous;
 use super::{Assignment, Entry, Report, Unreadable, VERSION};
 use crate::outcome::{Trouble, Upload};
@@ -16,36 +15,16 @@ use crate::reason::Reason;
 
 /// The most bytes of a report of any version that is read.
 const LIMIT: usize = previous::LIMIT;
-/// The longest text that is looked at, in bytes: a byte that is no UTF-8 comes as a character of three.
-const LONGEST_TEXT: usize = 4 * LIMIT;
 /// More entries than a report can hold: no line of one is shorter than this.
 const MAX_ENTRIES: usize = LIMIT / "-0 Queued -\n".len();
 
 /// Reads the report on `files`, which are all assignments of the Job, whichever of them were this worker's.
 pub fn read(text: &str, files: &[Assignment]) -> Result<Report, Unreadable> {
-    let Some((version, lines)) = text.split_once('\n') else {
-        let begins = VERSION.starts_with(text) || previous::VERSION.starts_with(text);
-        return Err(if begins { Unreadable::Missing } else { foreign(text) });
-    };
-    let is_previous = version == previous::VERSION;
-    if version != VERSION && !is_previous {
-        return Err(foreign(version));
-    }
-    let known = lines.get(..lines.floor_char_boundary(LONGEST_TEXT)).unwrap_or_default();
-    let mut report = Report { garbled: known.len() < lines.len(), ..Report::default() };
-    let mut before = Before::default();
-    for line in known.split_inclusive('\n').map_while(|line| line.strip_suffix('\n')) {
-        if take_line(line, files, is_previous, &mut before, &mut report).is_none() {
-            report.garbled = true;
-            break;
-        }
-    }
+    let text = Text::of(text, &[VERSION, previous::VERSION])?;
+    let is_previous = text.version == previous::VERSION;
+    let (mut report, mut before) = (Report::default(), Before::default());
+    report.garbled = !text.read(LIMIT, |line| take_line(line, files, is_previous, &mut before, &mut report));
     Ok(report)
-}
-
-fn foreign(version: &str) -> Unreadable {
-    let family = VERSION.trim_end_matches(|c: char| c.is_ascii_digit());
-    if version.starts_with(family) { Unreadable::Unsupported } else { Unreadable::Garbled }
 }
 
 fn take_line(
@@ -102,17 +81,7 @@ fn failed(line: &str, files: usize, before: &mut Before) -> Option<Entry> {
         index => Some(index.parse().ok().filter(|&index: &usize| index < files)?),
     };
     let reason = Reason::parse(fields.next()?)?;
-    let retry_after = match fields.next()? {
-        "-" => None,
-        seconds => Some(Duration::from_secs(seconds.parse().ok()?)),
-    };
-    let message = match fields.next() {
-        None => String::new(),
-        Some("\"") => before.message.clone(),
-        Some(text) => unescape(text.strip_prefix(':')?)?,
-    };
-    if !message.is_empty() {
-        before.message.clone_from(&message);
-    }
+    let retry_after = read_wait(fields.next()?).ok()?;
+    let message = read_message(fields.next(), &mut before.message)?;
     Some(Entry::Failed { file, trouble: Trouble { retry_after, ..Trouble::new(reason, message) } })
 }

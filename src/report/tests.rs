@@ -95,8 +95,8 @@ fn a_report_is_written_as_it_always_was() {
         writer.append(entry).unwrap();
     }
     for _ in 0..2 {
-        writer.limited().unwrap();
-        writer.full().unwrap();
+        writer.as_mut().limited().unwrap();
+        writer.as_mut().full().unwrap();
     }
     let text = String::from_utf8(out).unwrap();
     let golden = include_str!("../../tests/report/every-line.txt");
@@ -150,8 +150,8 @@ fn whatever_was_promised_is_kept_when_the_report_fills_up() {
             }
         }
         writer.append(&failed(None, Reason::ConfigMapKeyNotFound, "x", Some(u64::MAX))).unwrap();
-        writer.full().unwrap();
-        writer.limited().unwrap();
+        writer.as_mut().full().unwrap();
+        writer.as_mut().limited().unwrap();
         assert!(out.len() <= LIMIT, "{length}: {}", out.len());
         let report = read(std::str::from_utf8(&out).unwrap(), &files).unwrap();
         assert!(report.full && report.limited && !report.garbled && !expected.is_empty(), "{length}");
@@ -179,8 +179,8 @@ fn every_open_file_can_fail_in_a_report_that_is_full() {
         writer.append(&failed(Some(file), Reason::ConfigMapKeyNotFound, "why", Some(u64::MAX))).unwrap();
     }
     writer.append(&failed(None, Reason::ConfigMapKeyNotFound, "why", Some(u64::MAX))).unwrap();
-    writer.limited().unwrap();
-    writer.full().unwrap();
+    writer.as_mut().limited().unwrap();
+    writer.as_mut().full().unwrap();
     assert!(out.len() <= LIMIT);
     let report = read(std::str::from_utf8(&out).unwrap(), &files).unwrap();
     assert_eq!((report.entries.len(), report.full, report.limited), (PER_REPORT + 1, true, true));
@@ -198,7 +198,7 @@ fn a_key_that_no_report_could_hold_is_told_from_one_that_came_too_late() {
     assert_eq!(writer.reserve(1, &"k".repeat(LONGEST_IN_REPORT), "a/b", 1), Err(NoRoom::Left));
     assert_eq!(writer.reserve(0, "short", "a/b", 1), Ok(()), "a second ticket takes the room of the first");
     assert_eq!(writer.reserve(1, &"k".repeat(LONGEST_IN_REPORT), "a/b", 1), Ok(()));
-    writer.full().unwrap();
+    writer.as_mut().full().unwrap();
     assert_eq!(writer.reserve(2, "short", "a/b", 1), Err(NoRoom::Left), "full is full");
 }
 
@@ -217,7 +217,7 @@ fn a_report_begins_with_its_first_line_so_that_a_crash_before_that_leaves_the_en
             writer.append(entry).unwrap();
         }
         for _ in 0..2 {
-            writer.finish().unwrap();
+            writer.as_mut().finish().unwrap();
         }
         let report = read(std::str::from_utf8(&out).unwrap(), &files).unwrap();
         assert_eq!((report.entries.len(), report.garbled), (entry.iter().count(), false));
@@ -230,7 +230,7 @@ fn an_upload_without_a_promise_is_not_squeezed_in() {
     let mut out = Vec::new();
     let mut writer = Writer::new(&mut out, files.to_vec(), 0..1);
     assert!(writer.append(&uploaded(0, &"k".repeat(LIMIT), "a/b", START)).is_err());
-    writer.finish().unwrap();
+    writer.as_mut().finish().unwrap();
     assert_eq!(read(std::str::from_utf8(&out).unwrap(), &files), Ok(Report::default()));
 }
 
@@ -258,7 +258,7 @@ fn nothing_follows_a_line_that_could_not_be_written_whole() {
     let mut writer = Writer::new(&mut disk, files.clone(), 0..3);
     writer.append(&entries[0]).unwrap();
     assert!(writer.append(&entries[1]).is_err());
-    assert!(writer.append(&entries[2]).is_err() && writer.full().is_err());
+    assert!(writer.append(&entries[2]).is_err() && writer.as_mut().full().is_err());
     assert_eq!(writer.reserve(2, "k", "a/b", 1), Err(NoRoom::Left));
     assert_eq!(read(std::str::from_utf8(&disk.0).unwrap(), &files).unwrap().entries, entries[..1]);
 }

@@ -1,7 +1,5 @@
 //! Writes a report, one line at a time, and promises room before there is something to say.
 //!
-//! Nothing is written before the first line: of a worker that crashes until then the kubelet keeps the end of its log.
-//!
 //! An upload may begin only once [`Writer::reserve`] has found room for its line, whatever is written before it.
 //! There is always room for the shortest failure of each file that is still open (of as many as usually share a
 //! report), for one that concerns them all, and to say that the report is full. Messages take what is left over.
@@ -9,13 +7,12 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use super::line::{Before, SHA256, base36, code, escape, is_allowed, pack, shorten};
+use super::frame::{FULL, LIMITED, Lines, Once};
+use super::line::{Before, LONGEST_WAIT, SHA256, base36, code, escape, is_allowed, pack, shorten, wait};
 use super::{Assignment, Entry, LIMIT, PER_REPORT, VERSION};
 use crate::outcome::{Trouble, Upload};
 use crate::reason::Reason;
 
-const FULL: &str = "full\n";
-const LIMITED: &str = "limited\n";
 /// The longest message, in bytes.
 const MESSAGE: usize = 400;
 /// A message shorter than this says nothing.
@@ -25,8 +22,6 @@ const USUAL: usize = 90;
 /// The most characters of a time, which is kept to: clocks may jump.
 const TIME: usize = 8;
 const LONGEST_TIME: i64 = 36_i64.pow(7) - 1;
-/// The longest wait that is written, in seconds.
-const LONGEST_RETRY: u64 = 9_999_999;
 
 /// There is no room for the line that would tell of an upload.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -37,41 +32,22 @@ pub enum NoRoom {
     Ever,
 }
 
-#[derive(Default)]
-struct Once {
-    full: bool,
-    limited: bool,
-    shared_failure: bool,
-}
-
 /// A report that is being written.
 pub struct Writer<W> {
-    out: W,
+    lines: Lines<W>,
     files: Vec<Assignment>,
     before: Before,
     /// The message before, as it was before it was shortened.
     said: String,
-    used: usize,
     /// The files that have no line yet; with what is promised to each whose upload may begin.
     open: BTreeMap<usize, Option<usize>>,
-    /// Lines that come once.
-    once: Once,
-    /// Whether the version has been written.
-    begun: bool,
-    torn: bool,
 }
 
 impl<W: Write> Writer<W> {
     /// A report on those of `files` that are in `share`, of which nothing is written yet.
     pub fn new(out: W, files: Vec<Assignment>, share: impl IntoIterator<Item = usize>) -> Self {
         let open = share.into_iter().map(|file| (file, None)).collect();
-        let (before, once, used) = (Before::default(), Once::default(), VERSION.len() + 1);
-        Self { out, files, before, said: String::new(), used, open, once, begun: false, torn: false }
-    }
-
-    /// Ends a report in which there may be nothing to say.
-    pub fn finish(&mut self) -> io::Result<()> {
-        if self.begun { Ok(()) } else { self.put("") }
+        Self { lines: Lines::new(out, VERSION), files, before: Before::default(), said: String::new(), open }
     }
 
     /// Promises room for the line that will tell of this upload, instead of what the file was promised before.
@@ -86,7 +62,7 @@ impl<W: Write> Writer<W> {
         if !fits || !is_allowed(file_key, content_type) {
             return Err(NoRoom::Ever);
         }
-        if self.torn || self.once.full || self.used + others + cost > LIMIT {
+        if self.lines.is_closed() || self.lines.used() + others + cost > LIMIT {
             return Err(NoRoom::Left);
         }
         self.open.insert(file, Some(cost));
@@ -99,24 +75,24 @@ impl<W: Write> Writer<W> {
             Entry::Uploaded { file, upload } => {
                 let others = self.promised(*file);
                 let (line, before) = self.uploaded(*file, upload).ok_or(io::ErrorKind::InvalidInput)?;
-                if self.used + others + line.len() > LIMIT {
+                if self.lines.used() + others + line.len() > LIMIT {
                     return Err(io::Error::new(io::ErrorKind::StorageFull, "no room was promised to this upload"));
                 }
-                self.put(&line)?;
+                self.lines.put(&line)?;
                 self.before = before;
                 self.open.remove(file);
             }
             Entry::Failed { file, trouble } => {
                 let message = trouble.message();
-                let Some(line) = self.failed(*file, trouble, &message) else { return self.full() };
-                self.put(&line)?;
+                let Some(line) = self.failed(*file, trouble, &message) else { return self.lines.full() };
+                self.lines.put(&line)?;
                 if line.contains(" :") {
                     self.said = message; // only what was written can be meant by `"`
                 }
                 if let Some(file) = file {
                     self.open.remove(file);
                 } else {
-                    self.once.shared_failure = true;
+                    self.lines.once.shared_failure = true;
                     self.open.retain(|_, promise| promise.is_some());
                 }
             }
@@ -124,26 +100,11 @@ impl<W: Write> Writer<W> {
         Ok(())
     }
 
-    /// Tells, once, that the files without a line are left to another worker.
-    pub fn full(&mut self) -> io::Result<()> {
-        if std::mem::replace(&mut self.once.full, true) { Ok(()) } else { self.put(FULL) }
-    }
-
-    /// Tells, once, that the API asked to slow down.
-    pub fn limited(&mut self) -> io::Result<()> {
-        if std::mem::replace(&mut self.once.limited, true) { Ok(()) } else { self.put(LIMITED) }
-    }
-
-    /// Whether a failure that concerns all files has been written.
-    pub fn has_shared_failure(&self) -> bool {
-        self.once.shared_failure
-    }
-
     /// What is promised to all but `file`.
     fn promised(&self, file: usize) -> usize {
         let others = || self.open.iter().filter(|&(&other, _)| other != file).map(|(_, promise)| promise);
         let idle = others().filter(|promise| promise.is_none()).count();
-        others().flatten().sum::<usize>() + shortest() * idle.min(PER_REPORT) + self.once.kept()
+        others().flatten().sum::<usize>() + shortest() * idle.min(PER_REPORT) + self.lines.once.kept()
     }
 
     fn uploaded(&self, file: usize, upload: &Upload) -> Option<(String, Before)> {
@@ -176,14 +137,14 @@ impl<W: Write> Writer<W> {
     /// The line of a failure with as much of its message as there is room for; `None` if not even without.
     fn failed(&self, file: Option<usize>, trouble: &Trouble, message: &str) -> Option<String> {
         let mut others = self.promised(file.unwrap_or(usize::MAX));
-        if file.is_none() && !self.once.shared_failure {
+        if file.is_none() && !self.lines.once.shared_failure {
             // It takes the room that is kept for it.
             others -= shortest();
         }
         let index = file.map_or("*".to_owned(), |file| file.to_string());
-        let retry = trouble.retry_after.map_or("-".to_owned(), |asked| asked.as_secs().min(LONGEST_RETRY).to_string());
+        let retry = wait(trouble.retry_after);
         let line = format!("-{index} {} {retry}", trouble.reason);
-        let room = LIMIT.checked_sub(self.used + others + line.len() + 1)?;
+        let room = LIMIT.checked_sub(self.lines.used() + others + line.len() + 1)?;
         let usual = USUAL.saturating_sub(shortest()) * self.open.len();
         let most = room.saturating_sub(usual).clamp(LEAST_MESSAGE, MESSAGE);
         Some(match message {
@@ -192,25 +153,18 @@ impl<W: Write> Writer<W> {
             _ => format!("{line} :{}\n", shorten(message, most.min(room - 2))),
         })
     }
+}
 
-    /// One write for the line, with the version before the first. After one that failed the line may be torn, and nothing
-    /// may follow it.
-    fn put(&mut self, line: &str) -> io::Result<()> {
-        if self.torn {
-            return Err(io::Error::other("an earlier line could not be written whole"));
-        }
-        self.used += line.len();
-        let version = if std::mem::replace(&mut self.begun, true) { String::new() } else { format!("{VERSION}\n") };
-        let result = self.out.write_all((version + line).as_bytes()).and_then(|()| self.out.flush());
-        self.torn = result.is_err();
-        result
+impl<W> AsMut<Lines<W>> for Writer<W> {
+    fn as_mut(&mut self) -> &mut Lines<W> {
+        &mut self.lines
     }
 }
 
 /// The longest that a failure without a message can be, of up to a thousand files.
 fn shortest() -> usize {
     let word = Reason::ALL.iter().map(|reason| reason.as_str().len()).max().unwrap_or_default();
-    format!("-999 {:word$} {LONGEST_RETRY}\n", "").len()
+    format!("-999 {:word$} {LONGEST_WAIT}\n", "").len()
 }
 
 impl Once {

@@ -11,13 +11,11 @@ pub(crate) struct Input {
     pub parcel: Parcel,
 }
 
-impl Input {
-    /// Whether an entry is of the file as it is now: of its name, size and content.
-    pub(super) async fn is_of(&self, entry: &Entry) -> bool {
-        let Parcel { source, file_name, .. } = &self.parcel;
-        let Ok(opened) = source.clone().settled().open().await else { return false };
-        *file_name == entry.file_name
-            && opened.size() == entry.size
-            && opened.sha256().await.is_ok_and(|digest| hex(&digest) == entry.sha256)
-    }
+/// Whether an entry is of a file as it is now: of its name, size and content.
+pub(super) async fn is_of(parcel: &Parcel, entry: &Entry) -> bool {
+    let Parcel { source, file_name, .. } = parcel;
+    let Ok(opened) = source.clone().settled().open().await else { return false };
+    *file_name == entry.file_name
+        && opened.size() == entry.size
+        && opened.sha256().await.is_ok_and(|digest| hex(&digest) == entry.sha256)
 }

@@ -116,16 +116,17 @@ fn set<'a>(globs: impl Iterator<Item = &'a String>) -> Result<GlobSet, String> {
 /// Lists the folder at `path` beneath `root`: its files, if these are at most `most` and have paths of at most `longest`
 /// bytes.
 pub fn list(root: &Path, path: &str, globs: &Globs, most: usize, longest: usize) -> Result<Listing, ListingError> {
-    let folder = Folder::open(root, path)?;
-    let mut walk = Walk {
-        globs,
-        most,
-        longest,
-        folder: &folder,
-        entries: 0,
-        listing: Listing::default(),
-        files: BinaryHeap::new(),
-    };
+    walk(&Folder::open(root, path)?, globs, most, longest)
+}
+
+/// The same for the folder at `path`, wherever it is. It is its own root, and errors name it as it is written here.
+pub fn list_here(path: &Path, globs: &Globs, most: usize, longest: usize) -> Result<Listing, ListingError> {
+    walk(&Folder::here(path)?, globs, most, longest)
+}
+
+fn walk(folder: &Folder, globs: &Globs, most: usize, longest: usize) -> Result<Listing, ListingError> {
+    let mut walk =
+        Walk { globs, most, longest, folder, entries: 0, listing: Listing::default(), files: BinaryHeap::new() };
     walk.enter(&PathBuf::new(), &mut Vec::new())?;
     let Walk { mut listing, files, .. } = walk;
     if listing.count <= most {
@@ -189,7 +190,7 @@ impl Walk<'_> {
             self.files.clear();
             return Ok(());
         }
-        // A link that leads out, or nowhere, is no file here.
+        // A link that leads nowhere, or out of the folder, is left out.
         let found = if kind.is_symlink() { self.folder.metadata(path) } else { dir.metadata(&name) };
         let Ok(found) = found else { return Ok(()) };
         if found.is_dir() {
@@ -323,6 +324,18 @@ mod tests {
         assert!(said("none").contains("none: no such"), "{}", said("none"));
         assert!(said("file").contains("file: is a file, not a folder"), "{}", said("file"));
         assert!(said("../x").contains("\"..\" is not followed"), "{}", said("../x"));
+    }
+
+    #[test]
+    fn errors_of_a_folder_that_is_its_own_root_name_it_as_it_was_written() {
+        let root = tree(&["in/a.png", "in/b/c.png"]);
+        let at = |path: &str| root.path().join(path);
+        let listed = |path: &str| list_here(&at(path), &globs(&[], &[]), 10, 1024);
+        assert_eq!(listed("in").unwrap().count, 2);
+        for (path, reason) in [("none", "no such file"), ("in/a.png", "is a file, not a folder")] {
+            let said = listed(path).unwrap_err().to_string();
+            assert_eq!(said, format!("{}: {reason}", at(path).display()));
+        }
     }
 
     #[test]

@@ -18,8 +18,8 @@ use self::disk::{blocked, on_disk};
 pub use self::error::SourceError;
 use self::error::UNSIZED;
 pub(super) use self::folder::Folder;
-use self::place::{Place, Stamp};
-use self::settle::{Memory, fresh};
+use self::place::{Held, Place, Stamp, Whose};
+use self::settle::{Memory, is_fresh};
 
 mod disk;
 mod error;
@@ -27,6 +27,7 @@ mod explain;
 mod folder;
 mod looks;
 mod place;
+mod quick;
 mod settle;
 mod walk;
 
@@ -96,7 +97,12 @@ impl Source {
     /// names a path of this volume: it means another file wherever the volume is mounted elsewhere. Other file systems
     /// that are mounted beneath `root` belong to it.
     pub fn beneath(root: impl Into<PathBuf>, path: &str) -> Self {
-        Self::at(Place::Beneath { root: root.into(), path: path.to_owned() })
+        Self::at(Place::Beneath { root: root.into(), path: path.to_owned(), whose: Whose::Volume })
+    }
+
+    /// The same in a folder that whoever started this program named: no resource can change who may read it.
+    pub fn within(root: impl Into<PathBuf>, path: &str) -> Self {
+        Self::at(Place::Beneath { root: root.into(), path: path.to_owned(), whose: Whose::Ours })
     }
 
     fn at(place: Place) -> Self {
@@ -116,7 +122,9 @@ impl Source {
     ///
     /// Opening waits by itself; this lets many sources settle at the same time before the first is opened.
     pub async fn settle(&self) {
-        if let Content::File { place, memory: Some(memory) } = &self.0 {
+        if let Content::File { place, memory: Some(memory) } = &self.0
+            && (looks::are_awaited() || !quick::is_old(place))
+        {
             // Opening looks again, so that an error here is not lost.
             let _ = memory.settle(place).await;
         }
@@ -131,9 +139,15 @@ impl Source {
             }
             Content::File { place, memory } => (place, memory),
         };
+        if let Some(opened) = quick::open(place, memory.is_some()) {
+            return Ok(opened);
+        }
         if let Some(memory) = memory {
             // One call for both, as most files have settled long ago.
-            let old = |place: &Place| fresh(place)?.is_none().then(|| Opened::file(place)).transpose();
+            let old = |place: &Place| {
+                let held = place.hold()?;
+                (!is_fresh(&held.stamp())).then(|| Opened::held(place, &held)).transpose()
+            };
             if let Some(opened) = on_disk(place, old).await? {
                 return Ok(opened);
             }
@@ -145,7 +159,11 @@ impl Source {
 
 impl Opened {
     fn file(place: &Place) -> Result<Self, SourceError> {
-        let (file, metadata) = place.hold()?.open(place)?;
+        Self::held(place, &place.hold()?)
+    }
+
+    fn held(place: &Place, held: &Held) -> Result<Self, SourceError> {
+        let (file, metadata) = held.open(place)?;
         let size = metadata.len();
         let reader = Reader::File { file, place: Arc::new(place.clone()), stamp: Stamp::of(&metadata) };
         let mut opened = Self { reader, size, whole: None, head: Bytes::new() };

@@ -3,26 +3,23 @@
 //! The keys so far are mounted into its Pod; what its report cannot hold is left to others, and it says where to cut that.
 //! Only when it finds nothing left is the folder complete.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
-use super::{LIMITS, credential, too_long};
-use crate::delivery::{
-    Batch, Candidate, Courier, Delivery, Found, Globs, Hooks, ListingError, Parcel, Source, Window, list,
-};
+use super::sender::{Sender, Sent};
+use crate::delivery::{Candidate, Courier, Found, Globs, Parcel, Source, list, of_listing};
 use crate::outcome::{Trouble, Upload};
 use crate::reason::{Reason, Scope};
+use crate::report::Assignment;
 use crate::report::folder::{self, Folder, LONGEST_PATH, Part, Writer, place};
-use crate::report::{Assignment, NoRoom};
 
 /// The key of the ConfigMap that holds the keys so far.
 pub(crate) const PART: &str = "part.json";
@@ -50,30 +47,20 @@ pub(crate) struct FolderWork {
 /// Does the work, or as much of it as can be done until `stop` is cancelled; says whether nothing failed.
 pub(crate) async fn run(work: FolderWork, report: File, stop: CancellationToken) -> bool {
     let folder = work.assignment.folder.as_deref().cloned().unwrap_or_default();
-    let batch = Batch::new(&work.courier, stop, Window::small());
-    let report = RefCell::new(Writer::new(report));
-    let worker = Worker { work: &work, folder, report, batch, failed: Cell::new(false), settled: RefCell::default() };
+    let sender = Sender::new(&work.courier, &work.credentials, Writer::new(report), stop);
+    let worker = Worker { work: &work, folder, sender, settled: RefCell::default() };
     if let Err(trouble) = worker.send_all().await {
         worker.fail(None, &trouble);
     }
-    !worker.failed.get()
+    worker.sender.succeeded()
 }
 
 struct Worker<'a> {
     work: &'a FolderWork,
     folder: Folder,
-    report: RefCell<Writer<File>>,
-    batch: Batch<'a>,
-    failed: Cell<bool>,
+    sender: Sender<'a, Writer<File>>,
     /// The files that are done with, by their number.
     settled: RefCell<Vec<usize>>,
-}
-
-fn unlisted(error: &ListingError) -> Trouble {
-    match error {
-        ListingError::Source(error) => crate::delivery::of_source(error),
-        ListingError::Endless => Trouble::new(Reason::TooManyFiles, error.to_string()),
-    }
 }
 
 impl Worker<'_> {
@@ -83,8 +70,8 @@ impl Worker<'_> {
             .map_err(|problem| Trouble::new(Reason::RequestRejected, problem))?;
         let most = self.folder.max_files.min(folder::MAX_FILES);
         let path = &self.work.assignment.path;
-        let listing = list(&self.work.source, path, &globs, most, LONGEST_PATH).map_err(|error| unlisted(&error))?;
-        self.write(|report| report.found(listing.count));
+        let listing = list(&self.work.source, path, &globs, most, LONGEST_PATH).map_err(|error| of_listing(&error))?;
+        self.sender.write(|report| report.found(listing.count));
         if listing.count > most {
             return Err(Trouble::new(
                 Reason::TooManyFiles,
@@ -119,7 +106,7 @@ impl Worker<'_> {
         info!(files = listing.count, left = left.len(), gone = gone.len(), "listed the folder");
         if left.is_empty() && gone.is_empty() {
             if is_whole {
-                self.write(|report| report.done(&digest));
+                self.sender.write(|report| report.done(&digest));
             }
             return Ok(());
         }
@@ -127,14 +114,12 @@ impl Worker<'_> {
         let has_failed = |file: &&Found| part.meta.failures.iter().any(|failure| failure.path == file.path);
         left.sort_by_key(has_failed);
         if is_whole {
-            let shares = left.len().div_ceil(self.report.borrow().capacity());
-            self.report.borrow_mut().keep_cuts(shares);
+            let shares = left.len().div_ceil(self.sender.ask(|report| report.capacity()));
+            self.sender.ask(|report| report.keep_cuts(shares));
         }
         for path in gone {
-            let mut fits = true;
-            self.write(|report| report.gone(path).map(|fitted| fits = fitted));
-            if !fits {
-                self.full();
+            if !self.sender.write(|report| report.gone(path)) {
+                self.sender.full();
             }
         }
         join_all(left.iter().take(MOST).enumerate().map(|(number, file)| self.send(number, file))).await;
@@ -150,9 +135,9 @@ impl Worker<'_> {
         let rest = left.iter().enumerate().filter(|(number, _)| !settled.contains(number));
         let mut places: Vec<_> = rest.map(|(_, file)| place(&file.path).1).collect();
         places.sort_unstable();
-        let shares = places.len().div_ceil(self.report.borrow().capacity());
-        if shares > 1 && !self.batch.was_stopped() {
-            self.write(|report| report.cut(&folder::cuts(&places, shares)));
+        let shares = places.len().div_ceil(self.sender.ask(|report| report.capacity()));
+        if shares > 1 && !self.sender.was_stopped() {
+            self.sender.write(|report| report.cut(&folder::cuts(&places, shares)));
         }
     }
 
@@ -166,12 +151,13 @@ impl Worker<'_> {
             let text = std::fs::read_to_string(self.work.parts.join(PART)).unwrap_or_default();
             let digest = Part::digest(&text);
             let is_meant = digest == self.folder.part;
-            if is_meant || begun.elapsed() >= MOUNT.0 || self.batch.has_ended() {
+            if is_meant || begun.elapsed() >= MOUNT.0 || self.sender.has_ended() {
                 if !is_meant {
                     warn!("the keys so far are not mounted as they were written");
                 }
                 return (serde_json::from_str(&text).unwrap_or_default(), digest);
             }
+            // The kubelet writes the mount when it next looks; the loop ends with MOUNT.
             tokio::time::sleep(MOUNT.1).await;
         }
     }
@@ -183,91 +169,38 @@ impl Worker<'_> {
         let name = file.path.rsplit('/').next().unwrap_or_default().to_owned();
         let source = Source::beneath(&self.work.source, &path);
         let parcel = Parcel { source, file_name: name, content_type: None, sent: Arc::default() };
-        let Some(place) = self.batch.place(&parcel.source).await else { return };
-        let credential = match credential(&self.work.credentials) {
-            Ok(credential) => credential,
-            Err(problem) => return self.fail(None, &Trouble::new(Reason::CredentialsInvalid, problem)),
+        let reserve = |report: &mut Writer<File>, candidate: &Candidate<'_>| {
+            report.reserve(number, &file.path, candidate.file_key, candidate.size)
         };
-        let no_room = Cell::new(None);
-        let admit = |candidate: &Candidate<'_>| {
-            let &Candidate { file_key, size, .. } = candidate;
-            no_room.set(self.report.borrow_mut().reserve(number, &file.path, file_key, size).err());
-            no_room.get().is_none()
-        };
-        let on_retry = |trouble: &Trouble, delay: Duration| {
-            self.report_limit(trouble);
-            let (reason, message, delay) = (trouble.reason, trouble.message(), delay.as_secs());
-            info!(file = file.path, %reason, message, delay, "trying again");
-        };
-        let delivery = place.deliver(&credential, &parcel, LIMITS, Hooks { admit, on_retry }).await;
-        if !matches!(delivery, Delivery::Stored(_)) {
-            self.report.borrow_mut().release(number);
+        let sent = self.sender.send(&file.path, &parcel, reserve).await;
+        if !matches!(sent, Sent::Stored(_)) {
+            self.sender.ask(|report| report.release(number));
         }
-        match (delivery, no_room.get()) {
-            (Delivery::Stored(upload), _) => self.stored(number, file, &upload),
-            (Delivery::Failed(_), Some(NoRoom::Left)) => self.full(),
-            (Delivery::Failed(_), Some(NoRoom::Ever)) => self.fail(Some((number, file)), &too_long()),
+        match sent {
+            Sent::Stored(upload) => self.stored(number, file, &upload),
             // What went away since it was listed is no longer of the folder.
-            (Delivery::Failed(trouble), None) if trouble.reason == Reason::FileNotFound => {
-                self.settled.borrow_mut().push(number);
-            }
-            (Delivery::Failed(trouble), None) | (Delivery::NotSent(Some(trouble)), _) => {
-                self.fail(Some((number, file)), &trouble);
-            }
-            (Delivery::NotSent(None), _) => {
-                if self.batch.was_stopped() {
-                    self.failed.set(true);
-                }
-            }
+            Sent::Failed(trouble) if trouble.reason == Reason::FileNotFound => self.settled.borrow_mut().push(number),
+            Sent::Failed(trouble) => self.fail(Some((number, file)), &trouble),
+            Sent::Left => {}
         }
     }
 
     fn stored(&self, number: usize, file: &Found, upload: &Upload) {
         // First, so that whatever was said to be uploaded is reported, even after SIGKILL.
-        self.write(|report| report.stored(number, &file.path, file.modified_at, upload));
+        self.sender.write(|report| report.stored(number, &file.path, file.modified_at, upload));
         self.settled.borrow_mut().push(number);
         info!(file = file.path, size = upload.size, sha256 = upload.sha256, "uploaded");
     }
 
-    fn full(&self) {
-        if !self.batch.has_ended() {
-            info!("the report is full; other workers send the remaining files");
-        }
-        self.batch.end();
-        self.write(Writer::full);
-    }
-
     fn fail(&self, file: Option<(usize, &Found)>, trouble: &Trouble) {
-        let is_shared = trouble.reason.scope() == Scope::Resource;
         let path = file.map(|(_, file)| file.path.as_str());
-        warn!(file = path, reason = %trouble.reason, message = trouble.message(), "failed");
-        self.failed.set(true);
-        self.batch.end_if_shared(trouble);
-        self.report_limit(trouble);
-        if is_shared && self.report.borrow().has_shared_failure() {
-            return;
-        }
-        let mut fits = true;
-        self.write(|report| report.failed(path.filter(|_| !is_shared), trouble).map(|fitted| fits = fitted));
-        if !fits {
-            return self.full();
-        }
-        self.settled.borrow_mut().extend(file.map(|(number, _)| number).filter(|_| !is_shared));
-    }
-
-    /// Reports that less should be asked at the same time, if that is the trouble.
-    fn report_limit(&self, trouble: &Trouble) {
-        if trouble.is_strain() {
-            self.write(Writer::limited);
-        }
-    }
-
-    /// Writes to the report. If that fails nothing new begins, as it could not be reported.
-    fn write(&self, line: impl FnOnce(&mut Writer<File>) -> io::Result<()>) {
-        if let Err(error) = line(&mut self.report.borrow_mut()) {
-            error!(%error, "cannot write to the report");
-            self.batch.end();
-            self.failed.set(true);
+        let Some(scope) = self.sender.failed(path, trouble) else { return };
+        let (path, number) =
+            if scope == Scope::Resource { (None, None) } else { (path, file.map(|(number, _)| number)) };
+        if self.sender.write(|report| report.failed(path, trouble)) {
+            self.settled.borrow_mut().extend(number);
+        } else {
+            self.sender.full();
         }
     }
 }

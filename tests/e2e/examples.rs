@@ -180,6 +180,34 @@ fn the_role_of_the_nightly_example_suffices() {
 }
 
 #[test]
+fn the_role_of_the_nightly_folder_example_suffices() {
+    scenario(OPERATOR, async |world| {
+        let documents = example("folder/nightly.yaml")?;
+        let of_kind = |kind: &str| documents.iter().find(|document| document["kind"] == kind).context("it is missing");
+        let container = &of_kind("CronJob")?["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0];
+        let mut arguments: Vec<&str> =
+            container["args"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        assert_eq!(arguments[..2], ["refresh", "render"]);
+        let namespace = world.namespace.clone();
+        arguments.extend(["--namespace", &namespace]);
+        world.credential().await?;
+        world.config_map("prompts", &[("prompt.txt", "soft morning light")]).await?;
+        // No node may run here, so that the folder becomes a file of a ConfigMap.
+        world.file_upload("render", json!({"files": [test_support::file("prompt", "prompts", "prompt.txt")]})).await?;
+        world.operator().await?;
+        let key = test_support::key_of(&world.available("render").await?, "prompt").map(str::to_owned);
+        let nightly = test_support::Person::with_rules(world, "nightly", of_kind("Role")?["rules"].clone()).await?;
+        let said = nightly.runs(&arguments).await?;
+        assert_eq!(said.code, Some(0), "{said:?}");
+        let upload = world.read("FileUpload", "render").await?;
+        let new = test_support::key_of(&upload, "prompt").context("no key")?;
+        assert_ne!(key.as_deref(), Some(new));
+        assert_eq!(said.stdout.trim(), format!("prompt={new}"));
+        Ok(())
+    });
+}
+
+#[test]
 fn a_run_that_is_refused_fails_its_job_and_is_not_repeated() -> anyhow::Result<()> {
     with_pods(OPERATOR, "a Job that runs a workflow", async |world| {
         world.operator().await?;
@@ -232,7 +260,9 @@ fn of_the_api_server(document: &Value) -> Vec<Value> {
     }
     let templates = document["spec"]["templates"].as_array().into_iter().flatten();
     let manifests = templates.filter_map(|template| template["resource"]["manifest"].as_str());
-    manifests.map(|manifest| serde_yaml::from_str(manifest).unwrap_or_default()).collect()
+    // As Argo fills in.
+    let filled = manifests.map(|manifest| manifest.replace("{{workflow.name}}", "workflow-1"));
+    filled.map(|manifest| serde_yaml::from_str(&manifest).unwrap_or_default()).collect()
 }
 
 /// `kubectl create`, as Argo's executor calls it.

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use cyberun_stub::{KeyShape, Options, Step};
 use serde_json::{Value, json};
-use test_support::{DEADLINE, World, age, sha256, state, with_pods, with_pods_and, write};
+use test_support::{DEADLINE, World, age, rendered, sha256, state, with_pods, with_pods_and, write};
 
 use crate::OPERATOR;
 
@@ -20,45 +20,9 @@ fn name(number: usize) -> String {
     format!("frame_{number:04}.png")
 }
 
-/// So many frames in `out/frames` of a claim `data`.
+/// So many frames.
 async fn frames(world: &mut World, number: usize) -> anyhow::Result<()> {
-    world.credential().await?;
-    let folder = world.volume("data", &["ReadWriteMany"], &[]).await?;
-    for number in 0..number {
-        write(&folder, &format!("out/frames/{}", name(number)), &frame(number))?;
-    }
-    Ok(())
-}
-
-fn spec(fields: &Value) -> Value {
-    let source = json!({"persistentVolumeClaim": {"claimName": "data", "path": "out/frames"}});
-    let mut folder = json!({"name": "frames", "source": source, "include": ["**/*.png"]});
-    for (name, value) in fields.as_object().into_iter().flatten() {
-        folder[name] = value.clone();
-    }
-    json!({"folders": [folder], "output": {"configMap": {"name": "keys"}}})
-}
-
-/// The complete keys, each checked against the store; null if there are none.
-async fn keys(world: &World) -> anyhow::Result<Value> {
-    let Some(text) = world.entry("keys-frames", "frames.json").await? else { return Ok(Value::Null) };
-    let keys: Value = serde_json::from_str(&text)?;
-    let objects = world.stub.objects();
-    for (path, entry) in keys.as_object().into_iter().flatten() {
-        let object = &objects[entry["fileKey"].as_str().unwrap_or_default()];
-        assert_eq!(Some(object.file_name.as_str()), path.rsplit('/').next());
-        assert_eq!(entry["sha256"], json!(object.sha256), "{path}");
-        assert!(entry["modifiedAt"].is_string() && entry["expiresAt"].is_string(), "{entry}");
-    }
-    Ok(keys)
-}
-
-async fn uploaded(world: &World) -> anyhow::Result<Value> {
-    let look = async || {
-        let upload = world.read("FileUpload", "render").await?;
-        Ok((state(&upload, "Available") == "True", upload["status"].clone()))
-    };
-    world.wait_for(DEADLINE * 4, "FileUpload render: Available", look).await
+    world.frames((0..number).map(|number| (name(number), frame(number)))).await
 }
 
 #[test]
@@ -71,16 +35,16 @@ fn four_hundred_frames_take_few_pods_and_all_have_their_keys() -> anyhow::Result
         let pods = world.history("Pod").await?;
         world.operator().await?;
         let begun = Instant::now();
-        world.file_upload("render", spec(&json!({"maxFiles": 400}))).await?;
-        let status = uploaded(world).await?;
+        world.render(&json!({"maxFiles": 400, "include": ["**/*.png"]})).await?;
+        let status = world.has_rendered().await?;
         let taken = begun.elapsed();
         let pods: Vec<_> = pods.names().into_iter().filter(|name| name.starts_with("render-")).collect();
         eprintln!("400 frames: {} Pods, {:.1} s from apply to Available", pods.len(), taken.as_secs_f64());
         assert!(pods.len() <= 14, "{pods:?}");
-        let keys = keys(world).await?;
-        assert_eq!(keys.as_object().map(serde_json::Map::len), Some(400));
+        let keys = world.keys_of_frames().await?.unwrap_or_default();
+        assert_eq!(keys.len(), 400);
         for number in 0..400 {
-            assert_eq!(keys[name(number)]["sha256"], json!(sha256(&frame(number))), "{number}");
+            assert_eq!(keys[&name(number)]["sha256"], json!(sha256(&frame(number))), "{number}");
         }
         assert_eq!((world.calls(Step::Put).len(), world.stub.objects().len()), (400, 400), "nothing is sent twice");
         assert_eq!((&status["summary"], &status["filesTotal"]), (&json!("400/400"), &json!(400)));
@@ -102,20 +66,20 @@ fn one_frame_that_may_not_be_read_is_named_and_the_others_keep_their_keys() -> a
         let secret = world.folder.path().join("volumes/data/out/frames").join(name(7));
         fs::set_permissions(&secret, Permissions::from_mode(0o600))?;
         world.operator().await?;
-        world.file_upload("render", spec(&json!({}))).await?;
+        world.render(&json!({})).await?;
         let words = ["folder frames", &name(7), "0600"];
         let upload = world.says("render", ("PermissionDenied", "Stalled"), &words).await?;
         let folder = &upload["status"]["folders"][0];
         assert_eq!((&folder["files"], &folder["uploaded"]), (&json!(60), &json!(59)), "{folder}");
         assert_eq!(folder["failures"].as_array().map(Vec::len), Some(1));
         assert_eq!(folder["failures"][0]["path"], json!(name(7)));
-        assert_eq!(keys(world).await?, Value::Null, "the keys are complete or absent");
+        assert_eq!(world.keys_of_frames().await?, None, "the keys are complete or absent");
         world.tidied().await?;
         assert_eq!(world.stub.objects().len(), 59);
         fs::set_permissions(&secret, Permissions::from_mode(0o644))?;
         world.request("render", json!("now")).await?;
-        uploaded(world).await?;
-        assert_eq!(keys(world).await?.as_object().map(serde_json::Map::len), Some(60));
+        world.has_rendered().await?;
+        assert_eq!(world.keys_of_frames().await?.map(|keys| keys.len()), Some(60));
         Ok(())
     })
 }
@@ -125,13 +89,13 @@ fn a_folder_with_more_than_may_be_is_refused_with_the_number() -> anyhow::Result
     with_pods(OPERATOR, "workers", async |world| {
         frames(world, 5).await?;
         world.operator().await?;
-        world.file_upload("render", spec(&json!({"maxFiles": 4}))).await?;
+        world.render(&json!({"maxFiles": 4})).await?;
         let words = ["folder frames", "5 files match", "maxFiles is 4"];
         world.says("render", ("TooManyFiles", "Stalled"), &words).await?;
         assert_eq!(world.stub.calls().len(), 0);
-        world.patch("FileUpload", "render", json!({"spec": spec(&json!({"maxFiles": 5}))})).await?;
-        uploaded(world).await?;
-        assert_eq!(keys(world).await?.as_object().map(serde_json::Map::len), Some(5));
+        world.patch("FileUpload", "render", json!({"spec": rendered(&json!({"maxFiles": 5}))})).await?;
+        world.has_rendered().await?;
+        assert_eq!(world.keys_of_frames().await?.map(|keys| keys.len()), Some(5));
         Ok(())
     })
 }
@@ -146,7 +110,7 @@ fn a_folder_of_a_hundred_thousand_files_is_refused_within_the_workers_memory() -
         }
         world.operator().await?;
         let begun = Instant::now();
-        world.file_upload("render", spec(&json!({}))).await?;
+        world.render(&json!({})).await?;
         world.says("render", ("TooManyFiles", "Stalled"), &["100000 files match", "maxFiles is 2000"]).await?;
         eprintln!("100,000 files: refused {:.1} s after apply", begun.elapsed().as_secs_f64());
         assert_eq!(world.stub.calls().len(), 0);
@@ -159,12 +123,12 @@ fn a_folder_is_waited_for_until_it_has_enough_files() -> anyhow::Result<()> {
     with_pods(OPERATOR, "workers", async |world| {
         frames(world, 2).await?;
         world.operator().await?;
-        world.file_upload("render", spec(&json!({"minFiles": 3}))).await?;
+        world.render(&json!({"minFiles": 3})).await?;
         let words = ["folder frames", "2 files match", "minFiles is 3"];
         world.says("render", ("FileNotFound", "Reconciling"), &words).await?;
         write(&world.folder.path().join("volumes/data"), "out/frames/frame_0002.png", b"the third")?;
-        uploaded(world).await?;
-        assert_eq!(keys(world).await?.as_object().map(serde_json::Map::len), Some(3));
+        world.has_rendered().await?;
+        assert_eq!(world.keys_of_frames().await?.map(|keys| keys.len()), Some(3));
         Ok(())
     })
 }
@@ -176,18 +140,18 @@ fn a_folder_that_grows_and_shrinks_ends_with_what_is_there() -> anyhow::Result<(
         let folder = world.folder.path().join("volumes/data");
         let hold = world.hold_puts(10, 1);
         world.operator().await?;
-        world.file_upload("render", spec(&json!({}))).await?;
+        world.render(&json!({})).await?;
         hold.reached(DEADLINE * 2).await?;
         write(&folder, "out/frames/late/one.png", b"late")?;
         write(&folder, &format!("out/frames/{}", name(3)), b"another")?;
         fs::remove_file(folder.join("out/frames").join(name(5)))?;
         hold.release();
-        uploaded(world).await?;
-        let keys = keys(world).await?;
-        assert_eq!(keys.as_object().map(serde_json::Map::len), Some(40));
+        world.has_rendered().await?;
+        let keys = world.keys_of_frames().await?.unwrap_or_default();
+        assert_eq!(keys.len(), 40);
         assert_eq!(keys["late/one.png"]["sha256"], json!(sha256(b"late")));
-        assert_eq!(keys[name(3)]["sha256"], json!(sha256(b"another")));
-        assert!(keys[name(5)].is_null());
+        assert_eq!(keys[&name(3)]["sha256"], json!(sha256(b"another")));
+        assert!(!keys.contains_key(&name(5)));
         Ok(())
     })
 }
@@ -197,17 +161,17 @@ fn a_refreshed_folder_keeps_its_keys_until_all_are_new() -> anyhow::Result<()> {
     with_pods(OPERATOR, "workers", async |world| {
         frames(world, 35).await?;
         world.operator().await?;
-        world.file_upload("render", spec(&json!({}))).await?;
-        uploaded(world).await?;
-        let old = keys(world).await?;
+        world.render(&json!({})).await?;
+        world.has_rendered().await?;
+        let old = world.keys_of_frames().await?.unwrap_or_default();
         world.tidied().await?;
         let (maps, uploads) = (world.history("ConfigMap").await?, world.history("FileUpload").await?);
         age(&world.folder.path().join("volumes/data/out/frames").join(name(0)))?;
         world.request("render", json!("tonight")).await?;
         let handled = |upload: &Value| upload["status"]["lastHandledRequestedAt"] == "tonight";
         world.upload("render", "the request to be handled", handled).await?;
-        let new = keys(world).await?;
-        assert!((0..35).all(|number| new[name(number)]["fileKey"] != old[name(number)]["fileKey"]));
+        let new = world.keys_of_frames().await?.unwrap_or_default();
+        assert!((0..35).all(|number| new[&name(number)]["fileKey"] != old[&name(number)]["fileKey"]));
         assert_eq!(world.calls(Step::Put).len(), 70);
         let texts: Vec<_> = maps.states().into_iter().filter(|map| map["metadata"]["name"] == "keys-frames").collect();
         assert!(texts.iter().all(|map| map["data"]["frames.json"].is_string()), "never without keys");
@@ -221,8 +185,8 @@ fn keys_that_somebody_edits_are_not_believed_and_those_of_a_former_folder_go() -
     with_pods(OPERATOR, "workers", async |world| {
         frames(world, 3).await?;
         world.operator().await?;
-        world.file_upload("render", spec(&json!({}))).await?;
-        uploaded(world).await?;
+        world.render(&json!({})).await?;
+        world.has_rendered().await?;
         let text = world.entry("keys-frames", "frames.json").await?;
         world.patch("ConfigMap", "keys-frames", json!({"data": {"frames.json": "{}"}})).await?;
         let same = async || world.entry("keys-frames", "frames.json").await.map(|now| (now == text, now));
@@ -233,8 +197,8 @@ fn keys_that_somebody_edits_are_not_believed_and_those_of_a_former_folder_go() -
         world.patch("ConfigMap", "keys-frames", json!({"data": {"frames.json": "{}"}})).await?;
         let again = async || Ok((world.calls(Step::Put).len() == 6, world.calls(Step::Put).len()));
         world.wait_for(DEADLINE * 2, "all to be sent again", again).await?;
-        uploaded(world).await?;
-        assert_eq!(keys(world).await?.as_object().map(serde_json::Map::len), Some(3));
+        world.has_rendered().await?;
+        assert_eq!(world.keys_of_frames().await?.map(|keys| keys.len()), Some(3));
         world.config_map("texts", &[("a.txt", "a")]).await?;
         let files = json!([test_support::file("a", "texts", "a.txt")]);
         world.patch("FileUpload", "render", json!({"spec": {"folders": null, "files": files}})).await?;
@@ -252,13 +216,13 @@ fn a_config_map_of_somebody_else_is_left_alone() -> anyhow::Result<()> {
         frames(world, 1).await?;
         world.config_map("keys-frames-part", &[("mine", "text")]).await?;
         world.operator().await?;
-        world.file_upload("render", spec(&json!({}))).await?;
+        world.render(&json!({})).await?;
         world
             .says("render", ("OutputConflict", "Stalled"), &["ConfigMap keys-frames-part", "spec.folders[frames]"])
             .await?;
         assert_eq!(world.entry("keys-frames-part", "mine").await?.as_deref(), Some("text"));
         world.delete("ConfigMap", "keys-frames-part").await?;
-        uploaded(world).await?;
+        world.has_rendered().await?;
         Ok(())
     })
 }

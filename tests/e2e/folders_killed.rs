@@ -4,21 +4,16 @@
 //! What the operator does next is refused, and it is killed once that was refused, as for single files.
 
 use cyberun_stub::Step;
-use serde_json::{Value, json};
-use test_support::{DEADLINE, World, state, with_pods};
+use serde_json::json;
+use test_support::{DEADLINE, World, with_pods};
 
 use crate::OPERATOR;
 
 /// Forty files, for a first worker and two shares.
 async fn forty(world: &mut World) -> anyhow::Result<()> {
-    world.credential().await?;
-    let names: Vec<_> = (0..40).map(|number| format!("out/{number:02}.png")).collect();
-    let files: Vec<_> = names.iter().map(|name| (name.as_str(), name.as_bytes())).collect();
-    world.volume("data", &["ReadWriteMany"], &files).await?;
+    world.frames((0..40).map(|number| (format!("{number:02}.png"), vec![number]))).await?;
     world.operator().await?;
-    let source = json!({"persistentVolumeClaim": {"claimName": "data", "path": "out"}});
-    let spec = json!({"folders": [{"name": "frames", "source": source}], "output": {"configMap": {"name": "keys"}}});
-    world.file_upload("render", spec).await
+    world.render(&json!({})).await
 }
 
 /// Waits until the API server has refused the operator this.
@@ -37,13 +32,8 @@ async fn refused(world: &World, verb: &str, resource: &str) -> anyhow::Result<()
 
 /// All forty have one key each, and nothing was sent twice.
 async fn all_there(world: &World) -> anyhow::Result<()> {
-    let look = async || {
-        let upload = world.read("FileUpload", "render").await?;
-        Ok((state(&upload, "Available") == "True", upload["status"].clone()))
-    };
-    world.wait_for(DEADLINE * 3, "FileUpload render: Available", look).await?;
-    let keys: Value = serde_json::from_str(&world.entry("keys-frames", "frames.json").await?.unwrap_or_default())?;
-    assert_eq!(keys.as_object().map(serde_json::Map::len), Some(40));
+    world.has_rendered().await?;
+    assert_eq!(world.keys_of_frames().await?.map(|keys| keys.len()), Some(40));
     world.tidied().await?;
     assert_eq!((world.calls(Step::Put).len(), world.stub.objects().len()), (40, 40), "nothing is sent twice");
     Ok(())

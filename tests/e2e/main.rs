@@ -18,6 +18,7 @@ mod examples;
 mod explain_command;
 mod folders;
 mod folders_killed;
+mod folders_large;
 mod forged_pods;
 mod harness_judgement;
 mod harness_pods;

@@ -1,4 +1,5 @@
-//! Keys without the operator: the Pod of `examples/init-container` and the Job of `examples/sidecar`, as they are.
+//! Keys without the operator: the Pod of `examples/init-container` and the Jobs of `examples/sidecar` and of
+//! `examples/folder`, as they are.
 //!
 //! Only what a cluster of tests cannot have as written is changed: the API is the double's, by plain HTTP. Their image's
 //! name is given to the image under test. Every namespace of a test enforces Pod Security `restricted`.
@@ -108,6 +109,28 @@ fn a_sidecar_holds_the_main_container_until_the_keys_are_there_and_its_job_compl
         assert!(log.contains("stopping after what is under way") && log.contains("\"stopped\""), "{log}");
         let done = |job: &Value| job["status"]["succeeded"] == 1;
         world.wait("Job", "sidecar", "the Job to complete", done).await?;
+        Ok(())
+    })
+}
+
+#[test]
+fn a_sidecar_uploads_the_folder_that_a_container_beside_it_writes_once_its_marker_is_there() -> anyhow::Result<()> {
+    with_pods(OPERATOR, "a sidecar with a folder", async |world| {
+        world.credential().await?;
+        apply(world, "folder/sidecar.yaml")?;
+        let pod = pod(world, "the Pod to succeed", |pod| pod["status"]["phase"] == "Succeeded").await?;
+        let name = pod["metadata"]["name"].as_str().context("no name")?;
+        let namespace = format!("--namespace={}", world.namespace);
+        let keys: Value =
+            serde_json::from_str(&kubectl(world.cluster, ["logs", &namespace, name, "--container=use"], "")?)?;
+        let objects = world.stub.objects();
+        for number in 1..=3 {
+            let key = keys[format!("{number}.png")]["fileKey"].as_str().context("no key")?;
+            assert_eq!(objects[key].bytes.as_deref(), Some(format!("frame {number}\n").as_bytes()));
+        }
+        let beside = &pod["status"]["initContainerStatuses"][0];
+        assert_eq!((&beside["restartCount"], &beside["state"]["terminated"]["exitCode"]), (&json!(0), &json!(0)));
+        assert_eq!((objects.len(), world.calls(Step::Put).len()), (3, 3));
         Ok(())
     })
 }

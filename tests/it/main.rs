@@ -35,6 +35,7 @@ mod refused_body;
 mod renewal;
 mod seaweedfs;
 mod sidecar;
+mod sidecar_folder;
 mod storage_codes;
 mod support;
 mod terminal;

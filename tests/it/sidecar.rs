@@ -236,7 +236,7 @@ async fn wrong_usage_ends_with_2_and_makes_no_call() {
         (beside.run().argument("--input").argument("a=/another/a"), "are both called a"),
         (beside.run().argument("--refresh-policy").argument("Always"), "BeforeExpiry"),
         (beside.run().argument("--log-format").argument("xml"), "--log-format"),
-        (Run::of("sidecar").argument("--keys-dir").argument(&beside.keys), "--input"),
+        (Run::of("sidecar").argument("--keys-dir").argument(&beside.keys), "[NAME=]FILE"),
         (
             Run::of("sidecar").argument("--keys-dir").argument(&beside.keys).argument("--input").argument("a"),
             "CYBERUN_API_KEY is not set",

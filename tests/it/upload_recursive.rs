@@ -83,8 +83,8 @@ async fn what_is_wrong_with_a_folder_is_told_and_makes_no_call() {
     fs::create_dir(files.folder().join("empty")).unwrap();
     fs::rename(frames(&["b.png"]).folder().join("frames"), files.folder().join("keys")).unwrap();
     let cases: [(&[&str], &str); 7] = [
-        (&["--recursive", "absent"], "--recursive: absent: it cannot be read: No such file"),
-        (&["--recursive", "frames/a.png"], "--recursive: frames/a.png: it is no folder"),
+        (&["--recursive", "absent"], "--recursive: absent: no such file"),
+        (&["--recursive", "frames/a.png"], "--recursive: frames/a.png: is a file, not a folder"),
         (&["--recursive", "empty"], "--recursive: empty: no file matches"),
         (&["--recursive", "frames", "--include", "*.jpg"], "no file matches"),
         (&["--recursive", "frames", "--include", "a["], "the pattern \"a[\" cannot be used"),

@@ -1,4 +1,5 @@
-// Checks the manifests of examples/ for engines that do not run here by those engines' own code: `manifests TREE`.
+// Checks the manifests of examples/, and the project's own workflows, for engines that do not run here, by those engines' own
+// code: `manifests TREE`.
 //
 // Each document is decoded strictly into the engine's types and judged by the engine's own validation; a field that
 // those types do not know is a failure. What ties a manifest to this project, paths into the status of a FileUpload,
@@ -68,18 +69,23 @@ func check(tree string) (problems, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
+	// The project's own, which CI runs.
+	own, err := checkActions(filepath.Join(tree, ".github/workflows"), &found)
+	if err != nil {
+		return nil, "", err
+	}
 	verdicts, err := checkHealth(tree, &found)
 	if err != nil {
 		return nil, "", err
 	}
-	text, err := summary(len(argo), resources, len(tekton), tasks, workflows, verdicts)
+	text, err := summary(len(argo), resources, len(tekton), tasks, workflows, own, verdicts)
 	return found, text, err
 }
 
 // What was judged; an error if there was nothing of a sort.
 func summary(counts ...int) (string, error) {
-	text := fmt.Sprintf("%d documents of Argo with %d FileUploads, %d of Tekton with %d uses of the Task, %d of GitHub Actions, %d verdicts on health",
-		counts[0], counts[1], counts[2], counts[3], counts[4], counts[5])
+	text := fmt.Sprintf("%d documents of Argo with %d FileUploads, %d of Tekton with %d uses of the Task, %d of GitHub Actions, %d of this project, %d verdicts on health",
+		counts[0], counts[1], counts[2], counts[3], counts[4], counts[5], counts[6])
 	for _, count := range counts {
 		if count == 0 {
 			return "", fmt.Errorf("something is missing from the examples: %s", text)

@@ -30,7 +30,7 @@ pub(crate) async fn any(world: &World, subjects: &mut [Subject]) -> anyhow::Resu
         0..=4 => (subject.request(world).await.map(|()| "request")?, false),
         5..=8 => (subject.change_content(world).await.map(|()| "content changed")?, true),
         9 | 10 => (subject.change_spec(world).await.map(|()| "spec changed")?, true),
-        11 => (subject.make_anew(world).await.map(|()| "made anew")?, true),
+        11 => (subject.recreate(world).await.map(|()| "recreated")?, true),
         12 => (subject.suspend(world, true).await.map(|()| "suspended")?, true),
         13 => (subject.suspend(world, false).await.map(|()| "resumed")?, false),
         14 | 15 => {
@@ -69,6 +69,7 @@ pub(crate) async fn end_operator(world: &mut World) -> anyhow::Result<Deed> {
         let ended = operator.terminate().await?;
         anyhow::ensure!(ended.success(), "the operator was asked to end, and ended with {ended}");
     }
+    // How long the operator is away.
     tokio::time::sleep(Duration::from_millis(fastrand::u64(..3000))).await;
     operator.restart().await?;
     let what = if is_kill { "operator killed" } else { "operator ended" };

@@ -66,6 +66,7 @@ pub(crate) async fn run(world: &mut World, span: Duration, options: &Options) ->
             ));
         } else {
             log.push(deeds::any(world, &mut subjects).await?);
+            // The pace of what is done: somebody who types.
             tokio::time::sleep(Duration::from_millis(fastrand::u64(..PAUSE))).await;
         }
         if alive_since.elapsed() > WARM_UP && begun.elapsed() > span / 3 {

@@ -17,7 +17,7 @@ pub(crate) struct Subject {
     pub(crate) name: String,
     /// The folder of its files on the volume; `None` if they are in a ConfigMap.
     folder: Option<PathBuf>,
-    /// Whether it uploads a changed ConfigMap by itself.
+    /// Whether its `updatePolicy` is `OnChange`.
     on_change: bool,
     version: usize,
     /// The one by which its files are called; another one is another revision.
@@ -86,7 +86,7 @@ impl Subject {
         world.create("FileUpload", &self.name, json!({"metadata": metadata, "spec": self.spec()})).await
     }
 
-    pub(crate) async fn make_anew(&mut self, world: &World) -> anyhow::Result<()> {
+    pub(crate) async fn recreate(&mut self, world: &World) -> anyhow::Result<()> {
         world.delete("FileUpload", &self.name).await?;
         self.suspended = false;
         self.create(world).await

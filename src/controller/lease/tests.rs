@@ -1,10 +1,10 @@
-//! Who works, by table and over time: several candidates and one Lease, on a clock that is only counted.
+//! Which of several candidates holds the Lease: single steps, and longer stories on a virtual clock.
 
 use super::*;
 
 const START: &str = "2026-11-23T10:00:00Z";
 
-/// A Lease in memory, as the API server keeps one: whoever writes must have seen the last version.
+/// Keeps a Lease as the API server does: it refuses a write that is based on an older version.
 #[derive(Default)]
 struct Server {
     lease: Option<Object>,

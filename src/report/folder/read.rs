@@ -1,18 +1,15 @@
 //! Reads a report on a folder: total, and without any list of its files.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 
-use super::super::line::{Coding, SHA256, from_base36, is_allowed, unescape, unpack};
+use super::super::frame::Text;
+use super::super::line::{Coding, SHA256, from_base36, is_allowed, read_message, read_wait, unpack};
 use super::super::{LIMIT, Unreadable};
 use super::code::{Before, name_of, read_path, unpack_cuts, unpack_middle};
 use super::{Entry, Report, VERSION};
 use crate::outcome::{Trouble, Upload};
 use crate::reason::Reason;
 
-/// The longest text that is looked at, in bytes: a byte that is no UTF-8 comes as a character of three.
-const LONGEST_TEXT: usize = 4 * LIMIT;
 /// More entries than a report can hold: no line of one is shorter than this.
 const MAX_ENTRIES: usize = LIMIT / "~00a\n".len();
 /// The longest digest that is taken over, in bytes.
@@ -20,27 +17,10 @@ const LONGEST_DIGEST: usize = 64;
 
 /// Reads the report on a folder.
 pub fn read(text: &str) -> Result<Report, Unreadable> {
-    let Some((version, lines)) = text.split_once('\n') else {
-        return Err(if VERSION.starts_with(text) { Unreadable::Missing } else { foreign(text) });
-    };
-    if version != VERSION {
-        return Err(foreign(version));
-    }
-    let known = lines.get(..lines.floor_char_boundary(LONGEST_TEXT)).unwrap_or_default();
-    let mut report = Report { garbled: known.len() < lines.len(), ..Report::default() };
-    let mut before = Before::default();
-    for line in known.split_inclusive('\n').map_while(|line| line.strip_suffix('\n')) {
-        if take_line(line, &mut before, &mut report).is_none() {
-            report.garbled = true;
-            break;
-        }
-    }
+    let text = Text::of(text, &[VERSION])?;
+    let (mut report, mut before) = (Report::default(), Before::default());
+    report.garbled = !text.read(LIMIT, |line| take_line(line, &mut before, &mut report));
     Ok(report)
-}
-
-fn foreign(version: &str) -> Unreadable {
-    let family = VERSION.trim_end_matches(|c: char| c.is_ascii_digit());
-    if version.starts_with(family) { Unreadable::Unsupported } else { Unreadable::Garbled }
 }
 
 fn take_line(line: &str, before: &mut Before, report: &mut Report) -> Option<()> {
@@ -103,21 +83,11 @@ fn stored(line: &str, before: &mut Before, is_coded: bool) -> Option<Entry> {
 fn failed(line: &str, before: &mut Before) -> Option<Entry> {
     let mut fields = line.splitn(4, ' ');
     let reason = Reason::parse(fields.next()?)?;
-    let retry_after = match fields.next()? {
-        "-" => None,
-        seconds => Some(Duration::from_secs(seconds.parse().ok()?)),
-    };
+    let retry_after = read_wait(fields.next()?).ok()?;
     let path = match fields.next()? {
         "*" => None,
         text => Some(path(text, before)?),
     };
-    let message = match fields.next() {
-        None => String::new(),
-        Some("\"") => before.message.clone(),
-        Some(text) => unescape(text.strip_prefix(':')?)?,
-    };
-    if !message.is_empty() {
-        before.message.clone_from(&message);
-    }
+    let message = read_message(fields.next(), &mut before.message)?;
     Some(Entry::Failed { path, trouble: Trouble { retry_after, ..Trouble::new(reason, message) } })
 }

@@ -85,9 +85,9 @@ fn every_line_is_read_as_it_was_written() {
     assert!(writer.failed(None, &Trouble::new(Reason::TooManyFiles, "401 files")).unwrap());
     writer.cut(&[1, 500, 65535]).unwrap();
     writer.done("abc").unwrap();
-    writer.full().unwrap();
-    writer.full().unwrap();
-    writer.limited().unwrap();
+    writer.as_mut().full().unwrap();
+    writer.as_mut().full().unwrap();
+    writer.as_mut().limited().unwrap();
     let report = read(std::str::from_utf8(&text).unwrap()).unwrap();
     let failed = |path: Option<&str>, trouble: &Trouble| Entry::Failed {
         path: path.map(str::to_owned),

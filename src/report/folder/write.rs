@@ -7,7 +7,8 @@ use std::io::{self, Write};
 
 use jiff::Timestamp;
 
-use super::super::line::{SHA256, base36, code, escape, is_allowed, pack, shorten};
+use super::super::frame::Lines;
+use super::super::line::{SHA256, base36, code, escape, is_allowed, pack, shorten, wait};
 use super::super::{LIMIT, NoRoom, PER_REPORT};
 use super::code::{Before, name_of, pack_cuts, pack_middle, path};
 use super::{LONGEST_PATH, MAX_SHARES, VERSION};
@@ -16,8 +17,6 @@ use crate::reason::Reason;
 
 /// The longest message, in bytes.
 const MESSAGE: usize = 300;
-/// The longest wait that is written, in seconds.
-const LONGEST_RETRY: u64 = 9_999_999;
 /// What is kept for one failure of the whole folder and for the words that come once.
 const KEPT: usize = 48;
 /// The most characters of a change of times: seconds, and microseconds.
@@ -28,43 +27,31 @@ const LONGEST_TIME: i64 = 36_i64.pow(4) - 1;
 const OVERHANG: usize = 100;
 
 /// A report that is being written.
-#[expect(clippy::struct_excessive_bools, reason = "each is a word that comes once")]
 pub struct Writer<W> {
-    out: W,
+    lines: Lines<W>,
     before: Before,
     /// The message before, as it was before it was shortened.
     said: String,
-    used: usize,
     /// What is promised to each upload that may have begun.
     promised: BTreeMap<usize, usize>,
     kept: usize,
-    lines: usize,
+    /// How many uploads it tells of.
+    stored: usize,
     /// What the first line takes, which has the whole key.
     first: usize,
-    begun: bool,
-    torn: bool,
-    full: bool,
-    limited: bool,
-    shared: bool,
 }
 
 impl<W: Write> Writer<W> {
     /// A report of which nothing is written yet, that keeps room to cut what is left into so many shares.
     pub fn new(out: W) -> Self {
         Self {
-            out,
+            lines: Lines::new(out, VERSION),
             before: Before::default(),
             said: String::new(),
-            used: VERSION.len() + 1,
             promised: BTreeMap::new(),
             kept: KEPT,
-            lines: 0,
+            stored: 0,
             first: 0,
-            begun: false,
-            torn: false,
-            full: false,
-            limited: false,
-            shared: false,
         }
     }
 
@@ -77,14 +64,14 @@ impl<W: Write> Writer<W> {
     pub fn reserve(&mut self, file: usize, path: &str, file_key: &str, size: u64) -> Result<(), NoRoom> {
         let (coding, middle) = code(file_key, self.before.stem.as_deref().unwrap_or_default(), name_of(path));
         let parts = [coding.written(), pack_middle(&middle), escape(path, true), base36(size)];
-        let seconds = if self.lines == 0 { "tttttt".len() } else { 0 };
+        let seconds = if self.stored == 0 { "tttttt".len() } else { 0 };
         let parts = parts.iter().map(String::len).sum::<usize>() + seconds;
         let cost = SHA256 + TIMES + parts + "+    00 \n".len();
         if VERSION.len() + 1 + cost + KEPT > LIMIT || path.len() > LONGEST_PATH || !is_allowed(file_key, "") {
             return Err(NoRoom::Ever);
         }
         let others: usize = self.promised.iter().filter(|(other, _)| **other != file).map(|(_, cost)| cost).sum();
-        if self.torn || self.full || self.used + others + cost + self.kept > LIMIT {
+        if self.lines.is_closed() || self.lines.used() + others + cost + self.kept > LIMIT {
             return Err(NoRoom::Left);
         }
         self.promised.insert(file, cost);
@@ -103,24 +90,25 @@ impl<W: Write> Writer<W> {
         if !self.fits(&line, self.kept) {
             return Err(io::Error::new(io::ErrorKind::StorageFull, "no room was promised to this upload"));
         }
-        self.put(&line)?;
+        self.lines.put(&line)?;
         self.before = before;
-        self.first = if self.lines == 0 { line.len() } else { self.first };
-        self.lines += 1;
+        self.first = if self.stored == 0 { line.len() } else { self.first };
+        self.stored += 1;
         Ok(())
     }
 
     /// Tells of a failure: of one file, or of the whole folder; false if there is no room.
     pub fn failed(&mut self, file: Option<&str>, trouble: &Trouble) -> io::Result<bool> {
         let message = trouble.message();
-        let retry = trouble.retry_after.map_or("-".to_owned(), |asked| asked.as_secs().min(LONGEST_RETRY).to_string());
+        let retry = wait(trouble.retry_after);
         let place = file.map_or("*".to_owned(), |file| path(file, &self.before.path));
         let head = format!("-{} {retry} {place}", trouble.reason);
         let kept = if file.is_some() { self.kept } else { 0 };
         let line = match () {
             () if message == self.said && !message.is_empty() => format!("{head} \"\n"),
             () => {
-                let taken = self.used + self.promised.values().sum::<usize>() + kept + head.len() + " :\n".len();
+                let taken =
+                    self.lines.used() + self.promised.values().sum::<usize>() + kept + head.len() + " :\n".len();
                 let room = LIMIT.saturating_sub(taken).min(MESSAGE);
                 if room < 24 { format!("{head}\n") } else { format!("{head} :{}\n", shorten(&message, room)) }
             }
@@ -128,11 +116,11 @@ impl<W: Write> Writer<W> {
         if !self.fits(&line, kept) {
             return Ok(false);
         }
-        self.put(&line)?;
+        self.lines.put(&line)?;
         if let Some(file) = file {
             file.clone_into(&mut self.before.path);
         } else {
-            self.shared = true;
+            self.lines.once.shared_failure = true;
         }
         if line.contains(" :") {
             self.said = message;
@@ -146,49 +134,37 @@ impl<W: Write> Writer<W> {
         if !self.fits(&line, self.kept) {
             return Ok(false);
         }
-        self.put(&line)?;
+        self.lines.put(&line)?;
         file.clone_into(&mut self.before.path);
         Ok(true)
     }
 
     /// Tells how many files match.
     pub fn found(&mut self, number: usize) -> io::Result<()> {
-        self.put(&format!("found {number}\n"))
+        self.lines.put(&format!("found {number}\n"))
     }
 
     /// Tells where to cut what is left; without a word if there is no room for that.
     pub fn cut(&mut self, cuts: &[u16]) -> io::Result<()> {
         let line = format!("cut {}\n", pack_cuts(cuts));
-        if cuts.is_empty() || self.used + line.len() > LIMIT { Ok(()) } else { self.put(&line) }
+        if cuts.is_empty() || self.lines.used() + line.len() > LIMIT { Ok(()) } else { self.lines.put(&line) }
     }
 
     /// Tells that nothing is left, given the keys with this digest.
     pub fn done(&mut self, digest: &str) -> io::Result<()> {
-        self.put(&format!("done {digest}\n"))
-    }
-
-    /// Tells, once, that the files without a line are left to another worker.
-    pub fn full(&mut self) -> io::Result<()> {
-        if std::mem::replace(&mut self.full, true) { Ok(()) } else { self.put("full\n") }
-    }
-
-    /// Tells, once, that the API asked to slow down.
-    pub fn limited(&mut self) -> io::Result<()> {
-        if std::mem::replace(&mut self.limited, true) { Ok(()) } else { self.put("limited\n") }
-    }
-
-    /// Whether a failure of the whole folder was told.
-    pub fn has_shared_failure(&self) -> bool {
-        self.shared
+        self.lines.put(&format!("done {digest}\n"))
     }
 
     /// How many lines like those so far a whole report surely holds.
     pub fn capacity(&self) -> usize {
-        if self.lines < 2 {
+        if self.stored < 2 {
             return PER_REPORT;
         }
         let head = VERSION.len() + "\nfound 2000\n".len();
-        let usual = (self.used - head.min(self.used)).saturating_sub(self.first).div_ceil(self.lines - 1).max(50);
+        let usual = (self.lines.used() - head.min(self.lines.used()))
+            .saturating_sub(self.first)
+            .div_ceil(self.stored - 1)
+            .max(50);
         1 + LIMIT.saturating_sub(head + KEPT + self.first + OVERHANG) / usual
     }
 
@@ -197,7 +173,7 @@ impl<W: Write> Writer<W> {
         let (name, first) = (name_of(file), self.before.stem.as_deref().unwrap_or_default());
         let (seconds, modified) = (at.as_second(), i128::from(modified_at.as_microsecond()));
         let since = seconds - self.before.seconds;
-        let since = if self.lines == 0 { since } else { since.clamp(-LONGEST_TIME, LONGEST_TIME) };
+        let since = if self.stored == 0 { since } else { since.clamp(-LONGEST_TIME, LONGEST_TIME) };
         let times = [base36(modified - self.before.modified), base36(since)].join(" ");
         let facts = format!("{}{times} {}", pack(sha256)?, base36(*size));
         let place = path(file, &self.before.path);
@@ -224,19 +200,13 @@ impl<W: Write> Writer<W> {
     }
 
     fn fits(&self, line: &str, kept: usize) -> bool {
-        self.used + self.promised.values().sum::<usize>() + line.len() + kept <= LIMIT
+        self.lines.used() + self.promised.values().sum::<usize>() + line.len() + kept <= LIMIT
     }
+}
 
-    /// One write for the line, with the version before the first.
-    fn put(&mut self, line: &str) -> io::Result<()> {
-        if self.torn {
-            return Err(io::Error::other("an earlier line could not be written whole"));
-        }
-        self.used += line.len();
-        let version = if std::mem::replace(&mut self.begun, true) { String::new() } else { format!("{VERSION}\n") };
-        let result = self.out.write_all((version + line).as_bytes()).and_then(|()| self.out.flush());
-        self.torn = result.is_err();
-        result
+impl<W> AsMut<Lines<W>> for Writer<W> {
+    fn as_mut(&mut self) -> &mut Lines<W> {
+        &mut self.lines
     }
 }
 

@@ -59,7 +59,7 @@ proptest! {
             if room { writer.append(entry).unwrap(); }
             room
         }).collect();
-        writer.finish().unwrap();
+        writer.as_mut().finish().unwrap();
         prop_assert!(out.len() <= LIMIT);
         let text = std::str::from_utf8(&out).unwrap();
         prop_assert_eq!(text.matches('\n').count(), kept.len() + 1);

@@ -70,6 +70,9 @@ pub enum SourceError {
     /// Written to, replaced or deleted while it was read.
     #[error("{0}: changed while it was read; it is sent once it is left alone")]
     Changed(String),
+    /// Written to again and again, for as long as it was waited for.
+    #[error("{0}: was written to for a minute without a pause of 5 s; it is sent once it is left alone")]
+    Restless(String),
     /// The disk or mount failed.
     #[error("{path}: cannot be read: {}", said(error))]
     Read {

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use super::error::SourceError;
 use super::explain;
-use super::place::Place;
+use super::place::{Place, Whose};
 use super::walk::Tree;
 
 /// A folder that is open.
@@ -23,7 +23,7 @@ pub(in crate::transfer) struct Folder {
 impl Folder {
     /// Opens the folder at `path` beneath `root`; the root itself if it is empty.
     pub(in crate::transfer) fn open(root: &Path, path: &str) -> Result<Self, SourceError> {
-        let place = Place::Beneath { root: root.to_owned(), path: path.to_owned() };
+        let place = Place::Beneath { root: root.to_owned(), path: path.to_owned(), whose: Whose::Volume };
         if !path.is_empty() {
             place.stays_by_its_words(path)?;
         }
@@ -33,6 +33,18 @@ impl Folder {
         let folder = Self { root: dir, place, path: path.into() };
         folder.at(Path::new(""))?;
         Ok(folder)
+    }
+
+    /// Opens the folder at this path, wherever it is; it is its own root.
+    pub(in crate::transfer) fn here(path: &Path) -> Result<Self, SourceError> {
+        let place = Place::Anywhere { path: path.to_owned(), hint: String::new() };
+        let root = Dir::open_ambient_dir(path, ambient_authority()).map_err(|error| match error.raw_os_error() {
+            Some(number) if number == Errno::NOTDIR.raw_os_error() && path.exists() => {
+                SourceError::NotAFolder(place.show())
+            }
+            _ => explain::refused(&place, &Tree::Anywhere, path, error),
+        })?;
+        Ok(Self { root, place, path: PathBuf::new() })
     }
 
     /// A folder in it.
@@ -51,18 +63,27 @@ impl Folder {
     pub(in crate::transfer) fn refused(&self, path: &Path, error: io::Error) -> SourceError {
         let whole = self.path.join(path);
         let place = match &self.place {
-            Place::Beneath { root, .. } => {
-                Place::Beneath { root: root.clone(), path: whole.to_string_lossy().into_owned() }
+            Place::Beneath { root, whose, .. } => {
+                Place::Beneath { root: root.clone(), path: whole.to_string_lossy().into_owned(), whose: *whose }
             }
-            anywhere @ Place::Anywhere { .. } => anywhere.clone(),
+            Place::Anywhere { path: root, hint } => {
+                let path = if path.as_os_str().is_empty() { root.clone() } else { root.join(path) };
+                Place::Anywhere { path, hint: hint.clone() }
+            }
         };
         if error.raw_os_error() == Some(Errno::NOTDIR.raw_os_error()) || error.kind() == ErrorKind::NotADirectory {
             return SourceError::NotAFolder(place.show());
         }
-        if error.kind() == ErrorKind::PermissionDenied
-            && let Ok(found) = self.root.metadata(&whole)
-        {
-            return place.denied("it", found.uid(), found.mode());
+        if error.kind() == ErrorKind::PermissionDenied {
+            // Of one that may not be entered only the handle can be asked.
+            let is_root = whole.as_os_str().is_empty();
+            let found = if is_root { self.root.dir_metadata() } else { self.root.metadata(&whole) };
+            if let Ok(found) = found {
+                return place.denied("it", found.uid(), found.mode());
+            }
+        }
+        if let Place::Anywhere { path, .. } = &place {
+            return explain::refused(&place, &Tree::Anywhere, path, error);
         }
         match self.root.try_clone() {
             Ok(dir) => explain::refused(&place, &Tree::Beneath(dir), &whole, error),

@@ -3,6 +3,7 @@
 //! A thread for each look would cost more than the look. Where one blocks, another thread goes on with the rest, so that a
 //! file on a dead mount keeps no other file waiting.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +24,28 @@ const MOST: usize = 64;
 thread_local! {
     /// Of this thread, on which a runtime polls those who wait.
     static LOOKS: Arc<Looks> = Arc::default();
+    /// How many wait here for their look.
+    static WAITING: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Whether anybody waits for a look: who needs none goes behind them, so that files keep their order.
+pub(super) fn are_awaited() -> bool {
+    WAITING.get() > 0
+}
+
+struct Waits;
+
+impl Waits {
+    fn new() -> Self {
+        WAITING.set(WAITING.get() + 1);
+        Self
+    }
+}
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        WAITING.set(WAITING.get().saturating_sub(1));
+    }
 }
 
 #[derive(Default)]
@@ -42,6 +65,7 @@ pub(super) async fn look<T: Send + 'static>(
     place: &Arc<Place>,
     act: impl FnOnce(&Place) -> Result<T, SourceError> + Send + 'static,
 ) -> Result<T, SourceError> {
+    let _waits = Waits::new();
     let (tell, told) = oneshot::channel();
     let its_own = Arc::clone(place);
     // Nobody may be waiting any more.
@@ -90,6 +114,7 @@ impl Looks {
     async fn watch(self: Arc<Self>) {
         let mut before = None;
         loop {
+            // Whoever has not come back by the next look is blocked.
             tokio::time::sleep(PROMPT).await;
             let mut line = self.0.lock();
             if line.waiting.is_empty() {

@@ -47,15 +47,27 @@ pub(super) enum Place {
         root: PathBuf,
         /// What is not trusted: relative to the root.
         path: String,
+        /// Who can do something about it.
+        whose: Whose,
     },
+}
+
+/// Whose a root is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Whose {
+    /// A FileUpload names the volume, and may name the user of the worker.
+    Volume,
+    /// Whoever started this program named the folder.
+    Ours,
 }
 
 /// What must not change while a file is read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Stamp {
-    size: u64,
-    modified: (i64, i64),
-    inode: (u64, u64),
+    pub(super) size: u64,
+    pub(super) modified: (i64, i64),
+    /// The device and the number on it.
+    pub(super) inode: (u64, u64),
 }
 
 impl Stamp {
@@ -72,7 +84,7 @@ impl Stamp {
 #[derive(Debug)]
 pub(super) struct Held {
     file: File,
-    pub(super) metadata: Metadata,
+    metadata: Metadata,
 }
 
 impl Place {
@@ -106,7 +118,7 @@ impl Place {
                 let found = OpenOptions::new().read(true).custom_flags(flags).open(path);
                 found.map_err(|error| explain::refused(self, &Tree::Anywhere, path, error))
             }
-            Self::Beneath { root, path } => {
+            Self::Beneath { root, path, .. } => {
                 self.stays_by_its_words(path)?;
                 let dir = Dir::open_ambient_dir(root, ambient_authority()).map_err(|error| {
                     self.failed(io::Error::new(error.kind(), format!("the volume's root cannot be opened: {error}")))
@@ -161,13 +173,14 @@ impl Place {
         SourceError::Read { path: self.show(), error }
     }
 
-    /// `what` is closed to us. Only beneath a root is the user one that can be chosen.
+    /// `what` is closed to us. Only of a worker of a volume a resource can choose the user.
     pub(super) fn denied(&self, what: impl Into<String>, owner: u32, mode: u32) -> SourceError {
         let us = rustix::process::geteuid().as_raw();
         // A file is to be read, a folder to be entered; the groups of a process are not looked at.
         let right = if FileType::from_raw_mode(mode) == FileType::Directory { 0o1 } else { 0o4 };
         let is_allowed = mode & if owner == us { right << 6 } else { right } != 0;
-        let fix = match (self.is_beneath(), is_allowed) {
+        let is_of_volume = matches!(self, Self::Beneath { whose: Whose::Volume, .. });
+        let fix = match (is_of_volume, is_allowed) {
             (true, true) => LABELS,
             (true, false) => RUN_AS,
             (false, true) => LABELS_HERE,
@@ -184,10 +197,7 @@ impl Held {
 
     /// Opens this very inode for reading, whatever is at its path by now.
     pub(super) fn open(&self, place: &Place) -> Result<(File, Metadata), SourceError> {
-        let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
-        let handle = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-        let opened = OpenOptions::new().read(true).custom_flags(flags).open(handle);
-        let file = opened.map_err(|error| match error.kind() {
+        let file = reopened(&self.file).map_err(|error| match error.kind() {
             ErrorKind::PermissionDenied => place.denied("it", self.metadata.uid(), self.metadata.mode()),
             ErrorKind::NotFound => place.failed(io::Error::new(error.kind(), "/proc is not mounted")),
             _ => place.failed(error),
@@ -198,13 +208,20 @@ impl Held {
     }
 }
 
+/// Opens what a handle holds for reading.
+pub(super) fn reopened(handle: &impl AsRawFd) -> io::Result<File> {
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+    OpenOptions::new().read(true).custom_flags(flags).open(format!("/proc/self/fd/{}", handle.as_raw_fd()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn where_the_mode_allows_what_is_denied_selinux_is_named() {
-        let volume = Place::Beneath { root: "/source".into(), path: "a.png".into() };
+        let beneath = |whose| Place::Beneath { root: "/source".into(), path: "a.png".into(), whose };
+        let volume = beneath(Whose::Volume);
         let us = rustix::process::geteuid().as_raw();
         for (owner, mode, fix) in [
             (us + 1, 0o100_600, RUN_AS),
@@ -217,8 +234,11 @@ mod tests {
             let message = volume.denied("it", owner, mode).to_string();
             assert!(message.ends_with(fix), "{mode:o}: {message}");
         }
-        let message =
-            Place::Anywhere { path: "a.png".into(), hint: String::new() }.denied("it", us, 0o100_644).to_string();
-        assert!(message.ends_with(LABELS_HERE), "{message}");
+        for ours in [Place::Anywhere { path: "a.png".into(), hint: String::new() }, beneath(Whose::Ours)] {
+            let message = ours.denied("it", us, 0o100_644).to_string();
+            assert!(message.ends_with(LABELS_HERE), "{message}");
+            let message = ours.denied("it", us + 1, 0o100_600).to_string();
+            assert!(message.ends_with(&format!("we run as uid {us}")), "nothing of a resource: {message}");
+        }
     }
 }

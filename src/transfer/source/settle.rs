@@ -48,7 +48,7 @@ impl Memory {
                 return Ok(());
             }
             if begun.elapsed() >= SETTLE_LIMIT {
-                return Err(SourceError::Changed(place.show()));
+                return Err(SourceError::Restless(place.show()));
             }
             // In a box, because thousands may wait here that need none.
             Box::pin(tokio::time::sleep_until(since + SETTLE)).await;
@@ -56,9 +56,16 @@ impl Memory {
     }
 }
 
-/// The stamp of a file that was touched of late. A time in the future, from another host's clock, counts as such.
-pub(super) fn fresh(place: &Place) -> Result<Option<Stamp>, SourceError> {
-    let held = place.hold()?;
-    let age = |modified| SystemTime::now().duration_since(modified).unwrap_or_default();
-    Ok(held.metadata.modified().is_ok_and(|modified| age(modified) < FRESH).then(|| held.stamp()))
+/// The stamp of a file that was touched of late.
+fn fresh(place: &Place) -> Result<Option<Stamp>, SourceError> {
+    let stamp = place.hold()?.stamp();
+    Ok(is_fresh(&stamp).then_some(stamp))
+}
+
+/// Whether a file was touched of late. A time in the future, from another host's clock, counts as such.
+pub(super) fn is_fresh(stamp: &Stamp) -> bool {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
+    let (seconds, nanoseconds) = stamp.modified;
+    let modified = i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
+    i128::try_from(now).is_ok_and(|now| now - modified < i128::try_from(FRESH.as_nanos()).unwrap_or_default())
 }

@@ -115,7 +115,7 @@ async fn a_file_that_is_written_all_the_time_is_given_up_after_a_minute() {
         result = source.open() => result.unwrap_err(),
         () = writing => unreachable!("it has no end"),
     };
-    assert!(matches!(error, SourceError::Changed(_)), "{error}");
+    assert!(matches!(error, SourceError::Restless(_)), "{error}");
     assert!((SETTLE_LIMIT..SETTLE_LIMIT * 2).contains(&begun.elapsed()));
 }
 

@@ -90,6 +90,7 @@ async fn perform(act: &Act, line: Option<&Line>) -> Result<(), Exit> {
             Ok(())
         }
         Act::Delay { millis } => {
+            // What the script asks for.
             tokio::time::sleep(Duration::from_millis(*millis)).await;
             Ok(())
         }

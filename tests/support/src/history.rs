@@ -40,7 +40,7 @@ impl Space {
                         WatchEvent::Bookmark(_) => {}
                     }
                 }
-                // It has ended, by itself or with its API server.
+                // The watch has ended, or its API server has; then it tries again until that is back.
                 match api.watch(&WatchParams::default(), &since).await {
                     Ok(again) => events = again.boxed(),
                     Err(_) => sleep(Duration::from_millis(100)).await,
