@@ -181,3 +181,14 @@ struct Step {
     withdraws: bool,
     output: OutputAct,
 }
+
+/// What a worker says of a file with the key `k`.
+fn uploaded() -> Upload {
+    Upload {
+        file_key: "k".into(),
+        content_type: "a/b".into(),
+        size: 1,
+        sha256: "0".repeat(64),
+        at: START.parse().unwrap(),
+    }
+}

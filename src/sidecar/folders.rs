@@ -87,6 +87,7 @@ impl Keeper<'_> {
                 info!(folder = input.keys_file, marker = %input.marker.display(), "waiting for the marker");
                 has_waited = true;
             }
+            // The interval between two looks for the marker.
             tokio::select! { biased; () = self.batch.ended() => return Ok(false), () = tokio::time::sleep(LOOK) => {} }
         }
     }

@@ -63,7 +63,7 @@ async fn aside<T: Send + 'static>(path: &Path, act: impl FnOnce() -> T + Send + 
     match tokio::time::timeout(LIMIT, tokio::task::spawn_blocking(act)).await {
         Ok(Ok(result)) => Ok(result),
         Ok(Err(error)) if error.is_panic() => resume_unwind(error.into_panic()),
-        // The runtime ends, and with it whoever waits here.
+        // The task was cancelled, which only the end of the runtime does. It drops this future too.
         Ok(Err(_)) => std::future::pending().await,
         Err(_) => Err(Trouble::new(
             Reason::SourceChanged,

@@ -100,7 +100,8 @@ impl Source {
         Self::at(Place::Beneath { root: root.into(), path: path.to_owned(), whose: Whose::Volume })
     }
 
-    /// The same in a folder that whoever started this program named: no resource can change who may read it.
+    /// Like [`Source::beneath`], in a folder that the command line names. An error then does not advise to change the
+    /// `FileUpload`, as there is none.
     pub fn within(root: impl Into<PathBuf>, path: &str) -> Self {
         Self::at(Place::Beneath { root: root.into(), path: path.to_owned(), whose: Whose::Ours })
     }

@@ -107,8 +107,8 @@ fn forged_pods_make_nothing_big_and_keep_no_other_waiting_not_even_after_a_resta
     })
 }
 
-/// As many as a page of a list holds, and as large as etcd takes one.
-const LARGE: (usize, usize) = (50, 1_300_000);
+/// How many of each kind, and the characters of each: as large as etcd takes one, and in JSON more than [`PEAK`] together.
+const LARGE: (usize, usize) = (16, 1_300_000);
 
 /// What a Pod is made of that no scheduler takes. In JSON each of its characters is six.
 fn idle(claim: &str, characters: usize) -> Value {

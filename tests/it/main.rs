@@ -36,6 +36,7 @@ mod renewal;
 mod seaweedfs;
 mod sidecar;
 mod sidecar_folder;
+mod sidecar_folder_life;
 mod storage_codes;
 mod support;
 mod terminal;

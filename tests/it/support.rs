@@ -4,6 +4,7 @@
 
 pub(crate) mod beside;
 pub(crate) mod files;
+pub(crate) mod frames;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod sender;

@@ -204,13 +204,7 @@ fn the_latest_moment_to_look_is_five_minutes_away() {
 fn a_request_is_not_answered_by_work_that_was_called_off() {
     let mut story = Story::of(json!({}), &[on_claim("a")]);
     story.step();
-    let upload = Upload {
-        file_key: "k".into(),
-        content_type: "a/b".into(),
-        size: 1,
-        sha256: "0".repeat(64),
-        at: START.parse().unwrap(),
-    };
+    let upload = uploaded();
     let (mut entry, attempts) = (story.status().files[0].clone(), story.status().attempts);
     (entry.file_key, entry.uploaded_at, entry.attempt) = (Some("k".into()), Some(Time(upload.at)), attempts);
     story.upload.status.as_mut().unwrap().files = vec![entry];

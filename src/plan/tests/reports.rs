@@ -14,13 +14,7 @@ fn a_key_of_a_worker_that_made_way_after_all_is_not_lost() {
     let files: Vec<Assignment> = job.files.to_vec();
     let mut writer = crate::report::Writer::new(&mut report, files, 0..1);
     writer.reserve(0, "k", "a/b", 1).unwrap();
-    let upload = Upload {
-        file_key: "k".into(),
-        content_type: "a/b".into(),
-        size: 1,
-        sha256: "0".repeat(64),
-        at: START.parse().unwrap(),
-    };
+    let upload = uploaded();
     writer.append(&crate::report::Entry::Uploaded { file: 0, upload }).unwrap();
     drop(writer);
     job.standing = Standing::Gone;

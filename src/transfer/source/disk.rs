@@ -21,7 +21,7 @@ pub(super) async fn on_disk<T: Send + 'static>(
     match tokio::time::timeout(LIMIT, task).await {
         Ok(Ok(result)) => result,
         Ok(Err(error)) if error.is_panic() => resume_unwind(error.into_panic()),
-        // The runtime ends, and with it whoever waits here.
+        // The task was cancelled, which only the end of the runtime does. It drops this future too.
         Ok(Err(_)) => std::future::pending().await,
         Err(_) => Err(blocked(place)),
     }

@@ -44,12 +44,12 @@ fn disks(mounts: &str) -> BTreeSet<u64> {
     mounts.lines().filter_map(disk).collect()
 }
 
-/// Whether the file was surely left alone of late.
+/// Whether the file is known not to have been modified in the last 10 seconds.
 pub(super) fn is_old(place: &Place) -> bool {
     hold(place, &DISKS).is_some_and(|held| !is_fresh(&held.stamp))
 }
 
-/// Opens and reads a small file, provided that it was left alone of late if `old`.
+/// Opens and reads a small file. With `old`, only one that was not modified in the last 10 seconds.
 pub(super) fn open(place: &Arc<Place>, old: bool) -> Option<Opened> {
     hold(place, &DISKS).filter(|held| !old || !is_fresh(&held.stamp))?.read(place)
 }

@@ -56,13 +56,13 @@ impl Memory {
     }
 }
 
-/// The stamp of a file that was touched of late.
+/// The stamp of a file that was modified in the last 10 seconds.
 fn fresh(place: &Place) -> Result<Option<Stamp>, SourceError> {
     let stamp = place.hold()?.stamp();
     Ok(is_fresh(&stamp).then_some(stamp))
 }
 
-/// Whether a file was touched of late. A time in the future, from another host's clock, counts as such.
+/// Whether a file was modified in the last 10 seconds, or in the future by another host's clock.
 pub(super) fn is_fresh(stamp: &Stamp) -> bool {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
     let (seconds, nanoseconds) = stamp.modified;

@@ -15,7 +15,7 @@ pub(crate) mod pod;
 pub(crate) mod process;
 
 /// How long a start may take, until it is ready.
-const START: Duration = Duration::from_mins(1);
+const START: Duration = Duration::from_mins(2);
 /// How long an end may take.
 const END: Duration = Duration::from_mins(1);
 
