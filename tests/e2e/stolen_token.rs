@@ -162,10 +162,8 @@ fn what_is_not_the_operators_is_neither_written_nor_deleted_with_its_token() -> 
             "a Lease",
             thief.at(SYSTEM).create("Lease", "loot", json!({"spec": {}})).await,
             "only its own Lease",
-        )
-        .await;
-        is_refused("an event", thief.create("Event", "loot", event_of_pod(&thief)).await, "only events of FileUploads")
-            .await;
+        );
+        is_refused("an event", thief.create("Event", "loot", event_of_pod(&thief)).await, "only events of FileUploads");
         // What its rights do not allow at all.
         is_refused("a Secret", thief.read("Secret", "other").await.map(drop), "cannot get resource \"secrets\"");
         let pod = json!({"spec": {"containers": [{"name": "loot", "image": "registry.example/thief:1"}]}});
