@@ -16,6 +16,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
 use kube::{Client, ResourceExt as _};
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -88,16 +89,17 @@ impl Pod {
         kill_process(running.process, Signal::STOP).context("cannot stop the operator")?;
         self.scale(0).await?;
         let given_up = async {
-            while !pods::is_pending(running.process, Signal::TERM)? {
+            while pods::lives(running.process) && !pods::is_pending(running.process, Signal::TERM) {
                 sleep(Duration::from_millis(20)).await;
             }
-            anyhow::Ok(())
         };
         // A kubelet that was not heard of by then has long seen that the pod is deleted, and starts nothing in it again.
-        if let Ok(failed) = timeout(END / 2, given_up).await {
-            failed?;
+        let _ = timeout(END / 2, given_up).await;
+        match kill_process(running.process, Signal::KILL) {
+            // The kubelet's own SIGKILL came first.
+            Ok(()) | Err(Errno::SRCH) => {}
+            Err(error) => return Err(error).context("cannot kill the operator"),
         }
-        kill_process(running.process, Signal::KILL).context("cannot kill the operator")?;
         let dead = async {
             while pods::lives(running.process) {
                 sleep(Duration::from_millis(5)).await;
