@@ -16,6 +16,9 @@ use crate::proxy::Variables;
 /// The largest CA bundle that is written into each Job.
 const LARGEST_BUNDLE: usize = 32 * 1024;
 
+/// Kubernetes' own words for when a node pulls an image.
+const PULL_POLICIES: [&str; 3] = ["Always", "IfNotPresent", "Never"];
+
 /// The operator's settings.
 #[derive(Args)]
 pub(super) struct Operating {
@@ -47,6 +50,9 @@ pub(super) struct Operating {
     /// The deadline of a worker's Job
     #[arg(long, value_name = "SECONDS", default_value_t = 86400, value_parser = clap::value_parser!(u32).range(1..))]
     worker_deadline: u32,
+    /// When a node pulls the image of the worker Pods; default: the cluster decides by the tag
+    #[arg(long, value_name = "POLICY", value_parser = PULL_POLICIES)]
+    worker_image_pull_policy: Option<String>,
     /// An image pull Secret of the worker Pods; it must exist in each namespace (repeatable)
     #[arg(long, value_name = "NAME")]
     worker_pull_secret: Vec<String>,
@@ -73,6 +79,7 @@ impl Operating {
                 api_url: api_url.trim().to_owned(),
                 allow_http,
                 image: self.worker_image.clone(),
+                pull_policy: self.worker_image_pull_policy.clone(),
                 deadline: self.worker_deadline.into(),
                 pull_secrets: self.worker_pull_secret.clone(),
                 defaults: self.worker_defaults.as_deref().map(worker_defaults::read).transpose()?.unwrap_or_default(),

@@ -156,8 +156,11 @@ pub(crate) fn secret_missing(upload: &FileUpload) -> Trouble {
 /// The operator may not read the Secret.
 pub(crate) fn secret_forbidden(upload: &FileUpload) -> Trouble {
     let name = upload.spec.secret_name();
-    let fix = "name another in spec.credentials.secretRef, or have it added to the chart's rbac.secretNames";
-    Trouble::new(Reason::SecretNotFound, format!("the operator may not read Secret {name}: {fix}"))
+    let fix = format!("name another in spec.credentials.secretRef, or have {name} added to rbac.secretNames");
+    Trouble::new(
+        Reason::SecretNotFound,
+        format!("the operator may not read Secret {name}: {fix} of the operator's chart"),
+    )
 }
 
 /// The Secret holds nothing that may be sent to Cyberun.

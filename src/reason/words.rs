@@ -32,9 +32,9 @@ reasons! {
 
     /// The credentials Secret does not exist, or the operator may not read it.
     SecretNotFound: Waiting, Resource,
-        cause: "The Secret was never created in this namespace, or the spec names another one.",
-        fix: "Create the Secret with the team's key under CYBERUN_API_KEY, or correct spec.credentials.secretRef; the \
-              operator finds the Secret within 15 seconds.";
+        cause: "The Secret was never created in this namespace, the spec names another one, or the operator may not read it.",
+        fix: "Create the Secret with the team's key under CYBERUN_API_KEY, correct spec.credentials.secretRef, or have its \
+              name added to the chart's rbac.secretNames; the operator finds the Secret within 15 seconds.";
     /// The ConfigMap of a file does not exist.
     ConfigMapNotFound: Waiting, File,
         cause: "The ConfigMap is not applied yet, is in another namespace or has another name.",

@@ -5,7 +5,7 @@ use test_support::{World, kubectl, scenario};
 use crate::OPERATOR;
 
 /// Every value that changes what is written, and a word of what it writes.
-const VALUES: [(&str, &str); 36] = [
+const VALUES: [(&str, &str); 37] = [
     ("retention=\"12h\"", "--retention=12h"),
     ("minimumLife=\"30m\"", "--minimum-life=30m"),
     ("watchNamespaces=[\"team-a\",\"team-b\"]", "--namespace=team-b"),
@@ -44,6 +44,7 @@ const VALUES: [(&str, &str); 36] = [
     ("networkPolicy={\"enabled\":true,\"metricsFrom\":[{\"podSelector\":{}}]}", "kind: NetworkPolicy"),
     ("networkPolicy.dns={\"ports\":[5353]}", "port: 5353"),
     ("networkPolicy.apiServer={\"ports\":[16443]}", "port: 16443"),
+    ("image.pullPolicy=\"Always\"", "--worker-image-pull-policy=Always"),
     ("podAnnotations={\"scrape\":\"true\"}", "scrape: \"true\""),
 ];
 
@@ -63,7 +64,7 @@ fn each_value_does_what_it_says_and_the_api_server_takes_it() {
         for (value, word) in VALUES {
             assert!(all.contains(word) && !default.contains(word), "{value}: {word} is not in\n{all}");
         }
-        for value in ["directUploads=true", "rbac.create=false", "logLevel=\"info\""] {
+        for value in ["directUploads=true", "rbac.create=false", "logLevel=\"info\"", "admissionPolicy.enabled=true"] {
             let name = format!("fullnameOverride={:?}", world.namespace);
             let own = [name.as_str(), "crds.install=false", "watchNamespaces=[\"default\"]", value];
             let values: Vec<_> = values.into_iter().chain(own).collect();
@@ -139,14 +140,18 @@ fn with_watch_namespaces_nothing_of_the_whole_cluster_is_written_unless_a_value_
     scenario(OPERATOR, async |world| {
         let chart = |values: &[&str]| world.cluster.chart(&world.namespace, values);
         let namespaces = "watchNamespaces=[\"team-a\"]";
-        let cases: [(&[&str], bool, bool); 4] = [
-            (&[], true, true),
-            (&[namespaces], false, false),
-            (&[namespaces, "crds.install=true"], true, false),
-            (&[namespaces, "rbac.aggregateToUserRoles=true"], false, true),
+        let cases: [(&[&str], bool, bool, bool); 6] = [
+            (&[], true, true, true),
+            (&["admissionPolicy.enabled=false"], true, true, false),
+            (&[namespaces], false, false, false),
+            (&[namespaces, "crds.install=true"], true, false, false),
+            (&[namespaces, "rbac.aggregateToUserRoles=true"], false, true, false),
+            (&[namespaces, "admissionPolicy.enabled=true"], false, false, true),
         ];
-        for (values, has_crd, has_cluster_roles) in cases {
+        for (values, has_crd, has_cluster_roles, has_policies) in cases {
             let manifests = chart(values)?;
+            let has = manifests.contains("kind: ValidatingAdmissionPolicy\n");
+            assert_eq!(has, has_policies, "{values:?}\n{manifests}");
             assert_eq!(manifests.contains("kind: CustomResourceDefinition\n"), has_crd, "{values:?}\n{manifests}");
             assert_eq!(manifests.contains("kind: ClusterRole\n"), has_cluster_roles, "{values:?}\n{manifests}");
         }

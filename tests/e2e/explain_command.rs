@@ -30,7 +30,7 @@ fn each_of_six_broken_resources_is_explained_by_its_cause_and_its_fix() {
         world.credential().await?;
         world.secret("stale", &[("CYBERUN_API_KEY", "sk-00000000000000000000000000000000")]).await?;
         world.config_map("texts", &[("a.txt", "first")]).await?;
-        world.operator().await?;
+        world.operator_with(&[r#"rbac.secretNames=["absent", "cyberun", "stale"]"#]).await?;
         let here = || json!([file("photo", "texts", "a.txt")]);
         let with_secret = |name: &str| json!({"files": here(), "credentials": {"secretRef": {"name": name}}});
 

@@ -143,7 +143,7 @@ fn a_worker_is_as_the_spec_asks_and_as_the_operators_defaults_say_where_it_asks_
             "labels": {"team": "platform", "example.com/queue": "uploads"},
             "annotations": {"example.com/cost": "shared"},
         });
-        world.operator_with(&[&format!("workers.defaults={defaults}")]).await?;
+        world.operator_with(&[&format!("workers.defaults={defaults}"), "image.pullPolicy=\"Never\""]).await?;
         let asked = json!({
             "securityContext": {"runAsUser": 1234},
             "nodeSelector": {"kubernetes.io/os": "linux"},
@@ -165,6 +165,7 @@ fn a_worker_is_as_the_spec_asks_and_as_the_operators_defaults_say_where_it_asks_
         let spec = &pod["spec"];
         assert_eq!((&spec["priorityClassName"], &spec["priority"]), (&json!(world.namespace), &json!(7)));
         assert_eq!(spec["nodeSelector"]["kubernetes.io/os"], "linux");
+        assert_eq!(spec["containers"][0]["imagePullPolicy"], "Never");
         assert_eq!(spec["tolerations"][0], json!({"key": "batch", "operator": "Exists"}));
         let resources = json!({"requests": {"cpu": "10m", "memory": "96Mi"}, "limits": {"memory": "96Mi"}});
         assert_eq!(spec["containers"][0]["resources"], resources);

@@ -67,6 +67,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- $url := required "apiUrl is required: the URL of the Cyberun API, with its /api/v1" .Values.apiUrl -}}
 {{- $arguments = append $arguments (printf "--api-url=%s" $url) -}}
 {{- $arguments = append $arguments (printf "--worker-image=%s" (include "fileupload-operator.image" .)) -}}
+{{- $arguments = append $arguments (printf "--worker-image-pull-policy=%s" .Values.image.pullPolicy) -}}
 {{- range .Values.watchNamespaces -}}
 {{- $arguments = append $arguments (printf "--namespace=%s" .) -}}
 {{- end -}}
@@ -153,4 +154,26 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [list, create]
+{{- end -}}
+
+{{- /* The Secret that a team creates: the one of which the operator may read, or the first of them. */ -}}
+{{- define "fileupload-operator.teamSecret" -}}
+{{- if or (empty .Values.rbac.secretNames) (has "cyberun" .Values.rbac.secretNames) -}}
+cyberun
+{{- else -}}
+{{- first .Values.rbac.secretNames -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* Of the objects of `helm test`: no Service or PodDisruptionBudget selects them. */ -}}
+{{- define "fileupload-operator.testLabels" -}}
+app.kubernetes.io/name: {{ include "fileupload-operator.name" . | trunc 58 | trimSuffix "-" }}-test
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- /* Makes an object a part of `helm test`, at its place in the order. */ -}}
+{{- define "fileupload-operator.testHook" -}}
+helm.sh/hook: test
+helm.sh/hook-weight: {{ . | quote }}
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end -}}

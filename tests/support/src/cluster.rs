@@ -122,11 +122,12 @@ impl Cluster {
 
     /// The admin's client: the hands of a test, never the operator's.
     pub async fn client(&self) -> anyhow::Result<kube::Client> {
-        let file = Kubeconfig::read_from(&self.kubeconfig)?;
-        let mut config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
-        // A proxy of the environment is for the way out, not for this cluster.
-        config.proxy_url = None;
-        Ok(kube::Client::try_from(config)?)
+        client(Kubeconfig::read_from(&self.kubeconfig)?).await
+    }
+
+    /// A client with this token.
+    pub(crate) async fn client_with(&self, token: &str) -> anyhow::Result<kube::Client> {
+        client(Kubeconfig::from_yaml(&self.kubeconfig_for(token)?)?).await
     }
 
     /// Where the API server is.
@@ -159,16 +160,15 @@ impl Cluster {
 
     /// The chart's Deployment for a namespace, with these values.
     pub fn deployment_in(&self, namespace: &str, values: &[&str]) -> anyhow::Result<serde_json::Value> {
-        let manifests = self.chart(namespace, values)?;
-        let deployment = manifests.split("\n---\n").find(|manifest| manifest.contains("\nkind: Deployment\n"));
-        Ok(serde_yaml::from_str(deployment.context("the chart has no Deployment")?)?)
+        deployment_of(&self.chart(namespace, values)?)
     }
 
-    /// All of the chart's manifests for a namespace, with these values and the repository that `.ci/image` names.
+    /// All of the chart's manifests for a namespace but those of `helm test`, with these values and the repository that
+    /// `.ci/image` names.
     pub fn chart(&self, namespace: &str, values: &[&str]) -> anyhow::Result<String> {
         let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../../charts/fileupload-operator");
         let mut command = Command::new(&self.helm);
-        command.args(["template", RELEASE, chart, "--namespace", namespace]);
+        command.args(["template", RELEASE, chart, "--namespace", namespace, "--skip-tests"]);
         command.args(["--set-json", "image.repository=\"fileupload-operator\""]);
         command.args(values.iter().flat_map(|value| ["--set-json", value]));
         output(&mut command, "")
@@ -177,7 +177,8 @@ impl Cluster {
     fn install_chart(&mut self) -> anyhow::Result<()> {
         let namespace = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {SYSTEM}}}\n");
         kubectl(self, ["apply", "--filename", "-"], &namespace)?;
-        self.installed = self.chart_in(SYSTEM, &[])?;
+        // Each operator brings policies of its own: `bounds`.
+        self.installed = self.chart_in(SYSTEM, &["admissionPolicy.enabled=false"])?;
         kubectl(self, ["apply", "--namespace", SYSTEM, "--filename", "-"], &self.installed)?;
         kubectl(self, ["wait", "--for=condition=Established", "crd/fileuploads.cyberun.cloud", "--timeout=60s"], "")?;
         Ok(())
@@ -188,6 +189,19 @@ impl Cluster {
         command.arg("--kubeconfig").arg(&self.kubeconfig).args(arguments);
         command
     }
+}
+
+async fn client(file: Kubeconfig) -> anyhow::Result<kube::Client> {
+    let mut config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
+    // A proxy of the environment is for the way out, not for this cluster.
+    config.proxy_url = None;
+    Ok(kube::Client::try_from(config)?)
+}
+
+/// The Deployment among the chart's manifests.
+pub(crate) fn deployment_of(manifests: &str) -> anyhow::Result<serde_json::Value> {
+    let deployment = manifests.split("\n---\n").find(|manifest| manifest.contains("\nkind: Deployment\n"));
+    Ok(serde_yaml::from_str(deployment.context("the chart has no Deployment")?)?)
 }
 
 /// What kubectl prints as the cluster's admin; its complaint is the error.

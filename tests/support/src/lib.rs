@@ -18,6 +18,7 @@
 
 mod alone;
 mod audit;
+mod bounds;
 mod cluster;
 mod disk;
 mod evidence;

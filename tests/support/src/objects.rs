@@ -45,6 +45,7 @@ fn group_version(kind: &str) -> &'static str {
         "Job" => "batch/v1",
         "Event" => "events.k8s.io/v1",
         "Deployment" => "apps/v1",
+        "Lease" => "coordination.k8s.io/v1",
         "VolumeAttachment" => "storage.k8s.io/v1",
         "MutatingAdmissionPolicy"
         | "MutatingAdmissionPolicyBinding"

@@ -54,6 +54,12 @@ impl Space {
         Ok(Self { namespace, cluster, client, secrets })
     }
 
+    /// The same hands in a namespace that is there already.
+    #[must_use]
+    pub fn at(&self, namespace: &str) -> Self {
+        Self { namespace: namespace.to_owned(), ..self.clone() }
+    }
+
     /// Makes a Secret, or replaces its content; its values must never be seen anywhere.
     pub async fn secret(&self, name: &str, values: &[(&str, &str)]) -> anyhow::Result<()> {
         for (_, token) in values.iter().filter(|(key, _)| *key == "CYBERUN_API_KEY") {

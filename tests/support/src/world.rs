@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::alone::Alone;
 use crate::audit::{self, Request};
-use crate::cluster::{Cluster, RELEASE, SYSTEM, kubectl};
+use crate::cluster::{Cluster, RELEASE, SYSTEM, deployment_of, kubectl};
 use crate::operator::Operator;
 use crate::operator::pod::Pod;
 use crate::operator::process::Process;
@@ -39,7 +39,7 @@ pub struct World {
     /// The operator, once it was started.
     pub operator: Option<Operator>,
     /// Who the operator is to the API server.
-    account: String,
+    pub(crate) account: String,
     /// The namespace that the operator runs in.
     system: String,
     pub(crate) refusals_expected: bool,
@@ -162,7 +162,7 @@ impl World {
     pub async fn another_operator(&self, values: &[&str]) -> anyhow::Result<Operator> {
         let account = self.account.rsplit(':').next().unwrap_or_default();
         let all: Vec<_> = ["watchNamespaces=[]"].into_iter().chain(values.iter().copied()).collect();
-        let deployment = self.deployment(&self.system, account, &all)?;
+        let deployment = deployment_of(&self.manifests(&self.system, account, &all)?)?;
         let folder = self.folder.path().join("another");
         std::fs::create_dir_all(&folder)?;
         std::fs::copy(self.folder.path().join("kubeconfig"), folder.join("kubeconfig"))?;
@@ -178,7 +178,9 @@ impl World {
     async fn start(&mut self, namespace: &str, account: &str, values: &[&str]) -> anyhow::Result<()> {
         self.account = format!("system:serviceaccount:{namespace}:{account}");
         namespace.clone_into(&mut self.system);
-        let deployment = self.deployment(namespace, account, values)?;
+        let manifests = self.manifests(namespace, account, values)?;
+        self.bound_by(&manifests).await?;
+        let deployment = deployment_of(&manifests)?;
         self.operator = Some(if let Some(logs) = self.logs.clone() {
             let pod = Pod::start(self.client.clone(), namespace, deployment, logs).await?;
             self.secrets.add(&pod.token()?);
@@ -196,8 +198,8 @@ impl World {
         Ok(())
     }
 
-    /// The chart's Deployment of an operator for this test alone.
-    fn deployment(&self, namespace: &str, account: &str, values: &[&str]) -> anyhow::Result<Value> {
+    /// The chart with an operator for this test alone.
+    fn manifests(&self, namespace: &str, account: &str, values: &[&str]) -> anyhow::Result<String> {
         let name = &self.namespace;
         let image = self.cluster.pods.as_ref().and_then(|pods| pods.image.rsplit_once(':'));
         let (repository, tag) = image.unwrap_or(("none", "none"));
@@ -215,9 +217,10 @@ impl World {
             // Each test has an operator of its own, under an account that they share.
             "replicas=1".to_owned(),
             "leaderElection.enabled=false".to_owned(),
+            "admissionPolicy.enabled=true".to_owned(),
         ];
         own.extend(values.iter().map(|value| (*value).to_owned()));
-        self.cluster.deployment_in(namespace, &own.iter().map(String::as_str).collect::<Vec<_>>())
+        self.cluster.chart(namespace, &own.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
     fn served(&self) -> Vec<&str> {

@@ -58,6 +58,8 @@ pub(crate) struct WorkerSettings {
     pub allow_http: bool,
     /// Their image.
     pub image: String,
+    /// When a node pulls it, as Kubernetes names it; by default the cluster decides by the tag.
+    pub pull_policy: Option<String>,
     /// How long a Job may take, in seconds.
     pub deadline: i64,
     /// Secrets to pull the image with; they must exist in each namespace.
@@ -149,6 +151,7 @@ fn container(resources: WorkerResources, launch: &Launch, settings: &WorkerSetti
     json!({
         "name": WORKER,
         "image": settings.image,
+        "imagePullPolicy": settings.pull_policy,
         "args": arguments(launch, settings),
         "env": environment,
         "resources": completed(resources),

@@ -36,6 +36,37 @@ fn what_is_written_into_a_job_is_read_from_it_again() {
     }
 }
 
+fn launch() -> Launch {
+    Launch {
+        name: "x-1".to_owned(),
+        volume: Volume::Claim("datasets".to_owned()),
+        attempt: 1,
+        files: vec![],
+        shards: 1,
+        parallelism: 1,
+        placement: Placement::default(),
+        settings_hash: "s".to_owned(),
+    }
+}
+
+#[test]
+fn workers_are_pulled_as_the_operator_is_told_and_else_as_the_cluster_decides() {
+    let upload: FileUpload = serde_json::from_value(json!({
+        "apiVersion": "cyberun.cloud/v1alpha1", "kind": "FileUpload", "metadata": {"name": "x"}, "spec": {"files": []},
+    }))
+    .unwrap();
+    for policy in [Some("Always".to_owned()), None] {
+        let settings = WorkerSettings {
+            pull_policy: policy.clone(),
+            pull_secrets: vec!["registry".to_owned()],
+            ..WorkerSettings::default()
+        };
+        let pod = job(&upload, &launch(), "v", &settings).unwrap().spec.unwrap().template.spec.unwrap();
+        assert_eq!(pod.containers[0].image_pull_policy, policy);
+        assert_eq!(json!(pod.image_pull_secrets), json!([{"name": "registry"}]));
+    }
+}
+
 /// jupyterhub/kubespawner#290, kube-arangodb#2119: without a group of its own a user has that of root.
 #[test]
 fn a_user_without_a_group_has_the_group_of_its_number_and_nobody_has_that_of_root() {
@@ -50,18 +81,7 @@ fn a_user_without_a_group_has_the_group_of_its_number_and_nobody_has_that_of_roo
             "metadata": {"name": "x", "uid": "u"}, "spec": {"files": [], "worker": {"securityContext": worker}},
         }))
         .unwrap();
-        let volume = Volume::Claim("datasets".to_owned());
-        let launch = Launch {
-            name: "x-1".to_owned(),
-            volume,
-            attempt: 1,
-            files: vec![],
-            shards: 1,
-            parallelism: 1,
-            placement: super::super::super::facts::volume::Placement::default(),
-            settings_hash: "s".to_owned(),
-        };
-        let job = job(&upload, &launch, "v", &WorkerSettings::default()).unwrap();
+        let job = job(&upload, &launch(), "v", &WorkerSettings::default()).unwrap();
         let security = job.spec.unwrap().template.spec.unwrap().security_context.unwrap();
         assert_eq!((security.run_as_user, security.run_as_group), (user, group), "{worker}");
         assert_eq!((security.run_as_non_root, security.fs_group), (Some(true), None));
