@@ -26,7 +26,7 @@ async fn says_after(world: &World, expected: &str) -> anyhow::Result<()> {
         let upload = world.read("FileUpload", "render").await?;
         Ok((reason(&upload) == expected, upload["status"].clone()))
     };
-    world.wait_for(DEADLINE * 10, &format!("FileUpload render: {expected}"), look).await.map(drop)
+    world.wait_for(DEADLINE * 20, &format!("FileUpload render: {expected}"), look).await.map(drop)
 }
 
 /// A Job that prints the file of the keys.

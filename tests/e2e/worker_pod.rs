@@ -182,7 +182,7 @@ fn a_worker_is_as_the_spec_asks_and_as_the_operators_defaults_say_where_it_asks_
 }
 
 /// What the API server or a controller adds to a Job, by JSON pointer.
-const GENERATED: [&str; 16] = [
+const GENERATED: [&str; 15] = [
     "/metadata/uid",
     "/metadata/resourceVersion",
     "/metadata/generation",
@@ -197,7 +197,6 @@ const GENERATED: [&str; 16] = [
     "/spec/template/spec/dnsPolicy",
     "/spec/template/spec/schedulerName",
     "/spec/template/spec/terminationGracePeriodSeconds",
-    "/spec/template/spec/containers/0/imagePullPolicy",
     "/spec/template/spec/containers/0/terminationMessagePath",
 ];
 

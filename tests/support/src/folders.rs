@@ -30,7 +30,7 @@ impl World {
             let upload = self.read("FileUpload", "render").await?;
             Ok((state(&upload, "Available") == "True", upload["status"].clone()))
         };
-        self.wait_for(DEADLINE * 10, "FileUpload render: Available", look).await
+        self.wait_for(DEADLINE * 20, "FileUpload render: Available", look).await
     }
 
     /// The complete keys by path, each checked against the store; none if there is no such entry.
