@@ -188,7 +188,7 @@ fn fifty_folders_of_which_half_fail_take_little_memory_and_small_statuses() -> a
                 .collect();
             Ok((left.is_empty(), (left, uploads)))
         };
-        let (_, uploads) = world.wait_for(DEADLINE * 6, "fifty folders to be over", over).await?;
+        let (_, uploads) = world.wait_for(DEADLINE * 20, "fifty folders to be over", over).await?;
         let (failed, done): (Vec<&Value>, Vec<_>) =
             uploads.iter().partition(|upload| state(upload, "Stalled") == "True");
         assert_eq!((failed.len(), done.len()), (25, 25));
