@@ -26,7 +26,7 @@ Of a FileUpload; a field that does not apply is null or an empty list. Fields ma
 | `available` | whether every file has a live key, and the output has it |
 | `observed` | whether an operator has looked at the current spec |
 | `reason`, `cause`, `fix`, `next` | why it is not Available, or why a renewal fails; how to fix it; what happens next |
-| `also[]` | other failures: `file`, `reason`, `cause` |
+| `also[]` | other failures: `file` (the name of a file or a folder), `reason`, `cause` |
 | `expires` | the key that expires first: `file`, `at`, `isOnly` (it is the only one), `renewed` (it is renewed before) |
 | `deleting`, `requested` | whether it is being deleted; whether a fresh upload is requested and not done |
 | `unread[]` | what could not be read: `kind`, `why` |
