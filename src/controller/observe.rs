@@ -112,7 +112,7 @@ async fn confirmed(client: &Client, key: &Key, uid: &str, known: &JobFacts) -> k
     let fresh = job.as_ref().and_then(plan::manifest::read_job);
     let from_pod = || pods.first().and_then(|pod| plan::manifest::read_pod(&known.name, pod));
     let exists = fresh.is_some();
-    let facts = fresh.or_else(from_pod).unwrap_or_else(|| known.clone());
+    let facts = fresh.or_else(from_pod).map_or_else(|| known.clone(), |facts| facts.after(known));
     let living = pods.iter().map(|pod| read::pod(pod, false));
     let is_gone = |pod: &&plan::PodFacts| pods.iter().all(|living| living.metadata.uid.as_deref() != Some(&*pod.uid));
     let gone = known.pods.iter().filter(is_gone).map(|pod| plan::PodFacts { presence: Presence::Gone, ..pod.clone() });

@@ -87,7 +87,8 @@ async fn remove(context: &Context, key: &Key, plan: &Plan<'_>) -> bool {
     let api = Api::<Job>::namespaced(context.client.clone(), key.namespace());
     for removal in &plan.acts.remove {
         let same = Preconditions { uid: Some(removal.uid.clone()), resource_version: None };
-        match api.delete(&removal.name, &DeleteParams::background().preconditions(same)).await {
+        let params = if removal.after_its_pods { DeleteParams::foreground() } else { DeleteParams::background() };
+        match api.delete(&removal.name, &params.preconditions(same)).await {
             Ok(_) => info!(job = removal.name, because = removal.because, "deleted a worker's Job"),
             Err(Error::Api(refusal)) if refusal.is_not_found() || refusal.is_conflict() => {}
             Err(error) => {

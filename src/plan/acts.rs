@@ -152,6 +152,8 @@ pub(crate) struct Removal {
     pub uid: String,
     /// Why.
     pub because: &'static str,
+    /// Whether it is there until its Pods have ended, so that a queue that took its place away sees that they still run.
+    pub after_its_pods: bool,
 }
 
 /// What Sends and Jobs say.

@@ -111,6 +111,7 @@ impl Story {
             written: ending.status.clone(),
             look: ending.look,
             launched: plan.acts.launch.clone(),
+            removed: plan.acts.remove.len(),
             sent,
             unless,
             output,
@@ -178,6 +179,7 @@ struct Step {
     sent: Vec<String>,
     unless: Vec<Option<String>>,
     launched: Vec<Launch>,
+    removed: usize,
     withdraws: bool,
     output: OutputAct,
 }

@@ -216,8 +216,7 @@ fn of_job(case: &Case<'_>, files: &[Entry], facts: &Facts, job: &JobFacts) -> Ne
     } else {
         news.jobs.push(job.volume.job_status(&job.name));
         note_unfinished_files(case, facts, job, &told, &mut news);
-        let told_anything = !told.files.is_empty();
-        call_off(case, files, facts, (job, told_anything), &mut news);
+        call_off(case, files, facts, job, &mut news);
     }
     news
 }
@@ -241,7 +240,7 @@ fn of_folder_job(
     } else {
         news.jobs.push(job.volume.job_status(&job.name));
         note_unfinished_files(case, facts, job, &reports::Told::default(), news);
-        call_off(case, files, facts, (job, has_told), news);
+        call_off(case, files, facts, job, news);
     }
 }
 
@@ -277,9 +276,9 @@ fn lost_claim(case: &Case<'_>, facts: &Facts, job: &JobFacts) -> Option<Trouble>
     (trouble.reason == Reason::ClaimNotFound && !job.has_started()).then_some(trouble)
 }
 
-/// Deletes a Job of which no file is wanted any more, or that would send again what it has reported; and one that has not
+/// Deletes a Job of which no file is wanted any more, or that would begin again with all its files; and one that has not
 /// started and would be made otherwise now, or whose claim another Pod waits for or uses elsewhere.
-fn call_off(case: &Case<'_>, files: &[Entry], facts: &Facts, (job, told_anything): (&JobFacts, bool), news: &mut News) {
+fn call_off(case: &Case<'_>, files: &[Entry], facts: &Facts, job: &JobFacts, news: &mut News) {
     if job.deleting || job.standing == Standing::Gone {
         return;
     }
@@ -287,8 +286,8 @@ fn call_off(case: &Case<'_>, files: &[Entry], facts: &Facts, (job, told_anything
     if !job.files.iter().any(is_wanted) {
         return remove(job, "none of its files is wanted any more", news);
     }
-    if told_anything && job.begins_again() {
-        return remove(job, "it was suspended, and would send again what it has reported", news);
+    if job.was_stopped() {
+        return remove(job, "it was suspended, and would begin again with all its files", news);
     }
     if job.has_started() {
         return;
@@ -313,7 +312,12 @@ fn call_off(case: &Case<'_>, files: &[Entry], facts: &Facts, (job, told_anything
 }
 
 fn remove(job: &JobFacts, because: &'static str, news: &mut News) {
-    news.remove.push(Removal { name: job.name.clone(), uid: job.uid.clone(), because });
+    news.remove.push(Removal {
+        name: job.name.clone(),
+        uid: job.uid.clone(),
+        because,
+        after_its_pods: job.was_stopped(),
+    });
 }
 
 /// Whether what keeps a Job's Pods from running may be told in events, which nobody watches.

@@ -144,6 +144,22 @@ fn a_late_answer_does_not_bring_a_job_back() {
 }
 
 #[test]
+fn a_job_that_is_resumed_only_after_its_deletion_began_stays_suspended() {
+    for is_deleted in [false, true] {
+        let index = index();
+        index.apply_upload(of_config_map("1"), Told::List(list(1)));
+        let mut job = job("x-1", 1, 1);
+        job.spec.as_mut().unwrap().suspend = Some(true);
+        index.apply_job(&job, Told::Watch(1));
+        job.metadata.deletion_timestamp = is_deleted.then(|| from_value(json!("2026-11-18T12:00:00Z")).unwrap());
+        index.apply_job(&job, Told::Watch(1));
+        job.spec.as_mut().unwrap().suspend = Some(false);
+        index.apply_job(&job, Told::Watch(1));
+        assert_eq!(index.jobs("u")[0].suspended, is_deleted);
+    }
+}
+
+#[test]
 fn what_is_named_while_a_list_is_made_is_not_missing() {
     let index = index();
     index.begin_config_maps(None);

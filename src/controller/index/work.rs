@@ -268,6 +268,7 @@ impl Workers {
             _ => Origin::Stranger,
         };
         let origin = known.map_or(origin, |known| known.origin.max(origin));
+        let facts = if let Some(known) = known { facts.after(&known.facts) } else { facts };
         let bytes = bytes_of(&facts);
         let is_kept = match origin {
             Origin::Own => true,

@@ -54,6 +54,8 @@ pub(crate) struct JobFacts {
     pub deleting: bool,
     /// Whether another controller, such as Kueue, has suspended it. Kubernetes then deletes its Pods; the files have not failed.
     pub suspended: bool,
+    /// When it was last suspended or resumed, as far as the controller of Jobs has acted by it.
+    pub suspension_changed: Option<Timestamp>,
     /// When it was created.
     pub created: Option<Timestamp>,
     /// Its files, shared as they are copied with each look.
@@ -237,28 +239,36 @@ impl PodFacts {
 }
 
 impl JobFacts {
-    /// Whether nothing of it runs or will run. One that was suspended after it had started would begin again with what it
-    /// has reported: it is over, and another takes the rest.
+    /// Whether nothing of it runs or will run.
     pub(crate) fn is_over(&self) -> bool {
         let pods = || self.pods.iter();
         // A Job is never retried: where each worker has ended beside a container that goes on, it waits for that alone.
         let ended_beside =
             |pod: &PodFacts| pod.presence == Presence::There && pod.terminated().is_some() && !pod.has_ended;
         let share_is_over = |share| pods().any(|pod| pod.index == share && ended_beside(pod));
-        let was_stopped = self.suspended && self.has_started();
-        let no_more = self.standing != Standing::Alive || was_stopped || (0..self.shards).all(share_is_over);
+        let no_more = self.standing != Standing::Alive || self.deleting || (0..self.shards).all(share_is_over);
         no_more && pods().all(PodFacts::is_over)
     }
 
-    /// Whether it was suspended and resumed: a Pod is about to take the whole share of one that is over, and none runs.
-    pub(crate) fn begins_again(&self) -> bool {
-        let is_living = |pod: &&PodFacts| !pod.is_over();
-        let is_follower = |pod: &PodFacts| {
-            !pod.has_started()
-                && self.pods.iter().any(|other| other.index == pod.index && other.is_over() && other.has_started())
+    /// Whether it was suspended after a Pod of it had started, and perhaps resumed since: its next Pod would begin again
+    /// with all that the first was given.
+    pub(crate) fn was_stopped(&self) -> bool {
+        let was_there = |pod: &PodFacts| {
+            let changed = self.suspension_changed.zip(pod.created).is_some_and(|(changed, created)| changed > created);
+            pod.has_started() && (self.suspended || changed)
         };
-        let mut living = self.pods.iter().filter(is_living);
-        living.clone().all(|pod| !pod.has_started()) && living.any(is_follower)
+        self.pods.iter().any(was_there)
+    }
+
+    /// This Job as it is now, with what only `before` tells: what was suspended when its deletion began does not run again,
+    /// whoever resumes it.
+    pub(crate) fn after(self, before: &Self) -> Self {
+        let ends = self.deleting || self.standing == Standing::Gone;
+        Self {
+            suspended: self.suspended || ends && before.suspended,
+            suspension_changed: self.suspension_changed.or(before.suspension_changed),
+            ..self
+        }
     }
 
     /// Whether a container of it runs, or ran.

@@ -134,6 +134,7 @@ parts! {
         status: String,
         reason: Option<String>,
         message: Option<String>,
+        last_transition_time: Option<Time>,
     }
     ContainerStatus {
         name: String,

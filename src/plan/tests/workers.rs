@@ -191,7 +191,12 @@ fn what_a_suspended_job_left_is_taken_up_once_by_another() {
     let mut story = with_job(|job| job.pods = vec![running()]);
     story.step();
     let Some(WorkFacts::Job(job)) = story.facts.work.last_mut() else { unreachable!() };
-    job.suspended = true;
+    (job.suspended, job.pods[0].presence) = (true, Presence::Deleting);
+    assert_eq!(story.step().removed, 1, "before its next Pod could begin again");
+    let Some(WorkFacts::Job(job)) = story.facts.work.last_mut() else { unreachable!() };
+    job.deleting = true;
+    assert_eq!((story.step().removed, story.states()), (0, vec![FileState::Uploading]), "its Pod still ends");
+    let Some(WorkFacts::Job(job)) = story.facts.work.last_mut() else { unreachable!() };
     (job.pods[0].presence, job.pods[0].container) = (Presence::Gone, ended(143, "fileupload-report/1\n"));
     assert_eq!((story.step().launched, story.reasons()), (vec![], vec![None]), "the status has it first");
     assert_eq!(story.states(), [FileState::Pending]);

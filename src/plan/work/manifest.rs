@@ -112,6 +112,7 @@ pub(crate) fn read_job(job: &Job) -> Option<JobFacts> {
             .min(MAX_PARALLELISM),
         deleting: job.metadata.deletion_timestamp.is_some(),
         suspended: spec.suspend == Some(true),
+        suspension_changed: conditions(job).find(|condition| condition.type_ == "Suspended").and_then(changed_at),
         created: job.metadata.creation_timestamp.as_ref().map(|time| time.0),
         ..facts
     })
@@ -218,13 +219,20 @@ fn volume_of(spec: &PodSpec) -> Option<Volume> {
     fits(source.name(), MAX_OBJECT_NAME).then_some(source)
 }
 
+fn conditions(job: &Job) -> impl Iterator<Item = &Condition> {
+    job.status.iter().filter_map(|status| status.conditions.as_ref()).flatten()
+}
+
+fn changed_at(condition: &Condition) -> Option<Timestamp> {
+    condition.last_transition_time.as_ref().map(|time| time.0)
+}
+
 /// The condition that a Job ended with.
 fn ended(job: &Job) -> Option<Said> {
-    let conditions = job.status.as_ref()?.conditions.as_ref()?;
     let ended = |condition: &&Condition| {
         matches!(condition.type_.as_str(), "Complete" | "Failed") && condition.status == "True"
     };
-    conditions.iter().find(ended).map(|condition| Said {
+    conditions(job).find(ended).map(|condition| Said {
         reason: condition.reason.clone().unwrap_or_default(),
         message: condition.message.clone().unwrap_or_default(),
     })
