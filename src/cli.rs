@@ -15,6 +15,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use self::operating::Operating;
+use crate::controller::Settings;
 use crate::cyberun::{self, Credential};
 use crate::delivery::Courier;
 use crate::redact::Secret;
@@ -22,6 +24,7 @@ use crate::redact::Secret;
 mod cluster;
 mod controller;
 mod crd;
+mod deployments;
 mod docs;
 mod duration;
 mod explain;
@@ -155,7 +158,19 @@ impl Api {
     /// A courier to the API at `url`, which `--api-url` or its variable gave.
     fn courier(&self, url: &str, ca_pem: Option<&str>) -> Result<Courier, Usage> {
         self.check(url)?;
-        Courier::new(url, self.allow_http, ca_pem).map_err(|error| Usage(format!("{:#}", anyhow::Error::from(error))))
+        courier(url, self.allow_http, ca_pem)
+    }
+
+    /// The operator's settings, for the API at `url` or for the deployments that a file names.
+    fn settings(&self, operating: &Operating, url: Option<&str>) -> Result<Settings, Usage> {
+        if operating.names_deployments() && url.is_some() {
+            let fix = "put the URL into the file, and leave the other out";
+            return Err(Usage(format!("--deployments and --api-url (or CYBERUN_API_URL) exclude each other: {fix}")));
+        }
+        if let Some(url) = url {
+            self.check(url)?;
+        }
+        operating.settings(url.unwrap_or_default(), self.allow_http)
     }
 
     /// Refuses a URL to which no courier can go.
@@ -163,6 +178,10 @@ impl Api {
         let checked = cyberun::base_url(url, self.allow_http);
         checked.map(drop).map_err(|error| Usage(format!("--api-url, or CYBERUN_API_URL: {error}")))
     }
+}
+
+fn courier(url: &str, allow_http: bool, ca_pem: Option<&str>) -> Result<Courier, Usage> {
+    Courier::new(url, allow_http, ca_pem).map_err(|error| Usage(format!("{:#}", anyhow::Error::from(error))))
 }
 
 /// The credential. It comes only from the environment, because every process can see arguments.

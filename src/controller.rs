@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use self::budget::Budget;
+use self::budget::{Budget, Slots};
 use self::folders::Folders;
 use self::gate::Gate;
 use self::index::{Index, Key};
@@ -32,13 +32,16 @@ use self::sends::Sends;
 use self::watches::Listener;
 use crate::clock;
 use crate::delivery::Courier;
-use crate::plan::{self, Case, Deployment, Senders, WorkerSettings};
+use crate::plan::{self, Case, Senders};
+use crate::resource::Phase;
 use crate::telemetry::{Health, Metrics};
 
+pub(crate) use self::deployments::{Deployments, Found, Target, shown_terms};
 pub(crate) use self::lease::Settings as LeaseSettings;
 pub(crate) use self::secrets::secret_facts;
 
 mod budget;
+mod deployments;
 mod events;
 mod folders;
 mod gate;
@@ -84,12 +87,12 @@ pub(crate) struct Limits {
 pub(crate) struct Settings {
     /// Whether it sends files of ConfigMaps itself, rather than by workers.
     pub direct: bool,
-    /// How workers are made.
-    pub worker: WorkerSettings,
     /// How many workers and Sends there may be.
     pub limits: Limits,
-    /// What holds for all resources.
-    pub deployment: Deployment,
+    /// Of how many namespaces the metrics say when their first key is withdrawn.
+    pub metric_namespaces: usize,
+    /// The deployments of Cyberun, and how workers are made for each.
+    pub deployments: Arc<Deployments>,
 }
 
 impl Settings {
@@ -112,8 +115,8 @@ pub(crate) struct Clients {
 pub(crate) struct Operator {
     /// The cluster.
     pub clients: Clients,
-    /// Carries the files.
-    pub courier: Arc<Courier>,
+    /// They carry the files: one to each deployment.
+    pub couriers: Arc<[Courier]>,
     /// How it was told to work.
     pub settings: Arc<Settings>,
     /// What it shares with others of which one works at a time; none if it is the only one.
@@ -204,13 +207,16 @@ impl Operator {
     fn context(&self, waker: &Arc<Waker>) -> Context {
         let Limits { workers, workers_per_namespace, sends } = self.settings.limits;
         let listener = || Arc::clone(waker) as Arc<dyn Listener>;
-        let (client, index) = (self.clients.calls.clone(), Index::new(self.settings.deployment.terms));
+        let (client, index) = (self.clients.calls.clone(), Index::new(Arc::clone(&self.settings.deployments)));
         let secrets = Secrets::new(self.clients.calls.clone(), index.clone(), listener());
-        let budget =
-            Budget { sends: Gate::new(SENDS_PER_NAMESPACE, sends), workers: Gate::new(workers_per_namespace, workers) };
+        let budget = Budget {
+            sends: Slots::new(SENDS_PER_NAMESPACE, sends),
+            workers: Slots::new(workers_per_namespace, workers),
+        };
         let sends = Sends::new(sends::Parts {
             client: self.clients.calls.clone(),
-            courier: Arc::clone(&self.courier),
+            couriers: Arc::clone(&self.couriers),
+            deployments: Arc::clone(&self.settings.deployments),
             budget: budget.clone(),
             index: index.clone(),
             secrets: secrets.clone(),
@@ -220,16 +226,17 @@ impl Operator {
         });
         let launches = Launches::new(launches::Parts {
             client: client.clone(),
-            gate: budget.workers.clone(),
+            slots: budget.workers.clone(),
             index: index.clone(),
             secrets: secrets.clone(),
             listener: listener(),
-            settings: self.settings.worker.clone(),
+            metrics: self.metrics.clone(),
+            deployments: Arc::clone(&self.settings.deployments),
             reads_secrets: self.settings.direct,
             stop: self.stop.clone(),
         });
         Context {
-            folders: Folders::new(client.clone(), index.clone(), self.settings.deployment.terms),
+            folders: Folders::new(client.clone(), index.clone(), Arc::clone(&self.settings.deployments)),
             client,
             metrics: self.metrics.clone(),
             health: self.health.clone(),
@@ -260,9 +267,10 @@ async fn reconcile(context: Arc<Context>, key: Key) -> Option<Duration> {
         return None; // a status would count what is not begun
     }
     let settings = &context.settings;
-    let case = Case::new(&known.upload, clock::now(), settings.deployment, settings.senders());
+    let found = settings.deployments.find(&known.upload);
+    let case = Case::new(&known.upload, clock::now(), found.deployment(), settings.senders());
     let patience = patience(context.index.withdrawn_at(&key), clock::exact());
-    let facts = observe::observe(&context, &key, &known, case.now, patience).await;
+    let facts = observe::observe(&context, &key, &known, (&found, case.now), patience).await;
     let plan = plan::plan(&case, &facts);
     let done = perform::perform(&context, &key, &known, &plan, patience).await;
     let settled = plan::settle(&plan, done);
@@ -273,7 +281,7 @@ async fn reconcile(context: Arc<Context>, key: Key) -> Option<Duration> {
         Some(status) => publish(&context, &key, &known.upload, status).await,
         None => Published::NoNeed,
     };
-    count(&context, &key, &plan, published);
+    count(&context, &deployments::lane(case.deployment, key.namespace()), &plan, published);
     if published != Published::No {
         context.unwritten.forget(&known.uid);
     }
@@ -299,7 +307,7 @@ fn elapsed(since: Timestamp) -> Duration {
 }
 
 /// Counts what workers report, once the status has it.
-fn count(context: &Context, key: &Key, plan: &plan::Plan<'_>, published: Published) {
+fn count(context: &Context, lane: &str, plan: &plan::Plan<'_>, published: Published) {
     let taken_in = plan.news.concluded.iter().filter(|concluded| concluded.job.is_some());
     for concluded in taken_in.filter(|_| published == Published::Yes) {
         for (reason, size) in &concluded.reported {
@@ -307,9 +315,9 @@ fn count(context: &Context, key: &Key, plan: &plan::Plan<'_>, published: Publish
         }
         info!(attempt = concluded.attempt, "took in what a worker reported");
         if concluded.limited {
-            context.budget.strained(key.namespace(), None);
+            context.budget.strained(lane, None);
         } else {
-            context.budget.succeeded(key.namespace());
+            context.budget.succeeded(lane);
         }
     }
 }
@@ -338,6 +346,10 @@ async fn review(context: &Context) {
         context.sends.tidy();
         context.budget.forgive();
         context.metrics.slowed_namespaces(context.budget.slowed());
+        let census = context.index.census();
+        let count = |phase| census.phases.get(&phase).copied().unwrap_or_default();
+        context.metrics.resources(Phase::ALL.map(|(phase, name)| (name, count(phase))));
+        context.metrics.earliest_expiry(census.next(context.settings.metric_namespaces));
         let (running, queued) = context.launches.count();
         context.metrics.workers(running, queued);
         let (running, queued) = context.sends.count();

@@ -19,11 +19,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use self::batch::{Batch, Delivery, Place, Progress};
 pub use self::folder::{Bounds, NO_FILE, search};
-pub use self::trust::SetupError;
+pub use self::trust::{SetupError, check_bundle};
 pub use self::window::Window;
 use crate::backoff;
 use crate::clock;
@@ -105,10 +105,57 @@ impl Hooks<fn(&Candidate<'_>) -> bool, fn(&Trouble, Duration)> {
     }
 }
 
+/// A call that a courier makes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Call {
+    /// Of the API, for a ticket.
+    Presign,
+    /// Of the storage, with the bytes.
+    Put,
+}
+
+impl Call {
+    /// Its name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Presign => "presign",
+            Self::Put => "put",
+        }
+    }
+
+    /// Why it failed, where nobody waited for its end.
+    const fn cut_off(self) -> Reason {
+        match self {
+            Self::Presign => Reason::ApiUnavailable,
+            Self::Put => Reason::StorageUnavailable,
+        }
+    }
+}
+
+/// Hears of each call: why it failed, if it did, and how long it took.
+pub type OnCall = Box<dyn Fn(Call, Option<Reason>, Duration) + Send + Sync>;
+
+/// A call that is under way; tells of itself at its end.
+struct Telling<'a> {
+    on_call: Option<&'a OnCall>,
+    call: Call,
+    failure: Option<Reason>,
+    begun: Instant,
+}
+
+impl Drop for Telling<'_> {
+    fn drop(&mut self) {
+        if let Some(on_call) = self.on_call {
+            on_call(self.call, self.failure, self.begun.elapsed());
+        }
+    }
+}
+
 /// Carries parcels: one client of the API, one of storage.
 pub struct Courier {
     cyberun: cyberun::Client,
     storage: transfer::Client,
+    on_call: Option<OnCall>,
 }
 
 impl Courier {
@@ -119,7 +166,28 @@ impl Courier {
         Ok(Self {
             cyberun: cyberun::Client::new(api_url, allow_http, tls.clone())?,
             storage: transfer::Client::new(tls),
+            on_call: None,
         })
+    }
+
+    /// The same courier, which tells of each call.
+    #[must_use]
+    pub fn telling(self, on_call: OnCall) -> Self {
+        Self { on_call: Some(on_call), ..self }
+    }
+
+    /// Makes a call and tells of it, also where its caller does not wait for the end.
+    async fn told<T, E>(
+        &self,
+        call: Call,
+        answer: impl Future<Output = Result<T, E>>,
+        reason: impl FnOnce(&E) -> Reason,
+    ) -> Result<T, E> {
+        let mut telling =
+            Telling { on_call: self.on_call.as_ref(), call, failure: Some(call.cut_off()), begun: Instant::now() };
+        let answer = answer.await;
+        telling.failure = answer.as_ref().err().map(reason);
+        answer
     }
 
     /// One attempt: the source opened anew, a new ticket, one PUT and its inner rules.
@@ -152,7 +220,9 @@ impl Courier {
             cyberun::File { file_name: &parcel.file_name, file_size: opened.size(), content_type: &content_type };
         let mut refused = None;
         for _ticket in 0..2 {
-            let ticket = self.cyberun.presign(credential, &file).await.map_err(|error| of_api(&error))?;
+            let asked = self.cyberun.presign(credential, &file);
+            let answer = self.told(Call::Presign, asked, cyberun::Error::reason).await;
+            let ticket = answer.map_err(|error| of_api(&error))?;
             let candidate = Candidate { file_key: &ticket.file_key, content_type: &content_type, size: opened.size() };
             if !admit(&candidate) {
                 return Err(Trouble::new(Reason::ReportFull, "the worker's report has no room for it"));
@@ -178,7 +248,10 @@ impl Courier {
         parcel: &Parcel,
         on_strain: &impl Fn(),
     ) -> Result<[u8; 32], transfer::Error> {
-        let put = || self.storage.put(&ticket.url, &ticket.headers, opened, &parcel.sent);
+        let put = async || {
+            let put = self.storage.put(&ticket.url, &ticket.headers, opened, &parcel.sent);
+            self.told(Call::Put, put, |error| of_storage(error).reason).await
+        };
         match put().await {
             Err(transfer::Error::Unavailable { whole, .. }) => {
                 on_strain();

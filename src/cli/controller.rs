@@ -12,9 +12,10 @@ use tracing::info;
 use super::cluster::Access;
 use super::logging::Logging;
 use super::operating::Operating;
-use super::{Api, install_tls_provider, listen, stop_on_signal};
-use crate::controller::{LeaseSettings, Operator, Settings};
+use super::{Api, courier, install_tls_provider, listen, stop_on_signal};
+use crate::controller::{LeaseSettings, Operator, Settings, Target};
 use crate::delivery::Courier;
+use crate::reason::Reason;
 use crate::telemetry::{self, Health, Metrics};
 
 /// The length of the queue of connections to accept.
@@ -26,8 +27,8 @@ const BACKLOG: u32 = 1024;
 #[derive(Parser)]
 pub(super) struct Controller {
     /// The URL of the Cyberun API, with its /api/v1
-    #[arg(long, env = "CYBERUN_API_URL")]
-    api_url: String,
+    #[arg(long, env = "CYBERUN_API_URL", required_unless_present = "deployments")]
+    api_url: Option<String>,
     #[command(flatten)]
     operating: Operating,
     /// A namespace to watch (repeatable); default: all namespaces
@@ -81,24 +82,34 @@ impl Controller {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         install_tls_provider();
         self.logging.start()?;
-        let settings = self.operating.settings(&self.api_url, self.api.allow_http)?;
-        let courier = self.api.courier(&self.api_url, settings.worker.ca_pem.as_deref())?;
+        let settings = self.api.settings(&self.operating, self.api_url.as_deref())?;
+        let targets = settings.deployments.targets().iter();
+        let couriers =
+            targets.map(|Target { worker, .. }| courier(&worker.api_url, worker.allow_http, worker.ca_pem.as_deref()));
+        let couriers = couriers.collect::<Result<Vec<_>, _>>()?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        runtime.block_on(self.operate(Arc::new(courier), Arc::new(settings)))?;
+        runtime.block_on(self.operate(couriers, Arc::new(settings)))?;
         Ok(ExitCode::SUCCESS)
     }
 
-    async fn operate(self, courier: Arc<Courier>, settings: Arc<Settings>) -> anyhow::Result<()> {
+    async fn operate(self, couriers: Vec<Courier>, settings: Arc<Settings>) -> anyhow::Result<()> {
         let clients = self.access.clients().await?;
         let listener = listen::bound(self.listen)?.listen(BACKLOG).context("cannot serve probes")?;
         // A namespace that is named twice is served once.
         let namespaces: BTreeSet<String> = self.namespace.into_iter().collect();
         let (metrics, health) = (Metrics::default(), Health::expecting(1));
+        let telling = |(courier, target): (Courier, &Target)| {
+            let (metrics, name) = (metrics.clone(), target.name.clone());
+            courier.telling(Box::new(move |call, failure, took| {
+                metrics.called(&name, call.as_str(), failure.map_or("ok", Reason::as_str), took);
+            }))
+        };
+        let couriers = couriers.into_iter().zip(settings.deployments.targets()).map(telling).collect();
         let stop = stop_on_signal()?;
         let server =
             telemetry::serve(listener.into_std()?, metrics.clone(), health.clone()).context("cannot serve probes")?;
         let lease = self.election.settings(clients.calls.default_namespace())?;
-        let operator = Operator { clients, courier, settings, lease, metrics, health, stop };
+        let operator = Operator { clients, couriers, settings, lease, metrics, health, stop };
         info!(version = env!("CARGO_PKG_VERSION"), "started");
         tokio::select! {
             ended = operator.run(namespaces) => ended?,

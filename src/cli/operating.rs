@@ -1,20 +1,22 @@
 //! The operator's settings on the command line. `controller` uses them, and `render` shows their effect.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{ArgAction, Args};
 
-use super::{Usage, duration, worker_defaults};
-use crate::controller::{Limits, Settings};
+use super::{Usage, deployments, duration, worker_defaults};
+use crate::controller::{Deployments, Limits, Settings, Target};
 use crate::key_life::Terms;
-use crate::plan::{Deployment, WorkerSettings};
+use crate::plan::WorkerSettings;
 use crate::proxy::Variables;
 
 /// The largest CA bundle that is written into each Job.
-const LARGEST_BUNDLE: usize = 32 * 1024;
+pub(super) const LARGEST_BUNDLE: usize = 32 * 1024;
 
 /// Kubernetes' own words for when a node pulls an image.
 const PULL_POLICIES: [&str; 3] = ["Always", "IfNotPresent", "Never"];
@@ -40,6 +42,10 @@ pub(super) struct Operating {
     /// in one namespace
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
     max_sends: u16,
+    /// Several deployments of Cyberun, in place of --api-url, --retention and --minimum-life: a YAML file, described in
+    /// docs/operations.md
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["retention", "minimum_life"])]
+    deployments: Option<PathBuf>,
     /// How long Cyberun keeps an upload, such as 24h or 1d
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration::parse)]
     retention: Duration,
@@ -47,6 +53,9 @@ pub(super) struct Operating {
     /// --retention
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration::parse_or_zero)]
     minimum_life: Duration,
+    /// The maximum number of namespaces of which a metric says when their first key is withdrawn
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    metric_namespaces: u16,
     /// The deadline of a worker's Job
     #[arg(long, value_name = "SECONDS", default_value_t = 86400, value_parser = clap::value_parser!(u32).range(1..))]
     worker_deadline: u32,
@@ -66,8 +75,31 @@ pub(super) struct Operating {
 }
 
 impl Operating {
-    /// The settings, for the API at `api_url`.
+    /// Whether a file names the deployments.
+    pub(super) fn names_deployments(&self) -> bool {
+        self.deployments.is_some()
+    }
+
+    /// The settings, for the API at `api_url`, unless a file names several.
     pub(super) fn settings(&self, api_url: &str, allow_http: bool) -> Result<Settings, Usage> {
+        let worker = WorkerSettings {
+            api_url: api_url.trim().to_owned(),
+            allow_http,
+            image: self.worker_image.clone(),
+            pull_policy: self.worker_image_pull_policy.clone(),
+            deadline: self.worker_deadline.into(),
+            pull_secrets: self.worker_pull_secret.clone(),
+            defaults: self.worker_defaults.as_deref().map(worker_defaults::read).transpose()?.unwrap_or_default(),
+            ca_pem: self.ca_pem()?,
+            proxies: proxies()?,
+        };
+        let deployments = if let Some(path) = &self.deployments {
+            deployments::read(path, &worker)?
+        } else {
+            let names = [(self.retention, "--retention"), (self.minimum_life, "--minimum-life")];
+            let terms = terms(names[0], names[1]).map_err(Usage)?;
+            Deployments::new(vec![Target { worker, terms, ..Target::default() }], Some(0))
+        };
         Ok(Settings {
             direct: self.direct_uploads,
             limits: Limits {
@@ -75,42 +107,40 @@ impl Operating {
                 workers_per_namespace: self.max_workers_per_namespace.into(),
                 sends: self.max_sends.into(),
             },
-            worker: WorkerSettings {
-                api_url: api_url.trim().to_owned(),
-                allow_http,
-                image: self.worker_image.clone(),
-                pull_policy: self.worker_image_pull_policy.clone(),
-                deadline: self.worker_deadline.into(),
-                pull_secrets: self.worker_pull_secret.clone(),
-                defaults: self.worker_defaults.as_deref().map(worker_defaults::read).transpose()?.unwrap_or_default(),
-                ca_pem: self.ca_pem()?,
-                proxies: proxies()?,
-            },
-            deployment: Deployment { terms: self.terms()? },
+            metric_namespaces: self.metric_namespaces.into(),
+            deployments: Arc::new(deployments),
         })
-    }
-
-    fn terms(&self) -> Result<Terms, Usage> {
-        let Self { retention, minimum_life, .. } = *self;
-        if minimum_life.saturating_mul(2) >= retention {
-            let (retention, minimum) = (retention.as_secs(), minimum_life.as_secs());
-            let fix = "give a shorter --minimum-life or a longer --retention";
-            return Err(Usage(format!(
-                "--minimum-life ({minimum} s) must be less than half of --retention ({retention} s), or keys cannot be renewed in time: {fix}"
-            )));
-        }
-        Ok(Terms { retention, minimum_life })
     }
 
     fn ca_pem(&self) -> Result<Option<String>, Usage> {
         let Some(path) = &self.ca_file else { return Ok(None) };
-        let pem = fs::read_to_string(path).map_err(|error| Usage(format!("--ca-file {}: {error}", path.display())))?;
-        if pem.len() > LARGEST_BUNDLE {
-            let fix = "name only the authorities that the API and the storage need";
-            return Err(Usage(format!("--ca-file {}: more than 32 KiB: {fix}", path.display())));
-        }
-        Ok(Some(pem))
+        text_of("--ca-file", path, LARGEST_BUNDLE).map(Some)
     }
+}
+
+/// How long keys live; both by name.
+pub(super) fn terms(retention: (Duration, &str), minimum: (Duration, &str)) -> Result<Terms, String> {
+    let ((retention, of_retention), (minimum_life, of_minimum)) = (retention, minimum);
+    if minimum_life.saturating_mul(2) < retention {
+        return Ok(Terms { retention, minimum_life });
+    }
+    let (kept, left) = (retention.as_secs(), minimum_life.as_secs());
+    let fix = format!("give a shorter {of_minimum} or a longer {of_retention}");
+    Err(format!(
+        "{of_minimum} ({left} s) must be less than half of {of_retention} ({kept} s), or keys cannot be renewed in time: {fix}"
+    ))
+}
+
+/// The text of a file that a flag names.
+pub(super) fn text_of(flag: &str, path: &Path, largest: usize) -> Result<String, Usage> {
+    let refused = |why: String| Usage(format!("{flag} {}: {why}", path.display()));
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| file.take(largest as u64 + 1).read_to_string(&mut text));
+    read.map_err(|error| refused(format!("cannot be read: {error}")))?;
+    if text.len() > largest {
+        return Err(refused(format!("more than {} KiB: leave out what is not needed", largest >> 10)));
+    }
+    Ok(text)
 }
 
 /// The proxies of the environment, which workers use too. A password in them would be visible to everyone who may read

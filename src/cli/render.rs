@@ -37,9 +37,9 @@ pub(super) struct Render {
     /// The time to plan for, such as 2026-11-24T10:00:00Z; default: now
     #[arg(long, value_name = "TIME")]
     at: Option<Timestamp>,
-    /// The URL of the Cyberun API that the operator calls, with its /api/v1
-    #[arg(long, env = "CYBERUN_API_URL", default_value = cyberun::HOSTED)]
-    api_url: String,
+    /// The URL of the Cyberun API that the operator calls, with its /api/v1; default: the hosted platform's
+    #[arg(long, env = "CYBERUN_API_URL")]
+    api_url: Option<String>,
     #[command(flatten)]
     api: super::Api,
     #[command(flatten)]
@@ -48,8 +48,8 @@ pub(super) struct Render {
 
 impl Render {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        self.api.check(&self.api_url)?;
-        let settings = self.operating.settings(&self.api_url, self.api.allow_http)?;
+        let hosted = Some(cyberun::HOSTED).filter(|_| !self.operating.names_deployments());
+        let settings = self.api.settings(&self.operating, self.api_url.as_deref().or(hosted))?;
         let mut manifests = Manifests::default();
         for path in &self.filename {
             manifests.read(path)?;
@@ -68,10 +68,11 @@ impl Render {
     }
 }
 
-/// Prints the plan of one resource, then its Jobs: those to create, and those that run.
+/// Prints the plan of one resource, then its Jobs, if it may use its deployment: those to create, and those that run.
 fn render(manifests: &Manifests, upload: &FileUpload, settings: &Settings, now: Timestamp) -> anyhow::Result<()> {
-    let case = Case::new(upload, now, settings.deployment, settings.senders());
-    let facts = manifests.observe(upload, settings);
+    let found = settings.deployments.find(upload);
+    let case = Case::new(upload, now, found.deployment(), settings.senders());
+    let facts = manifests.observe(upload, settings, &found);
     let plan = plan::plan(&case, &facts);
     let settled = plan::settle(&plan, Done::default());
     let written = written(&settled.output, &facts.output);
@@ -81,12 +82,13 @@ fn render(manifests: &Manifests, upload: &FileUpload, settings: &Settings, now: 
     let ending = settled.finish(&written);
     document(&describe(&plan, (&output, &keys), &status, ending.look))?;
     let version = facts.secret.version().unwrap_or_default();
+    let Ok(worker) = found.worker() else { return Ok(()) };
     for launch in &plan.acts.launch {
-        document(&plan::job(upload, launch, version, &settings.worker)?)?;
+        document(&plan::job(upload, launch, version, worker)?)?;
     }
     for job in facts.work.iter().filter_map(under_way) {
         let launch = plan::manifest::launch_of(job, facts.claims.get(job.volume.name()), case.now);
-        document(&plan::job(upload, &launch, &job.credentials_version, &settings.worker)?)?;
+        document(&plan::job(upload, &launch, &job.credentials_version, worker)?)?;
     }
     Ok(())
 }

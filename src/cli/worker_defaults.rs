@@ -2,14 +2,13 @@
 //!
 //! It is checked as a spec is at admission: a fault ends the start, and names file, field, cause and fix.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
 use super::Usage;
 use super::fields::known_only;
+use super::operating::text_of;
 use crate::resource::Worker;
 
 /// The largest file that is read.
@@ -17,15 +16,8 @@ const LARGEST: usize = 64 * 1024;
 
 /// The settings in this file.
 pub(super) fn read(path: &Path) -> Result<Worker, Usage> {
-    let refused = |why: String| Usage(format!("--worker-defaults {}: {why}", path.display()));
-    let mut text = String::new();
-    let file = File::open(path).map_err(|error| refused(format!("cannot be read: {error}")))?;
-    let most = LARGEST as u64 + 1;
-    file.take(most).read_to_string(&mut text).map_err(|error| refused(format!("cannot be read: {error}")))?;
-    if text.len() > LARGEST {
-        return Err(refused("more than 64 KiB: keep to the fields of spec.worker".to_owned()));
-    }
-    parse(&text).map_err(refused)
+    let text = text_of("--worker-defaults", path, LARGEST)?;
+    parse(&text).map_err(|why| Usage(format!("--worker-defaults {}: {why}", path.display())))
 }
 
 fn parse(text: &str) -> Result<Worker, String> {

@@ -14,10 +14,10 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tracing::{info, warn};
 
+use super::deployments::Deployments;
 use super::events::{self, Announcement, Tone};
 use super::index::{Index, Key, Known};
 use super::outputs::{is_refusal, new, refused};
-use crate::key_life::Terms;
 use crate::outcome::Trouble;
 use crate::plan::{Absorb, ConfigMapFacts, FolderFacts, Kept, KeysAct, KeysWhat, Progress, Written, kept};
 use crate::reason::Reason;
@@ -31,7 +31,7 @@ type Data = BTreeMap<String, String>;
 pub(super) struct Folders {
     client: Client,
     index: Index,
-    terms: Terms,
+    deployments: Arc<Deployments>,
     seen: Arc<Mutex<HashMap<Key, Seen>>>,
 }
 
@@ -105,8 +105,8 @@ impl What {
 }
 
 impl Folders {
-    pub(super) fn new(client: Client, index: Index, terms: Terms) -> Self {
-        Self { client, index, terms, seen: Arc::default() }
+    pub(super) fn new(client: Client, index: Index, deployments: Arc<Deployments>) -> Self {
+        Self { client, index, deployments, seen: Arc::default() }
     }
 
     /// What is known of all folders of a FileUpload; read again where the version is another.
@@ -243,7 +243,8 @@ impl Folders {
             self.seen.lock().remove(&source.key());
             return Err(unfinished(at));
         };
-        let text = part.keys(|at: Timestamp| self.terms.expires_at(at));
+        let terms = self.deployments.terms_of(&at.known.upload);
+        let text = part.keys(|at: Timestamp| terms.expires_at(at));
         let annotations = [(ANNOTATION_SHA256, Some(Part::digest(&text))), (ANNOTATION_PART, Some(of.to_owned()))];
         self.replace(at, Data::from([(format!("{}.json", at.folder), text)]), &annotations).await
     }

@@ -167,11 +167,12 @@ impl Gate {
         self.0.books.lock().account(lane).held.filter(|until| *until > Instant::now())
     }
 
-    /// How many namespaces have less than their full share, or are held back.
-    pub(super) fn slowed(&self) -> usize {
+    /// The namespaces that have less than their full share, or are held back.
+    pub(super) fn slowed(&self) -> Vec<Arc<str>> {
         let (books, now) = (self.0.books.lock(), Instant::now());
         let is_slowed = |account: &&Account| account.share < self.0.per_namespace || account.held > Some(now);
-        books.lanes.values().filter(is_slowed).count()
+        let slowed = books.lanes.values().filter(is_slowed);
+        slowed.map(|account| Arc::clone(&account.lane.namespace)).collect()
     }
 
     /// Gives one place of its share back to a namespace that had lost it.

@@ -25,10 +25,10 @@ use self::told::{Round, Version};
 use self::uploads::Uploads;
 use self::volumes::Volumes;
 use self::work::Work;
-use crate::key_life::Terms;
+use super::deployments::Deployments;
 use crate::plan::objects::{Job, PersistentVolumeClaim, Pod};
 use crate::plan::{ClaimFacts, ConfigMapFacts, JobFacts, OutputFacts, output_hash};
-use crate::resource::FileUpload;
+use crate::resource::{FileUpload, Phase};
 
 pub(super) use self::told::{List, Told};
 
@@ -102,10 +102,28 @@ pub(super) struct Known {
     pub(super) uid: Arc<str>,
 }
 
+/// All FileUploads, counted.
+#[derive(Default)]
+pub(super) struct Census {
+    /// How many there are of a phase.
+    pub(super) phases: HashMap<Phase, usize>,
+    /// When the first key of a namespace is withdrawn.
+    pub(super) earliest: HashMap<String, Timestamp>,
+}
+
+impl Census {
+    /// The namespaces whose keys are withdrawn next, so many, each with the second of that.
+    pub(super) fn next(&self, most: usize) -> Vec<(String, i64)> {
+        let mut all: Vec<_> = self.earliest.iter().map(|(namespace, at)| (at.as_second(), namespace)).collect();
+        all.sort_unstable();
+        all.into_iter().take(most).map(|(at, namespace)| (namespace.clone(), at)).collect()
+    }
+}
+
 impl Index {
-    pub(super) fn new(terms: Terms) -> Self {
+    pub(super) fn new(deployments: Arc<Deployments>) -> Self {
         let (config_maps, volumes, work) = Default::default();
-        Self(Arc::new(Mutex::new(Inner { uploads: Uploads::new(terms), config_maps, volumes, work })))
+        Self(Arc::new(Mutex::new(Inner { uploads: Uploads::new(deployments), config_maps, volumes, work })))
     }
 
     /// This process wrote a FileUpload's status. Says whether that changed anything.
@@ -152,9 +170,20 @@ impl Index {
         stored?.read(key)
     }
 
+    /// The FileUpload with this uid.
+    pub(super) fn of_uid(&self, uid: &str, namespace: &str) -> Option<Known> {
+        let key = self.0.lock().uploads.uid_of(uid, namespace)?.1;
+        self.get(&key)
+    }
+
     /// When the first key of a FileUpload is withdrawn.
     pub(super) fn withdrawn_at(&self, key: &Key) -> Option<Timestamp> {
         self.0.lock().uploads.withdrawn_at(key)
+    }
+
+    /// All FileUploads, counted for the metrics.
+    pub(super) fn census(&self) -> Census {
+        self.0.lock().uploads.census()
     }
 
     /// How many FileUploads there are.

@@ -15,8 +15,9 @@ use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
+use super::budget::{Slot, Slots};
 use super::clock;
-use super::gate::{Gate, Place};
+use super::deployments::{Deployments, Found, lane};
 use super::index::{Change, Index, Key, Told};
 use super::secrets::Secrets;
 use super::watches::Listener;
@@ -24,9 +25,9 @@ use crate::outcome::Trouble;
 use crate::plan::objects::Job;
 use crate::plan::{
     self, ClaimFacts, ClaimUser, FileId, Launch, LaunchFacts, LaunchStage, MAX_PARALLELISM, Placement, Volume,
-    WorkerSettings,
 };
 use crate::reason::Reason;
+use crate::telemetry::Metrics;
 
 mod create;
 #[cfg(test)]
@@ -48,11 +49,12 @@ pub(super) struct Launches(Arc<State>);
 
 struct State {
     client: Client,
-    gate: Gate,
+    slots: Slots,
     index: Index,
     secrets: Secrets,
     listener: Arc<dyn Listener>,
-    settings: WorkerSettings,
+    metrics: Metrics,
+    deployments: Arc<Deployments>,
     /// Whether the operator reads Secrets.
     reads_secrets: bool,
     /// Once true, no Job is created.
@@ -78,7 +80,7 @@ struct Held {
     namespace: String,
     volume: Volume,
     /// One for each worker that runs at the same time.
-    places: Vec<Place>,
+    places: Vec<Slot>,
     since: Instant,
 }
 
@@ -86,6 +88,8 @@ struct Held {
 pub(super) struct Order {
     pub(super) key: Key,
     pub(super) uid: Arc<str>,
+    /// At the Gate.
+    pub(super) lane: String,
     /// Of the spec that it was planned for.
     pub(super) generation: i64,
     pub(super) launch: Launch,
@@ -94,20 +98,32 @@ pub(super) struct Order {
 /// What launches need.
 pub(super) struct Parts {
     pub(super) client: Client,
-    pub(super) gate: Gate,
+    pub(super) slots: Slots,
     pub(super) index: Index,
     pub(super) secrets: Secrets,
     pub(super) listener: Arc<dyn Listener>,
-    pub(super) settings: WorkerSettings,
+    pub(super) metrics: Metrics,
+    pub(super) deployments: Arc<Deployments>,
     pub(super) reads_secrets: bool,
     pub(super) stop: CancellationToken,
 }
 
 impl Launches {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { client, gate, index, secrets, listener, settings, reads_secrets, stop } = parts;
+        let Parts { client, slots, index, secrets, listener, metrics, deployments, reads_secrets, stop } = parts;
         let books = Mutex::default();
-        Self(Arc::new(State { client, gate, index, secrets, listener, settings, reads_secrets, stop, books }))
+        Self(Arc::new(State {
+            client,
+            slots,
+            index,
+            secrets,
+            listener,
+            metrics,
+            deployments,
+            reads_secrets,
+            stop,
+            books,
+        }))
     }
 
     /// The Jobs that exist in a namespace, or in all, at the start take their places first. What a Job says of itself
@@ -120,7 +136,8 @@ impl Launches {
             let number = job.parallelism.clamp(1, MAX_PARALLELISM).min(per_namespace.saturating_sub(*count));
             if number > 0 {
                 *count += number;
-                let places = (0..number).map(|_| self.0.gate.take(&namespace)).collect();
+                let lane = self.0.lane(&uid, &namespace);
+                let places = (0..number).map(|_| self.0.slots.take(&lane)).collect();
                 let held = Held { namespace, volume: job.volume, places, since: Instant::now() };
                 self.0.books.lock().places.insert((uid, job.name), held);
             }
@@ -201,14 +218,14 @@ impl Launches {
                 && age > PATIENCE
                 && !runs
             {
-                held.places.iter_mut().for_each(Place::release_process);
+                held.places.iter_mut().for_each(Slot::release_process);
             }
         }
     }
 
     /// How many workers have a place, and how many wait for one.
     pub(super) fn count(&self) -> (usize, usize) {
-        (self.0.gate.taken(), self.0.gate.waiting())
+        (self.0.slots.taken(), self.0.slots.waiting())
     }
 }
 
@@ -232,6 +249,12 @@ impl Books {
 }
 
 impl State {
+    fn lane(&self, uid: &str, namespace: &str) -> String {
+        let known = self.index.of_uid(uid, namespace);
+        let found = known.as_ref().map(|known| self.deployments.find(&known.upload));
+        lane(found.as_ref().map(Found::deployment).unwrap_or_default(), namespace)
+    }
+
     fn claim(&self, books: &Books, key: &Key, uid: &str, name: &str) -> ClaimFacts {
         let mut claim = self.index.claim(key, name);
         for job in self.unplaced(books, key, uid, &Volume::Claim(name.to_owned())) {
@@ -262,11 +285,13 @@ impl State {
 
     /// Waits for its place, which many may do at the same time: what comes after is in a box, so that this is small.
     async fn supervised(self: Arc<Self>, order: Order) {
+        let begun = Instant::now();
         let place = tokio::select! {
             biased;
             () = self.stop.cancelled() => return,
-            place = self.gate.enter(order.key.namespace()) => place,
+            place = self.slots.enter(&order.lane) => place,
         };
+        self.metrics.waited("worker", begun.elapsed());
         // A fault of ours is the matter of this one resource: it is tried again later.
         if Box::pin(AssertUnwindSafe(self.make(&order, place)).catch_unwind()).await.is_err() {
             error!(namespace = order.key.namespace(), fileupload = order.key.name(), "a Launch panicked");
@@ -277,7 +302,7 @@ impl State {
     }
 
     /// Creates the Job, with as many of its places as are free.
-    async fn make(&self, order: &Order, first: Place) {
+    async fn make(&self, order: &Order, first: Slot) {
         let Order { key, uid, launch, .. } = order;
         // Another spec may have come while it waited, or somebody may use the claim: then the plan is made again.
         let placement = self.placed(order).await;
@@ -290,7 +315,7 @@ impl State {
         let launch = launch.placed(placement);
         let mut places = vec![first];
         while places.len() < launch.parallelism
-            && let Some(further) = self.gate.try_enter(key.namespace())
+            && let Some(further) = self.slots.try_enter(&order.lane)
         {
             places.push(further);
         }
@@ -345,7 +370,7 @@ impl State {
     }
 
     /// The Job is in the index before the Launch is forgotten.
-    fn exists(&self, order: &Order, job: &Job, places: Vec<Place>) {
+    fn exists(&self, order: &Order, job: &Job, places: Vec<Slot>) {
         let Order { key, uid, launch, .. } = order;
         self.index.apply_job(job, Told::Answer);
         let mut books = self.books.lock();

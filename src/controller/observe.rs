@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use tracing::warn;
 
 use super::Context;
+use super::deployments::Found;
 use super::index::{Key, Known};
 use crate::plan::objects::{Job, Pod};
 use crate::plan::{
@@ -22,7 +23,13 @@ use crate::plan::{
 use crate::resource::{FileUpload, Folder};
 
 /// Observes what a plan for this resource may depend on. The API server has so long to tell of all Jobs.
-pub(super) async fn observe(context: &Context, key: &Key, known: &Known, now: Timestamp, patience: Duration) -> Facts {
+pub(super) async fn observe(
+    context: &Context,
+    key: &Key,
+    known: &Known,
+    (found, now): (&Found<'_>, Timestamp),
+    patience: Duration,
+) -> Facts {
     let Known { upload, uid } = known;
     let (sends, last_read) = context.sends.facts(uid);
     let launches = context.launches.facts(uid);
@@ -51,7 +58,7 @@ pub(super) async fn observe(context: &Context, key: &Key, known: &Known, now: Ti
         secret: if context.settings.direct { context.secrets.facts(&secret, uid) } else { SecretFacts::Unknown },
         folders,
         output: output.unwrap_or_default(),
-        settings_hash: plan::settings_hash(upload, &context.settings.worker),
+        settings_hash: found.worker().map(|worker| plan::settings_hash(upload, worker)).unwrap_or_default(),
         last_read,
     }
 }

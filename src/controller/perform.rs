@@ -11,7 +11,7 @@ use tracing::{info, warn};
 
 use super::index::{Key, Known};
 use super::outputs::Output;
-use super::{Context, launches, sends};
+use super::{Context, deployments, launches, sends};
 use crate::plan::objects::Job;
 use crate::plan::{Done, Plan, Stand};
 use crate::resource::FileUpload;
@@ -69,13 +69,20 @@ fn begin(context: &Context, key: &Key, known: &Known, plan: &Plan<'_>) -> bool {
     if context.stop.is_cancelled() {
         return all; // nothing new is begun
     }
+    let lane = || deployments::lane(plan.case.deployment, key.namespace());
     if let Some(dispatch) = plan.acts.send.clone() {
         let (key, uid) = (key.clone(), known.uid.clone());
-        context.sends.begin(sends::Order { key, uid, generation: plan.case.generation, dispatch });
+        context.sends.begin(sends::Order { key, uid, lane: lane(), generation: plan.case.generation, dispatch });
     }
     for launch in plan.acts.launch.clone() {
         let (key, uid) = (key.clone(), known.uid.clone());
-        all &= context.launches.begin(launches::Order { key, uid, generation: plan.case.generation, launch });
+        all &= context.launches.begin(launches::Order {
+            key,
+            uid,
+            lane: lane(),
+            generation: plan.case.generation,
+            launch,
+        });
     }
     all
 }

@@ -13,9 +13,9 @@ use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::budget::Budget;
+use super::budget::{Budget, Slot};
 use super::clock;
-use super::gate::Place;
+use super::deployments::Deployments;
 use super::index::{Change, Index, Key};
 use super::secrets::Secrets;
 use super::watches::Listener;
@@ -32,7 +32,9 @@ pub(super) struct Sends(Arc<State>);
 /// What Sends need.
 pub(super) struct Parts {
     pub(super) client: Client,
-    pub(super) courier: Arc<Courier>,
+    /// One for each of the deployments.
+    pub(super) couriers: Arc<[Courier]>,
+    pub(super) deployments: Arc<Deployments>,
     pub(super) budget: Budget,
     pub(super) index: Index,
     pub(super) secrets: Secrets,
@@ -60,7 +62,7 @@ struct Send {
     names: Vec<String>,
     begun: BTreeMap<usize, Begun>,
     /// The place of the namespace, once the Send is over and has something to report.
-    place: Option<Place>,
+    place: Option<Slot>,
     task: Option<AbortHandle>,
 }
 
@@ -75,6 +77,8 @@ struct Begun {
 pub(super) struct Order {
     pub(super) key: Key,
     pub(super) uid: Arc<str>,
+    /// At the Gate.
+    pub(super) lane: String,
     /// Of the spec that it was planned for.
     pub(super) generation: i64,
     pub(super) dispatch: Dispatch,

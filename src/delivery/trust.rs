@@ -50,6 +50,11 @@ pub(super) fn tls(ca_pem: Option<&str>) -> Result<rustls::ClientConfig, SetupErr
     Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
+/// Whether certificates of authorities are in a bundle.
+pub fn check_bundle(pem: &str) -> Result<(), SetupError> {
+    trust(&mut RootCertStore::empty(), pem)
+}
+
 fn trust(roots: &mut RootCertStore, pem: &str) -> Result<(), SetupError> {
     // A line that begins with one would not count as the first of a certificate, which would be left out in silence.
     let pem = pem.replace(BYTE_ORDER_MARK, "");

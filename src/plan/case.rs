@@ -4,18 +4,23 @@
 
 use jiff::Timestamp;
 
-use super::revision;
+use super::revision::{self, Receiver};
 use crate::key_life::Terms;
+use crate::outcome::Trouble;
 use crate::resource::{ANNOTATION_REQUESTED_AT, FileUpload, FileUploadStatus};
 
 /// The longest value of a request for a fresh upload, in characters: the status repeats it.
 pub(crate) const LONGEST_REQUEST: usize = 256;
 
-/// What holds for all resources that use one Cyberun.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Deployment {
+/// The Cyberun that a resource uses.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Deployment<'a> {
+    /// Its name; empty where the operator knows one alone, which has none.
+    pub name: &'a str,
     /// How long keys live.
     pub terms: Terms,
+    /// Why the resource may not use it: then name and life are those of the keys that it has.
+    pub refused: Option<&'a Trouble>,
 }
 
 /// Who sends the files of ConfigMaps.
@@ -38,7 +43,7 @@ pub(crate) struct Case<'a> {
     /// The moment for which all is decided.
     pub now: Timestamp,
     /// The Cyberun that it uses.
-    pub deployment: Deployment,
+    pub deployment: Deployment<'a>,
     /// Who sends the files of ConfigMaps.
     pub senders: Senders,
     /// The request for a fresh upload, if the annotation is there and the status has room for it.
@@ -49,10 +54,15 @@ pub(crate) struct Case<'a> {
 
 impl<'a> Case<'a> {
     /// Parses the case.
-    pub(crate) fn new(upload: &'a FileUpload, now: Timestamp, deployment: Deployment, senders: Senders) -> Self {
+    pub(crate) fn new(upload: &'a FileUpload, now: Timestamp, deployment: Deployment<'a>, senders: Senders) -> Self {
         let request = request(upload).filter(|request| is_short(request));
         let generation = upload.metadata.generation.unwrap_or_default();
         Self { upload, status: upload.status.as_ref(), now, deployment, senders, request, generation }
+    }
+
+    /// Where its files are sent, and as whom.
+    pub(super) fn receiver(&self) -> Receiver<'a> {
+        Receiver { secret: self.upload.spec.secret_name(), deployment: self.deployment.name }
     }
 
     /// Whether workers send the files of ConfigMaps too.

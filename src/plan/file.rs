@@ -86,7 +86,7 @@ pub(super) fn entries(case: &Case<'_>) -> Vec<Entry> {
     let known = case.status.map_or(&[][..], |status| &status.files);
     let entry = |file: &File| {
         let name = file.name.clone();
-        let id = FileId { name, revision: revision::revision(file, case.upload.spec.secret_name()) };
+        let id = FileId { name, revision: revision::revision(file, case.receiver()) };
         let same = known.iter().find(|entry| entry.name == id.name && entry.revision == id.revision);
         Entry::restore(id, file.effective_name().to_owned(), same, case)
     };

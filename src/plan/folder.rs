@@ -54,8 +54,7 @@ impl KeysAct {
 pub(super) fn entries(case: &Case<'_>) -> Vec<Entry> {
     let known = case.status.map_or(&[][..], |status| &status.folders);
     let entry = |folder: &Folder| {
-        let id =
-            FileId { name: folder.name.clone(), revision: revision::of_folder(folder, case.upload.spec.secret_name()) };
+        let id = FileId { name: folder.name.clone(), revision: revision::of_folder(folder, case.receiver()) };
         let same = known.iter().find(|entry| entry.name == id.name && entry.revision == id.revision);
         Entry::restore(id, String::new(), same.map(as_file).as_ref(), case)
     };

@@ -24,6 +24,9 @@ pub(super) fn rejection(case: &Case<'_>) -> Option<Trouble> {
     if let Some(problem) = problem(case.upload) {
         return Some(Trouble::new(Reason::InvalidSpec, problem));
     }
+    if let Some(refused) = case.deployment.refused {
+        return Some(refused.clone());
+    }
     (case.leaves_all_to_workers() && case.upload.spec.follows_changes()).then(|| {
         let why = "spec.updatePolicy OnChange needs an operator that reads ConfigMaps itself";
         let fix = "set it to Once, or run the operator with --direct-uploads=true";

@@ -322,8 +322,13 @@ pub(super) fn deleted_at(case: &Case<'_>) -> Option<Timestamp> {
 }
 
 fn finished_at(status: &FileUploadStatus) -> Option<Timestamp> {
-    let finished = |kind: &str| matches!(kind, "Ready" | "Stalled");
-    let condition = status.conditions.iter().find(|condition| condition.status == "True" && finished(&condition.type_));
+    // Which deployments there are is a matter of the operator's: nothing of the resource has come to its end.
+    let finished = |condition: &&crate::resource::Condition| {
+        matches!(condition.type_.as_str(), "Ready" | "Stalled")
+            && condition.status == "True"
+            && condition.reason != Reason::DeploymentUnknown.as_str()
+    };
+    let condition = status.conditions.iter().find(finished);
     condition.map(|condition| condition.last_transition_time.0)
 }
 

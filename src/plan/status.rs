@@ -133,6 +133,7 @@ impl<'a> Settled<'a> {
             last_handled_requested_at: handled
                 .or_else(|| case.status.and_then(|status| status.last_handled_requested_at.clone())),
             credentials_version: self.plan.credentials_version.clone(),
+            deployment: Some(case.deployment.name).filter(|name| !name.is_empty()).map(str::to_owned),
             jobs: news.jobs.clone(),
             output: self.output_name(written).map(|name| OutputStatus { name }),
             conditions: conditions(old, &verdict, case.generation, case.now),

@@ -29,6 +29,8 @@ struct Story {
     now: Timestamp,
     facts: Facts,
     written: Written,
+    deployment: &'static str,
+    refused: Option<Trouble>,
 }
 
 fn hours(hours: f64) -> SignedDuration {
@@ -71,7 +73,14 @@ impl Story {
             config_maps: [("m".to_owned(), there)].into(),
             ..Facts::default()
         };
-        Self { upload: upload.unwrap(), now: START.parse().unwrap(), facts, written: Written::default() }
+        Self {
+            upload: upload.unwrap(),
+            now: START.parse().unwrap(),
+            facts,
+            written: Written::default(),
+            deployment: "",
+            refused: None,
+        }
     }
 
     fn later(&mut self, span: SignedDuration) -> &mut Self {
@@ -81,8 +90,9 @@ impl Story {
 
     /// Plans, remembers what is begun, forgets what the status has, and writes the status.
     fn step(&mut self) -> Step {
-        let (upload, facts) = (self.upload.clone(), self.facts.clone());
-        let case = Case::new(&upload, self.now, Deployment::default(), Senders::Operator);
+        let (upload, facts, refused) = (self.upload.clone(), self.facts.clone(), self.refused.clone());
+        let deployment = Deployment { name: self.deployment, refused: refused.as_ref(), ..Deployment::default() };
+        let case = Case::new(&upload, self.now, deployment, Senders::Operator);
         let plan = plan(&case, &facts);
         let settled = settle(&plan, Done::default());
         let output = settled.output.clone();

@@ -19,6 +19,7 @@ impl Reason {
             Self::Queued => "The upload starts as soon as another one has ended.",
             Self::WorkerPending => "The upload starts as soon as the worker's Pod runs.",
             Self::Suspended => "Nothing happens until spec.suspend is false.",
+            Self::DeploymentUnknown => "The operator looks again when the spec changes, and when its deployments do.",
             Self::InvalidSpec | Self::UpdateUnsupported => "The operator looks again when the spec changes.",
             Self::CredentialsInvalid | Self::CredentialsRejected | Self::FeatureNotLicensed => {
                 "It is tried again when the content of the Secret or the spec changes, or when a fresh upload is \

@@ -77,6 +77,12 @@ reasons! {
     InvalidSpec: Stalled, Resource,
         cause: "The resource was admitted by an older or edited CustomResourceDefinition.",
         fix: "Correct the field that the message names, and install this version's CustomResourceDefinition.";
+    /// The operator knows no such deployment of Cyberun, or the namespace may not use it.
+    DeploymentUnknown: Stalled, Resource,
+        cause: "The name in spec.deployment is misspelled, there is no default deployment, or the deployment is for other \
+                namespaces.",
+        fix: "Set spec.deployment to one that the message names, or have the operator's --deployments changed; keys that \
+              are there stay until their time.";
     /// The credential is not a Cyberun credential; it was not sent.
     CredentialsInvalid: Stalled, Resource,
         cause: "The Secret has no CYBERUN_API_KEY, has another kind of token there, or has a user JWT without a team.",

@@ -78,6 +78,10 @@ pub struct FileUploadStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub credentials_version: Option<String>,
+    /// The Cyberun deployment that the keys are of, if the operator knows several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub deployment: Option<String>,
     /// The running Jobs that read volumes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = MAX_JOBS), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
@@ -92,15 +96,28 @@ pub struct FileUploadStatus {
 }
 
 /// The state of a `FileUpload`, for people.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
 #[expect(missing_docs, reason = "the schema would show them in place of the field's own description")]
 pub enum Phase {
+    #[default]
     Pending,
     Uploading,
     Ready,
     Expired,
     Suspended,
     Failed,
+}
+
+impl Phase {
+    /// Every phase, with its name.
+    pub(crate) const ALL: [(Self, &'static str); 6] = [
+        (Self::Pending, "Pending"),
+        (Self::Uploading, "Uploading"),
+        (Self::Ready, "Ready"),
+        (Self::Expired, "Expired"),
+        (Self::Suspended, "Suspended"),
+        (Self::Failed, "Failed"),
+    ];
 }
 
 /// The output ConfigMap that the operator wrote.

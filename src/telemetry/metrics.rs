@@ -1,16 +1,21 @@
-//! The metrics, in the text format of `OpenMetrics`. Labels are bounded: reasons, never names.
+//! The metrics, in the text format of `OpenMetrics`. Labels are bounded: reasons, deployments, and as many namespaces as a
+//! flag allows; never names of resources.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 type Labels = [(&'static str, &'static str); 1];
+type OfCall = [(&'static str, String); 3];
 
 /// What is counted. Clones count together.
 #[derive(Clone)]
@@ -25,6 +30,13 @@ pub(crate) struct Metrics {
     skipped_objects: Gauge,
     slowed_namespaces: Gauge,
     leader: Gauge,
+    calls: Family<OfCall, Counter>,
+    call_duration: Family<Labels, Histogram>,
+    waited: Family<Labels, Histogram>,
+    resources: Family<Labels, Gauge>,
+    earliest_expiry: Family<[(&'static str, String); 1], Gauge>,
+    /// The namespaces that have an earliest expiry.
+    expiring: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl Default for Metrics {
@@ -69,6 +81,26 @@ impl Default for Metrics {
         );
         let leader = Gauge::default();
         registry.register("leader", "Whether this operator works (1) or stands by for another (0)", leader.clone());
+        let calls = Family::default();
+        registry.register(
+            "calls",
+            "Calls to Cyberun (presign) and its storage (put) by what came of them",
+            calls.clone(),
+        );
+        let seconds = || Histogram::new(exponential_buckets(0.01, 4.0, 9));
+        let call_duration = Family::new_with_constructor(seconds as fn() -> Histogram);
+        let help = "How long calls to Cyberun (presign) and its storage (put) took";
+        registry.register_with_unit("call_duration", help, Unit::Seconds, call_duration.clone());
+        let waited = Family::new_with_constructor(seconds as fn() -> Histogram);
+        let help = "How long Sends and workers waited for their place";
+        registry.register_with_unit("wait", help, Unit::Seconds, waited.clone());
+        let resources = Family::default();
+        registry.register("resources", "FileUploads by phase", resources.clone());
+        let earliest_expiry = Family::default();
+        let help = "When the first key of a namespace is withdrawn, of the namespaces where that is next";
+        registry.register_with_unit("earliest_expiry_timestamp", help, Unit::Seconds, earliest_expiry.clone());
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "The operator's version", build);
         let registry = Arc::new(registry);
         Self {
             registry,
@@ -81,6 +113,12 @@ impl Default for Metrics {
             skipped_objects,
             slowed_namespaces,
             leader,
+            calls,
+            call_duration,
+            waited,
+            resources,
+            earliest_expiry,
+            expiring: Arc::default(),
         }
     }
 }
@@ -102,6 +140,40 @@ impl Metrics {
     pub(crate) fn reported(&self, reason: &'static str, size: u64) {
         self.attempts.get_or_create(&[("reason", reason)]).inc();
         self.sent.inc_by(size);
+    }
+
+    /// Counts a call to a deployment of Cyberun, or to its storage, by what came of it.
+    pub(crate) fn called(&self, deployment: &str, call: &'static str, outcome: &'static str, took: Duration) {
+        let labels =
+            [("deployment", deployment.to_owned()), ("call", call.to_owned()), ("outcome", outcome.to_owned())];
+        self.calls.get_or_create(&labels).inc();
+        self.call_duration.get_or_create(&[("call", call)]).observe(took.as_secs_f64());
+    }
+
+    /// How long a `send` or a `worker` waited for its place.
+    pub(crate) fn waited(&self, what: &'static str, took: Duration) {
+        self.waited.get_or_create(&[("kind", what)]).observe(took.as_secs_f64());
+    }
+
+    /// How many FileUploads there are by phase.
+    pub(crate) fn resources(&self, by_phase: impl IntoIterator<Item = (&'static str, usize)>) {
+        for (phase, number) in by_phase {
+            set(&self.resources.get_or_create(&[("phase", phase)]), number);
+        }
+    }
+
+    /// When the first key of each of these namespaces is withdrawn, in seconds since 1970; of others nothing is said.
+    pub(crate) fn earliest_expiry(&self, namespaces: Vec<(String, i64)>) {
+        // Prometheus has its own label `namespace`: the operator's.
+        let labels = |namespace: &String| [("resource_namespace", namespace.clone())];
+        for (namespace, at) in &namespaces {
+            self.earliest_expiry.get_or_create(&labels(namespace)).set(*at);
+        }
+        let named: BTreeSet<_> = namespaces.into_iter().map(|(namespace, _)| namespace).collect();
+        for gone in self.expiring.lock().difference(&named) {
+            self.earliest_expiry.remove(&labels(gone));
+        }
+        *self.expiring.lock() = named;
     }
 
     /// How many workers run now, and how many volumes wait for a worker slot.
@@ -162,6 +234,11 @@ mod tests {
         metrics.owed_results(5);
         metrics.skipped_objects(6);
         metrics.slowed_namespaces(7);
+        metrics.called("lab", "put", "ok", Duration::from_secs(1));
+        metrics.waited("send", Duration::from_secs(1));
+        metrics.resources([("Ready", 8)]);
+        metrics.earliest_expiry(vec![("team-a".to_owned(), 1), ("team-b".to_owned(), 2)]);
+        metrics.earliest_expiry(vec![("team-b".to_owned(), 3)]);
         metrics.render()
     }
 
@@ -179,6 +256,11 @@ mod tests {
             "fileupload_owed_results 5",
             "fileupload_skipped_objects 6",
             "fileupload_slowed_namespaces 7",
+            "fileupload_calls_total{deployment=\"lab\",call=\"put\",outcome=\"ok\"} 1",
+            "fileupload_call_duration_seconds_count{call=\"put\"} 1",
+            "fileupload_wait_seconds_count{kind=\"send\"} 1",
+            "fileupload_resources{phase=\"Ready\"} 8",
+            "fileupload_earliest_expiry_timestamp_seconds{resource_namespace=\"team-b\"} 3",
         ] {
             assert!(text.lines().any(|shown| shown == line), "{line}\n{text}");
         }

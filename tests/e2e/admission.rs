@@ -357,7 +357,7 @@ fn every_example_is_admitted() {
         let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/examples");
         let namespace = &world.namespace;
         // What is for other engines is decoded into their types by `tests/manifests`, and kustomize's is built by a test.
-        let engines = ["argo-cd", "argo-workflows", "github-actions", "gitlab-ci", "kustomize", "tekton"];
+        let engines = ["argo-cd", "argo-workflows", "flux", "github-actions", "gitlab-ci", "kustomize", "tekton"];
         let others = engines.into_iter().chain(["external-secret", "kube-state-metrics"]).collect::<Vec<_>>();
         let mut said = String::new();
         for folder in std::fs::read_dir(examples)? {

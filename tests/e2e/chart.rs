@@ -48,6 +48,10 @@ const VALUES: [(&str, &str); 37] = [
     ("podAnnotations={\"scrape\":\"true\"}", "scrape: \"true\""),
 ];
 
+/// In place of `apiUrl`, `retention` and `minimumLife`.
+const DEPLOYMENTS: &str =
+    "deployments=[{\"name\":\"lab\",\"apiUrl\":\"https://lab.example/api/v1\",\"caBundle\":\"LAB\"}]";
+
 const DIGEST: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
 
 fn complaint(world: &World, value: &str) -> String {
@@ -64,7 +68,16 @@ fn each_value_does_what_it_says_and_the_api_server_takes_it() {
         for (value, word) in VALUES {
             assert!(all.contains(word) && !default.contains(word), "{value}: {word} is not in\n{all}");
         }
-        for value in ["directUploads=true", "rbac.create=false", "logLevel=\"info\"", "admissionPolicy.enabled=true"] {
+        let deployments = world.cluster.chart(&world.namespace, &[DEPLOYMENTS])?;
+        assert!(deployments.contains("--deployments=/etc/fileupload-deployments/deployments.yaml"), "{deployments}");
+        assert!(["--api-url=", "--retention=", "--minimum-life="].iter().all(|other| !deployments.contains(other)));
+        for value in [
+            "directUploads=true",
+            "rbac.create=false",
+            "logLevel=\"info\"",
+            "admissionPolicy.enabled=true",
+            DEPLOYMENTS,
+        ] {
             let name = format!("fullnameOverride={:?}", world.namespace);
             let own = [name.as_str(), "crds.install=false", "watchNamespaces=[\"default\"]", value];
             let values: Vec<_> = values.into_iter().chain(own).collect();
@@ -190,6 +203,8 @@ fn what_cannot_be_meant_is_refused_in_words() {
             ("apiUrl=\"\"", "apiUrl is required"),
             ("image.repository=\"\"", "image.repository is required"),
             ("image.digest=\"1.2.3\"", "/image/digest"),
+            ("deployments=[{\"name\":\"lab\",\"apiURL\":\"https://lab.example/api/v1\"}]", "apiURL"),
+            ("deployments=[{\"name\":\"Lab\",\"apiUrl\":\"https://lab.example/api/v1\"}]", "/deployments/0/name"),
             ("workers.maxx=1", "maxx"),
             ("workers.max=0", "/workers/max"),
             ("retention=\"a day\"", "/retention"),

@@ -230,7 +230,7 @@ fn every_manifest_of_the_examples_is_taken_by_the_api_server_as_it_stands() {
         let mut taken = 0;
         for entry in std::fs::read_dir(EXAMPLES)? {
             let folder = entry?.path();
-            let others = ["README.md", "external-secret", "github-actions", "gitlab-ci", "kustomize"];
+            let others = ["README.md", "external-secret", "flux", "github-actions", "gitlab-ci", "kustomize"];
             if others.iter().any(|other| folder.ends_with(other)) {
                 continue;
             }
@@ -263,6 +263,39 @@ fn of_the_api_server(document: &Value) -> Vec<Value> {
     // As Argo fills in.
     let filled = manifests.map(|manifest| manifest.replace("{{workflow.name}}", "workflow-1"));
     filled.map(|manifest| serde_yaml::from_str(&manifest).unwrap_or_default()).collect()
+}
+
+/// The values that a GitOps tool gives the chart, as `helm --set-json` takes them.
+fn values_of(file: &str, kind: &str, path: &str) -> anyhow::Result<Vec<String>> {
+    let documents = example(file)?;
+    let document = documents.iter().find(|document| document["kind"] == kind).context("not there")?;
+    let values = document.pointer(path).and_then(Value::as_object).context("no values")?;
+    Ok(values.iter().map(|(name, value)| format!("{name}={value}")).collect())
+}
+
+#[test]
+fn what_flux_and_argo_cd_install_is_taken_and_does_not_drift() {
+    scenario(OPERATOR, async |world| {
+        let of_argo = values_of("argo-cd/application.yaml", "Application", "/spec/source/helm/valuesObject")?;
+        let values = values_of("flux/operator.yaml", "HelmRelease", "/spec/values")?;
+        assert_eq!(values, of_argo, "both install the same");
+        // Beside the other operators of this cluster, and without Pods of an image that is nowhere.
+        let name = format!("fullnameOverride={:?}", world.namespace);
+        let own = [name.as_str(), "crds.install=false", "admissionPolicy.enabled=true", "replicas=0"];
+        let values: Vec<_> = values.iter().map(String::as_str).chain(own).collect();
+        let manifests = world.cluster.chart(&world.namespace, &values)?;
+        assert!(manifests.contains("image: \"registry.example.com/fileupload-operator:"), "{manifests}");
+        let manager = "--field-manager=gitops";
+        kubectl(world.cluster, ["apply", "--server-side", manager, "--filename=-"], &manifests)?;
+        let deployment = format!("deployment/{}", world.namespace);
+        let namespace = format!("--namespace={}", world.namespace);
+        kubectl(world.cluster, ["rollout", "status", &deployment, &namespace, "--timeout=60s"], "")?;
+        // It fails where anything differs.
+        let diff = kubectl(world.cluster, ["diff", "--server-side", manager, "--filename=-"], &manifests)?;
+        assert_eq!(diff, "");
+        kubectl(world.cluster, ["delete", "--wait=false", "--filename=-"], &manifests)?;
+        Ok(())
+    });
 }
 
 /// `kubectl create`, as Argo's executor calls it.

@@ -1,5 +1,6 @@
 //! The operator as a program: how it starts, is asked after itself, and ends.
 
+use anyhow::Context as _;
 use cyberun_stub::{Fault, Hold, Moment, Step};
 use serde_json::{Value, json};
 use test_support::{DEADLINE, file, kubectl, scenario};
@@ -73,13 +74,26 @@ fn it_answers_for_its_health_and_counts_what_it_did() {
         for path in ["/livez", "/readyz"] {
             assert_eq!(operator.get(path).await?, (200, "ok".to_owned()), "{path}");
         }
-        let (status, metrics) = operator.get("/metrics").await?;
-        assert_eq!(status, 200);
-        for line in ["fileupload_attempts_total{reason=\"Uploaded\"} 1", "fileupload_uploaded_bytes_total 5"] {
-            assert!(metrics.lines().any(|found| found == line), "{line} is not in:\n{metrics}");
-        }
-        assert!(metrics.ends_with("# EOF\n"));
-        Ok(())
+        let expected = [
+            "fileupload_attempts_total{reason=\"Uploaded\"} 1",
+            "fileupload_uploaded_bytes_total 5",
+            "fileupload_calls_total{deployment=\"\",call=\"presign\",outcome=\"ok\"} 1",
+            "fileupload_calls_total{deployment=\"\",call=\"put\",outcome=\"ok\"} 1",
+            "fileupload_wait_seconds_count{kind=\"send\"} 1",
+            "fileupload_resources{phase=\"Ready\"} 1",
+            "fileupload_resources{phase=\"Failed\"} 0",
+        ];
+        let expiry =
+            format!("fileupload_earliest_expiry_timestamp_seconds{{resource_namespace=\"{}\"}} ", world.namespace);
+        let operator = world.operator.as_ref().context("no operator")?;
+        let look = async || {
+            let (status, metrics) = operator.get("/metrics").await?;
+            let has = |line: &&str| metrics.lines().any(|found| found == *line);
+            let is_whole = expected.iter().all(has) && metrics.contains(&expiry) && metrics.ends_with("# EOF\n");
+            Ok((status == 200 && is_whole, metrics))
+        };
+        // What is counted of all resources is counted every 5 s.
+        world.wait_for(DEADLINE, "all of it in the metrics", look).await.map(drop)
     });
 }
 

@@ -1,7 +1,8 @@
 //! Golden plans: each `tests/plan/NAME.yaml` is rendered by the program and compared with `NAME.plan`.
 //!
 //! The planner is the production one. A Job is compared in full only where the case is about it, which a line
-//! `# prints the Job` says. A line `# worker defaults: ` has the text of the operator's own file. `UPDATE_PLANS=1` writes the files again; read the difference before you commit.
+//! `# prints the Job` says. A line `# worker defaults: ` or `# deployments: ` has the text of that file of the operator.
+//! `UPDATE_PLANS=1` writes the files again; read the difference before you commit.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -22,10 +23,13 @@ fn every_golden_case_is_planned_as_it_is_written_down() {
     for case in cases {
         let mut command = Command::new(env!("CARGO_BIN_EXE_fileupload"));
         command.args(["render", "--at", &time_of(&case), "-f"]).arg(&case);
-        let defaults = tempfile::NamedTempFile::new().unwrap();
-        if let Some(text) = said(&case, "# worker defaults: ") {
-            std::fs::write(&defaults, text).unwrap();
-            command.arg("--worker-defaults").arg(defaults.path());
+        let folder = tempfile::tempdir().unwrap();
+        for (comment, flag) in [("# worker defaults: ", "--worker-defaults"), ("# deployments: ", "--deployments")] {
+            if let Some(text) = said(&case, comment) {
+                let file = folder.path().join(&flag[2..]);
+                std::fs::write(&file, text).unwrap();
+                command.arg(flag).arg(file);
+            }
         }
         let output = command.output().unwrap();
         assert!(output.status.success(), "{}: {}", case.display(), String::from_utf8_lossy(&output.stderr));

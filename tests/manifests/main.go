@@ -1,5 +1,5 @@
 // Checks the manifests of examples/, and the project's own workflows, for engines that do not run here, by those engines' own
-// code: `manifests TREE`.
+// code: `manifests TREE APPLICATION`, where the latter is the file that defines Argo CD's Application.
 //
 // Each document is decoded strictly into the engine's types and judged by the engine's own validation; a field that
 // those types do not know is a failure. What ties a manifest to this project, paths into the status of a FileUpload,
@@ -30,11 +30,11 @@ func (found *problems) add(file, format string, values ...any) {
 }
 
 func main() {
-	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "usage: manifests TREE")
+	if len(os.Args) != 3 {
+		fmt.Fprintln(os.Stderr, "usage: manifests TREE APPLICATION")
 		os.Exit(2)
 	}
-	found, checked, err := check(os.Args[1])
+	found, checked, err := check(os.Args[1], os.Args[2])
 	for _, problem := range found {
 		fmt.Println(problem)
 	}
@@ -48,7 +48,7 @@ func main() {
 }
 
 // Judges everything there is; without any of a sort nothing would be judged, so that is a failure.
-func check(tree string) (problems, string, error) {
+func check(tree, application string) (problems, string, error) {
 	var found problems
 	examples := filepath.Join(tree, "examples")
 	definition, err := readDefinition(filepath.Join(tree, "crds/fileuploads.cyberun.cloud.yaml"))
@@ -61,6 +61,18 @@ func check(tree string) (problems, string, error) {
 	}
 	tekton, err := documents(filepath.Join(examples, "tekton"))
 	if err != nil {
+		return nil, "", err
+	}
+	flux, err := documents(filepath.Join(examples, "flux"))
+	if err != nil {
+		return nil, "", err
+	}
+	checkFlux(flux, &found)
+	applications, err := documents(filepath.Join(examples, "argo-cd"))
+	if err != nil {
+		return nil, "", err
+	}
+	if err := checkArgoCD(applications, application, &found); err != nil {
 		return nil, "", err
 	}
 	resources := checkArgo(argo, definition, &found)
@@ -78,14 +90,14 @@ func check(tree string) (problems, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	text, err := summary(len(argo), resources, len(tekton), tasks, workflows, own, verdicts)
+	text, err := summary(len(argo), resources, len(tekton), tasks, workflows, own, verdicts, len(flux), len(applications))
 	return found, text, err
 }
 
 // What was judged; an error if there was nothing of a sort.
 func summary(counts ...int) (string, error) {
-	text := fmt.Sprintf("%d documents of Argo with %d FileUploads, %d of Tekton with %d uses of the Task, %d of GitHub Actions, %d of this project, %d verdicts on health",
-		counts[0], counts[1], counts[2], counts[3], counts[4], counts[5], counts[6])
+	text := fmt.Sprintf("%d documents of Argo with %d FileUploads, %d of Tekton with %d uses of the Task, %d of GitHub Actions, %d of this project, %d verdicts on health, %d of Flux, %d of Argo CD",
+		counts[0], counts[1], counts[2], counts[3], counts[4], counts[5], counts[6], counts[7], counts[8])
 	for _, count := range counts {
 		if count == 0 {
 			return "", fmt.Errorf("something is missing from the examples: %s", text)
@@ -112,7 +124,7 @@ func documents(folder string) ([]document, error) {
 				return nil, fmt.Errorf("%s: %w", file, err)
 			}
 			group, _, _ := strings.Cut(head.APIVersion, "/")
-			if group == "argoproj.io" || group == "tekton.dev" {
+			if group == "argoproj.io" || group == "tekton.dev" || strings.HasSuffix(group, ".fluxcd.io") {
 				all = append(all, document{file, []byte(part), head.APIVersion + " " + head.Kind})
 			}
 		}

@@ -64,8 +64,14 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- /* values.yaml is the one place of the chart's defaults: all of them are given to the program. */ -}}
 {{- define "fileupload-operator.arguments" -}}
 {{- $arguments := list "controller" -}}
+{{- if .Values.deployments -}}
+{{- $arguments = append $arguments "--deployments=/etc/fileupload-deployments/deployments.yaml" -}}
+{{- else -}}
 {{- $url := required "apiUrl is required: the URL of the Cyberun API, with its /api/v1" .Values.apiUrl -}}
 {{- $arguments = append $arguments (printf "--api-url=%s" $url) -}}
+{{- $arguments = append $arguments (printf "--retention=%s" .Values.retention) -}}
+{{- $arguments = append $arguments (printf "--minimum-life=%s" .Values.minimumLife) -}}
+{{- end -}}
 {{- $arguments = append $arguments (printf "--worker-image=%s" (include "fileupload-operator.image" .)) -}}
 {{- $arguments = append $arguments (printf "--worker-image-pull-policy=%s" .Values.image.pullPolicy) -}}
 {{- range .Values.watchNamespaces -}}
@@ -82,8 +88,6 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if not .Values.directUploads -}}
 {{- $arguments = append $arguments "--direct-uploads=false" -}}
 {{- end -}}
-{{- $arguments = append $arguments (printf "--retention=%s" .Values.retention) -}}
-{{- $arguments = append $arguments (printf "--minimum-life=%s" .Values.minimumLife) -}}
 {{- $arguments = append $arguments (printf "--max-sends=%d" (int .Values.maxSends)) -}}
 {{- $arguments = append $arguments (printf "--max-workers=%d" (int .Values.workers.max)) -}}
 {{- $arguments = append $arguments (printf "--max-workers-per-namespace=%d" (int .Values.workers.maxPerNamespace)) -}}
@@ -119,7 +123,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 # The resources that it serves. It never writes a spec, and deletes only those with spec.ttlSecondsAfterFinished.
 - apiGroups: [cyberun.cloud]
   resources: [fileuploads]
-  verbs: [get, list, watch, delete]
+  verbs: [list, watch, delete]
 # The state and the keys of each upload.
 - apiGroups: [cyberun.cloud]
   resources: [fileuploads/status]

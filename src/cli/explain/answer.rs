@@ -15,9 +15,9 @@ use crate::resource::{Condition, FileStatus, FileUpload, FileUploadStatus, Folde
 mod text;
 
 /// The words with which the fix at the end of a message begins.
-const STEPS: [&str; 26] = [
+const STEPS: [&str; 27] = [
     "add", "ask", "check", "choose", "correct", "create", "delete", "fix", "free", "give", "have", "install", "leave",
-    "look", "make", "name", "put", "raise", "rename", "restore", "run", "see", "set", "use", "wait", "write",
+    "look", "make", "name", "put", "raise", "remove", "rename", "restore", "run", "see", "set", "use", "wait", "write",
 ];
 
 /// What to say about a `FileUpload`.

@@ -4,20 +4,19 @@
 //! operator may see (Secrets, contents) stays as it is in the status.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::look::Seen;
-use crate::key_life::Terms;
+use crate::controller::shown_terms;
 use crate::outcome::Trouble;
 use crate::plan::objects::Pod;
 use crate::plan::{
     self, Case, ClaimFacts, Deployment, Done, Facts, JobFacts, Senders, Volume, WorkFacts, Written, read,
 };
 use crate::reason::Reason;
-use crate::resource::{FileStatus, FileUploadStatus, Folder};
+use crate::resource::{FileUploadStatus, Folder};
 
 /// The status as the operator would write it now. It is unchanged if that is not known, and absent if there is none.
 pub(super) fn status(seen: &Seen, now: Timestamp) -> Option<FileUploadStatus> {
@@ -30,7 +29,10 @@ pub(super) fn status(seen: &Seen, now: Timestamp) -> Option<FileUploadStatus> {
     let jobs = jobs(seen);
     let by_workers = jobs.iter().any(|job| matches!(job.volume, Volume::ConfigMap(_)));
     let senders = if by_workers { Senders::Workers } else { Senders::Operator };
-    let case = Case::new(&seen.upload, now, Deployment { terms: terms(status) }, senders);
+    let refused = refused(status);
+    let name = status.deployment.as_deref().unwrap_or_default();
+    let deployment = Deployment { name, terms: shown_terms(status).unwrap_or_default(), refused: refused.as_ref() };
+    let case = Case::new(&seen.upload, now, deployment, senders);
     let facts =
         Facts { work: jobs.into_iter().map(WorkFacts::Job).collect(), claims: claims(seen), ..Facts::default() };
     let plan = plan::plan(&case, &facts);
@@ -48,6 +50,13 @@ pub(super) fn status(seen: &Seen, now: Timestamp) -> Option<FileUploadStatus> {
     Some(if shown.files == status.files { status.clone() } else { shown })
 }
 
+/// Why it may not use its deployment, according to the status: only the operator knows which there are.
+fn refused(status: &FileUploadStatus) -> Option<Trouble> {
+    let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready")?;
+    let reason = Reason::parse(&ready.reason).filter(|reason| *reason == Reason::DeploymentUnknown)?;
+    Some(Trouble::new(reason, ready.message.clone()))
+}
+
 /// The claims that the spec names, if they could be read.
 fn claims(seen: &Seen) -> std::collections::BTreeMap<String, ClaimFacts> {
     let named = seen.upload.spec.files.iter().filter_map(|file| file.source.persistent_volume_claim.as_ref());
@@ -61,18 +70,6 @@ fn claims(seen: &Seen) -> std::collections::BTreeMap<String, ClaimFacts> {
     };
     let is_read = seen.is_read(&["PersistentVolumeClaims"]);
     named.filter(|_| is_read).map(|name| (name.to_owned(), claim(name))).collect()
-}
-
-/// How long keys live, as far as the status shows the operator's settings.
-fn terms(status: &FileUploadStatus) -> Terms {
-    let life = |entry: &FileStatus| {
-        let life = entry.expires_at.as_ref()?.0.duration_since(entry.uploaded_at.as_ref()?.0);
-        Duration::try_from(life).ok()
-    };
-    match status.files.iter().filter_map(life).max() {
-        Some(retention) => Terms { retention, minimum_life: Duration::ZERO },
-        None => Terms::default(),
-    }
 }
 
 /// The existing Jobs. The operator may have absorbed a Job that is gone since the status was read.

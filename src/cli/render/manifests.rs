@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::super::fields::known_only;
-use crate::controller::{Settings, secret_facts};
+use crate::controller::{Found, Settings, secret_facts};
 use crate::plan::objects::{Job, PersistentVolumeClaim, Pod};
 use crate::plan::{
     self, ClaimFacts, ConfigMapFacts, Facts, JobFacts, OutputFacts, SecretFacts, Volume, WorkFacts, read,
@@ -82,7 +82,7 @@ impl Manifests {
 
     /// The facts that the operator would have about `upload`, and the contents of ConfigMaps, which only its Sends
     /// read.
-    pub(super) fn observe(&self, upload: &FileUpload, settings: &Settings) -> Facts {
+    pub(super) fn observe(&self, upload: &FileUpload, settings: &Settings, found: &Found<'_>) -> Facts {
         let files = || upload.spec.files.iter();
         let claims = files().filter_map(|file| file.source.persistent_volume_claim.as_ref());
         let config_maps = files().filter_map(|file| file.source.config_map_key_ref.as_ref());
@@ -102,7 +102,7 @@ impl Manifests {
                 .collect(),
             secret: if settings.direct { secret() } else { SecretFacts::Unknown },
             output: output.map(|found| output_of(found, upload)).unwrap_or_default(),
-            settings_hash: plan::settings_hash(upload, &settings.worker),
+            settings_hash: found.worker().map(|worker| plan::settings_hash(upload, worker)).unwrap_or_default(),
             last_read: None,
         }
     }

@@ -7,7 +7,7 @@ use super::*;
 use crate::plan::{ConfigMapFacts, OutputFacts, read};
 
 fn index() -> Index {
-    Index::new(Terms::default())
+    Index::new(Arc::default())
 }
 
 /// A list that begins now.

@@ -7,13 +7,14 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Serialize};
 
-use super::{Key, Known, Round, Told, Version, is_in};
-use crate::key_life::Terms;
-use crate::resource::{ANNOTATION_REQUESTED_AT, FileState, FileUpload, FileUploadSpec, FileUploadStatus, Folder};
+use super::{Census, Deployments, Key, Known, Round, Told, Version, is_in};
+use crate::resource::{
+    ANNOTATION_REQUESTED_AT, FileState, FileUpload, FileUploadSpec, FileUploadStatus, Folder, Phase,
+};
 
 /// All FileUploads.
 pub(super) struct Uploads {
-    terms: Terms,
+    deployments: Arc<Deployments>,
     by_key: HashMap<Key, Record>,
     by_uid: HashMap<Arc<str>, Key>,
 }
@@ -23,6 +24,7 @@ struct Record {
     json: Arc<[u8]>,
     version: Version,
     withdrawn_at: Option<Timestamp>,
+    phase: Phase,
     /// Whether something may happen to a file without its time having come.
     open: bool,
     /// Whether it follows changes of its ConfigMaps.
@@ -79,9 +81,9 @@ pub(super) struct Update {
 }
 
 impl Uploads {
-    pub(super) fn new(terms: Terms) -> Self {
+    pub(super) fn new(deployments: Arc<Deployments>) -> Self {
         let (by_key, by_uid) = Default::default();
-        Self { terms, by_key, by_uid }
+        Self { deployments, by_key, by_uid }
     }
 
     /// Takes a FileUpload in, unless what is known is newer.
@@ -135,17 +137,19 @@ impl Uploads {
         let folders = folders.filter(|folder| folder.available_until.is_some());
         let of_folders = folders.filter_map(|folder| folder.uploaded_at.as_ref());
         let uploaded = keys.filter_map(|file| file.uploaded_at.as_ref()).chain(of_folders);
-        let withdrawn_at = uploaded.map(|at| self.terms.withdrawn_at(at.0)).min();
+        let first = uploaded.map(|at| at.0).min();
+        let withdrawn_at = first.map(|at| self.deployments.terms_of(&upload).withdrawn_at(at));
         // Whatever the status says of another generation, this one is to be looked at.
         let is_of_now = |status: &FileUploadStatus| upload.metadata.generation == Some(status.observed_generation);
         let open = status.is_none_or(|status| is_open(status) || !is_of_now(status));
         let follows = upload.spec.follows_changes();
+        let phase = status.and_then(|status| status.phase).unwrap_or_default();
         let names = names(key, &upload);
         let jobs = status.iter().flat_map(|status| &status.jobs).map(|job| job.name.as_str().into()).collect();
         strip(&mut upload.metadata);
         let kept = Kept { metadata: upload.metadata, spec: upload.spec, status: upload.status };
         let json = serde_json::to_vec(&kept).ok()?.into();
-        Some(Record { uid, json, version, withdrawn_at, open, follows, names, jobs, round })
+        Some(Record { uid, json, version, withdrawn_at, phase, open, follows, names, jobs, round })
     }
 
     pub(super) fn remove(&mut self, key: &Key) -> Option<(Arc<str>, Names)> {
@@ -199,6 +203,20 @@ impl Uploads {
 
     pub(super) fn len(&self) -> usize {
         self.by_key.len()
+    }
+
+    /// All of them, counted.
+    pub(super) fn census(&self) -> Census {
+        let mut census = Census::default();
+        for (key, record) in &self.by_key {
+            *census.phases.entry(record.phase).or_default() += 1;
+            let Some(at) = record.withdrawn_at else { continue };
+            match census.earliest.get_mut(key.namespace()) {
+                Some(earliest) => *earliest = at.min(*earliest),
+                None => drop(census.earliest.insert(key.namespace().to_owned(), at)),
+            }
+        }
+        census
     }
 }
 

@@ -70,7 +70,8 @@ impl State {
         version: &str,
     ) -> Result<Job, Trouble> {
         let pending = || Trouble::new(Reason::WorkerPending, "the worker's Job is being created");
-        let job = plan::job(upload, launch, version, &self.settings).map_err(|error| {
+        let found = self.deployments.find(upload);
+        let job = plan::job(upload, launch, version, found.worker().map_err(Clone::clone)?).map_err(|error| {
             Trouble::new(Reason::WorkerPending, format!("the worker's Job cannot be written: {error}"))
         })?;
         let api = Api::<Job>::namespaced(self.client.clone(), order.key.namespace());

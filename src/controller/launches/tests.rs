@@ -5,7 +5,6 @@ use http::{Request, Response};
 use kube::client::Body;
 
 use super::*;
-use crate::key_life::Terms;
 use crate::plan::objects::Pod;
 use crate::resource::FileUpload;
 
@@ -34,7 +33,7 @@ type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + 
 
 fn launches_with(answer: impl Fn(Request<Body>) -> Answer + Clone + Send + 'static) -> Launches {
     let client = Client::new(tower::service_fn(answer), "team-a");
-    let (index, listener, stop) = (Index::new(Terms::default()), Arc::new(Deaf), CancellationToken::new());
+    let (index, listener, stop) = (Index::new(Arc::default()), Arc::new(Deaf), CancellationToken::new());
     for name in ["a", "b"] {
         index.apply_upload(upload(name), Told::Watch(1));
     }
@@ -45,11 +44,12 @@ fn launches_with(answer: impl Fn(Request<Body>) -> Answer + Clone + Send + 'stat
     }
     let parts = Parts {
         client: client.clone(),
-        gate: Gate::new(2, 8),
+        slots: Slots::new(2, 8),
         index: index.clone(),
         secrets: Secrets::new(client, index, Arc::clone(&listener) as _),
         listener,
-        settings: WorkerSettings::default(),
+        metrics: Metrics::default(),
+        deployments: Arc::default(),
         reads_secrets: false,
         stop,
     };
@@ -77,7 +77,13 @@ fn launch(name: &str, claim: &str) -> Launch {
 }
 
 fn order(name: &str, claim: &str) -> Order {
-    Order { key: Key::new("team-a", name), uid: name.into(), generation: 1, launch: launch(name, claim) }
+    Order {
+        key: Key::new("team-a", name),
+        uid: name.into(),
+        lane: "team-a".to_owned(),
+        generation: 1,
+        launch: launch(name, claim),
+    }
 }
 
 /// How far the Launch of a FileUpload is.
@@ -111,7 +117,7 @@ async fn a_worker_that_is_being_created_is_a_user_of_its_claim_to_the_others() {
 #[tokio::test(start_paused = true)]
 async fn launches_on_one_claim_stand_in_the_queue_together_and_keep_their_order() {
     let launches = launches();
-    let places: Vec<_> = (0..2).map(|_| launches.0.gate.take("team-a")).collect();
+    let places: Vec<_> = (0..2).map(|_| launches.0.slots.take("team-a")).collect();
     assert!(launches.begin(order("a", "disk")) && launches.begin(order("b", "disk")));
     passes(60_000).await;
     assert_eq!(launches.count(), (2, 2));
@@ -152,7 +158,7 @@ async fn a_job_is_bound_to_the_node_on_which_its_claim_is_used_when_it_has_its_p
         })
     });
     launches.0.index.apply_pod(&holder("disk", "node-1"), Told::Watch(1));
-    let places: Vec<_> = (0..2).map(|_| launches.0.gate.take("team-a")).collect();
+    let places: Vec<_> = (0..2).map(|_| launches.0.slots.take("team-a")).collect();
     assert!(launches.begin(order("a", "disk")));
     launches.0.index.apply_pod(&holder("disk", "node-2"), Told::Watch(1));
     drop(places);
@@ -183,7 +189,7 @@ async fn nothing_is_begun_for_a_fileupload_that_is_gone() {
 async fn a_job_that_says_it_has_a_hundred_workers_takes_no_more_than_the_places_of_its_namespace() {
     let launches = launches();
     let forged = Launch { parallelism: 100, ..launch("a", "disk") };
-    let job = plan::job(&upload("a"), &forged, "v", &WorkerSettings::default()).unwrap();
+    let job = plan::job(&upload("a"), &forged, "v", &plan::WorkerSettings::default()).unwrap();
     let job = serde_json::from_value(serde_json::json!(job)).unwrap();
     launches.0.index.apply_job(&job, Told::Watch(1));
     launches.adopt(Some("team-b"), 2);

@@ -6,7 +6,6 @@ use k8s_openapi::ByteString;
 use kube::client::Body;
 
 use super::*;
-use crate::key_life::Terms;
 
 #[derive(Default)]
 struct Heard(Mutex<Vec<Key>>);
@@ -34,7 +33,7 @@ fn secrets_of(client: Client) -> (Secrets, Key, Arc<Heard>) {
         "metadata": { "name": "portrait", "namespace": "team-a", "uid": "u-1", "resourceVersion": "7" },
         "spec": { "files": [] },
     });
-    let index = Index::new(Terms::default());
+    let index = Index::new(Arc::default());
     index.apply_upload(serde_json::from_value(upload).unwrap(), crate::controller::index::Told::Watch(1));
     let heard = Arc::new(Heard::default());
     (Secrets::new(client, index, Arc::clone(&heard) as _), Key::new("team-a", "portrait"), heard)

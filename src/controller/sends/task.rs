@@ -14,7 +14,7 @@ use tracing::{error, info, warn};
 
 use super::{Begun, Order, State};
 use crate::clock;
-use crate::controller::gate::Place;
+use crate::controller::budget::Slot;
 use crate::controller::index::Key;
 use crate::controller::outputs;
 use crate::controller::secrets::Fetched;
@@ -48,11 +48,13 @@ enum Halt {
 impl State {
     /// Waits for its place, which many may do at the same time: what comes after is in a box, so that this is small.
     pub(super) async fn supervised(self: Arc<Self>, order: Order) {
+        let begun = Instant::now();
         let place = tokio::select! {
             biased;
             () = self.parts.stop.cancelled() => return,
-            place = self.parts.budget.sends.enter(order.key.namespace()) => place,
+            place = self.parts.budget.sends.enter(&order.lane) => place,
         };
+        self.parts.metrics.waited("send", begun.elapsed());
         // A fault of ours is the matter of this one resource: it is tried again later.
         if Box::pin(AssertUnwindSafe(self.run(&order, place)).catch_unwind()).await.is_err() {
             error!(namespace = order.key.namespace(), fileupload = order.key.name(), "a Send panicked");
@@ -62,7 +64,7 @@ impl State {
         }
     }
 
-    async fn run(&self, order: &Order, mut place: Place) {
+    async fn run(&self, order: &Order, mut place: Slot) {
         // Another spec may have come while it waited.
         let known = self.parts.index.get(&order.key).filter(|known| known.uid == order.uid);
         if let Some(upload) =
@@ -106,6 +108,13 @@ impl State {
 
     async fn send(&self, work: Work<'_>) {
         let Work { order, .. } = work;
+        let courier = match self.parts.deployments.find(&work.upload).place() {
+            Ok(place) => &self.parts.couriers[place],
+            Err(refused) => {
+                let refused = refused.clone();
+                return self.change(order, |send| send.facts.trouble = Some(refused));
+            }
+        };
         let fetched = match self.credential(&work).await {
             Ok(fetched) => fetched,
             Err(trouble) => return self.change(order, |send| send.facts.trouble = Some(trouble)),
@@ -126,7 +135,7 @@ impl State {
             }
         }
         drop(contents);
-        let batch = Batch::new(&self.parts.courier, self.parts.stop.clone(), Window::small());
+        let batch = Batch::new(courier, self.parts.stop.clone(), Window::small());
         let progress = |at: usize, progress: Progress| {
             if let Some((index, content)) = items.get(at) {
                 self.note(order, *index, content, &version, progress);
@@ -208,13 +217,13 @@ impl State {
                 Delivery::Stored(upload) => {
                     info!(namespace, fileupload, file, size = upload.size, "uploaded");
                     metrics.attempt(Reason::Uploaded.as_str(), upload.size, took);
-                    budget.succeeded(namespace);
+                    budget.succeeded(&order.lane);
                     SendResult::Stored { upload, source_version }
                 }
                 Delivery::Failed(trouble) => {
                     warn!(namespace, fileupload, file, reason = %trouble.reason, cause = trouble.message(), "not uploaded");
                     metrics.attempt(trouble.reason.as_str(), 0, took);
-                    budget.failed(namespace, &trouble);
+                    budget.failed(&order.lane, &trouble);
                     let content = Some(content.clone());
                     SendResult::Failed { trouble, source_version: Some(source_version), content }
                 }

@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 use tokio::task::AbortHandle;
 
 use super::*;
-use crate::key_life::Terms;
 use crate::plan::ConfigMapFacts;
 use crate::resource::{LABEL_MANAGED_BY, LABEL_UID};
 
@@ -55,7 +54,7 @@ impl Cluster {
         let watches = Watches {
             client,
             namespace: None,
-            index: Index::new(Terms::default()),
+            index: Index::new(Arc::default()),
             listener: Arc::new(Deaf),
             health: Health::default(),
             metrics: Metrics::default(),

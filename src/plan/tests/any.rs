@@ -22,7 +22,8 @@ fn revisions() -> impl Strategy<Value = Vec<Option<bool>>> {
 fn files_of(upload: &FileUpload, revisions: &[Option<bool>]) -> Vec<(FileId, File)> {
     let file = |(file, revision): (&File, &Option<bool>)| {
         let is_present = (*revision)?;
-        let present = revision::revision(file, upload.spec.secret_name());
+        let present =
+            revision::revision(file, revision::Receiver { secret: upload.spec.secret_name(), deployment: "" });
         let revision = if is_present { present } else { "older".to_owned() };
         Some((FileId { name: file.name.clone(), revision }, file.clone()))
     };

@@ -300,12 +300,28 @@ fn a_resource_that_finished_while_the_clock_was_ahead_is_deleted_in_time() {
     story.uploads(&["k"]);
     story.later(-hours(24.0)).step();
     story.later(SignedDuration::from_secs(599)).step();
-    let is_finished = |story: &Story| {
-        let case = Case::new(&story.upload, story.now, Deployment::default(), Senders::Operator);
-        plan(&case, &story.facts).stand == Stand::Finished
-    };
     assert!(!is_finished(&story));
     assert!(is_finished(story.later(SignedDuration::from_secs(1))));
+}
+
+/// Whether it is to be deleted now.
+fn is_finished(story: &Story) -> bool {
+    let deployment = Deployment { refused: story.refused.as_ref(), ..Deployment::default() };
+    let case = Case::new(&story.upload, story.now, deployment, Senders::Operator);
+    plan(&case, &story.facts).stand == Stand::Finished
+}
+
+#[test]
+fn what_the_operators_deployments_stalled_has_not_finished() {
+    let mut story = Story::of(json!({"ttlSecondsAfterFinished": 60}), &[of_config_map("a")]);
+    let unknown = || Some(Trouble::new(Reason::DeploymentUnknown, "the operator has no default deployment"));
+    for refused in [unknown(), None] {
+        story.refused = unknown();
+        story.step();
+        story.later(hours(1.0)).refused = refused;
+        assert_eq!((is_finished(&story), story.status().phase), (false, Some(Phase::Failed)));
+    }
+    assert_eq!(story.step().sent, ["a"], "it goes on");
 }
 
 #[test]
@@ -344,4 +360,32 @@ fn a_key_that_ends_while_a_request_cannot_be_met_says_why() {
     story.step();
     story.later(hours(0.1)).step();
     assert_eq!((story.states(), story.status().phase), (vec![FileState::Expired], Some(Phase::Suspended)));
+}
+
+#[test]
+fn under_a_deployment_that_may_not_be_used_keys_stay_until_their_time_and_nothing_is_sent() {
+    let mut story = Story::of(json!({"refreshPolicy": "BeforeExpiry"}), &[of_config_map("a")]);
+    story.deployment = "lab";
+    story.step();
+    story.uploads(&["k"]);
+    assert_eq!(story.status().deployment.as_deref(), Some("lab"));
+    let condition = |story: &Story, kind: &str| {
+        let condition = story.status().conditions.iter().find(|condition| condition.type_ == kind).unwrap();
+        (condition.status.clone(), condition.reason.clone())
+    };
+    story.refused = Some(Trouble::new(Reason::DeploymentUnknown, "the operator knows no deployment lab"));
+    assert!(story.later(hours(20.0)).step().sent.is_empty(), "although its renewal is due");
+    assert_eq!(story.keys(), [Some("k")]);
+    for kind in ["Ready", "Stalled"] {
+        assert_eq!(condition(&story, kind).1, "DeploymentUnknown");
+    }
+    assert_eq!(condition(&story, "Available").0, "True");
+    let step = story.later(hours(3.0)).step();
+    assert!(step.withdraws && step.sent.is_empty());
+    story.refused = None;
+    assert_eq!(story.step().sent, ["a"], "it goes on");
+    story.uploads(&["l"]);
+    story.deployment = "main";
+    let step = story.step();
+    assert_eq!((step.withdraws, step.sent), (true, vec!["a".to_owned()]), "another deployment is another upload");
 }
