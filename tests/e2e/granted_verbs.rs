@@ -18,15 +18,15 @@ fn each_verb_that_the_chart_grants_is_used_by_some_test() -> anyhow::Result<()> 
     with_pods(OPERATOR, "judging the rights", async |world| {
         let manifests = world.cluster.chart_in(&world.namespace, &[])?;
         let documents: Vec<Value> = manifests.split("\n---\n").map(serde_yaml::from_str).collect::<Result<_, _>>()?;
-        let bound = documents.iter().filter(|document| {
-            document["subjects"]
-                .as_array()
-                .is_some_and(|subjects| subjects.iter().any(|one| one["kind"] == "ServiceAccount"))
-        });
-        let roles: BTreeSet<&str> = bound.filter_map(|binding| binding["roleRef"]["name"].as_str()).collect();
+        let is_of_account = |document: &&Value| {
+            let mut subjects = document["subjects"].as_array().into_iter().flatten();
+            subjects.any(|subject| subject["kind"] == "ServiceAccount")
+        };
+        let bindings = documents.iter().filter(is_of_account);
+        let bound: BTreeSet<&str> = bindings.filter_map(|binding| binding["roleRef"]["name"].as_str()).collect();
         let is_bound = |document: &&Value| {
             let is_role = document["kind"].as_str().is_some_and(|kind| kind.ends_with("Role"));
-            is_role && document["metadata"]["name"].as_str().is_some_and(|name| roles.contains(name))
+            is_role && document["metadata"]["name"].as_str().is_some_and(|name| bound.contains(name))
         };
         let rules = documents.iter().filter(is_bound).flat_map(|role| role["rules"].as_array().into_iter().flatten());
         let granted: BTreeSet<_> = rules
