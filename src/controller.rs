@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use self::budget::{Budget, Slots};
+use self::deployments::Lane;
 use self::folders::Folders;
 use self::gate::Gate;
 use self::index::{Index, Key};
@@ -281,7 +282,7 @@ async fn reconcile(context: Arc<Context>, key: Key) -> Option<Duration> {
         Some(status) => publish(&context, &key, &known.upload, status).await,
         None => Published::NoNeed,
     };
-    count(&context, &deployments::lane(case.deployment, key.namespace()), &plan, published);
+    count(&context, Lane::of(case.deployment, key.namespace()).name(key.namespace()), &plan, published);
     if published != Published::No {
         context.unwritten.forget(&known.uid);
     }

@@ -147,13 +147,26 @@ impl Found<'_> {
     }
 }
 
-/// The lane of a namespace at the Gates: what one deployment asks to wait for, another need not wait for.
-pub(super) fn lane(deployment: Deployment<'_>, namespace: &str) -> String {
-    // No namespace has a slash in its name.
-    if deployment.name.is_empty() { namespace.to_owned() } else { format!("{namespace}/{}", deployment.name) }
+/// What a namespace uses of one deployment: what that asks to wait for, another need not wait for.
+#[derive(Clone)]
+pub(super) struct Lane(
+    /// None where a namespace has only one; many may wait.
+    Option<Box<str>>,
+);
+
+impl Lane {
+    pub(super) fn of(deployment: Deployment<'_>, namespace: &str) -> Self {
+        // No namespace has a slash in its name.
+        Self((!deployment.name.is_empty()).then(|| format!("{namespace}/{}", deployment.name).into()))
+    }
+
+    /// Its name at the Gates, in this namespace.
+    pub(super) fn name<'a>(&'a self, namespace: &'a str) -> &'a str {
+        self.0.as_deref().unwrap_or(namespace)
+    }
 }
 
-/// The namespace of a lane.
+/// The namespace of a lane with this name.
 pub(super) fn namespace_of(lane: &str) -> &str {
     lane.split_once('/').map_or(lane, |(namespace, _)| namespace)
 }

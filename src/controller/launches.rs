@@ -17,7 +17,7 @@ use tracing::{error, info};
 
 use super::budget::{Slot, Slots};
 use super::clock;
-use super::deployments::{Deployments, Found, lane};
+use super::deployments::{Deployments, Found, Lane};
 use super::index::{Change, Index, Key, Told};
 use super::secrets::Secrets;
 use super::watches::Listener;
@@ -88,8 +88,7 @@ struct Held {
 pub(super) struct Order {
     pub(super) key: Key,
     pub(super) uid: Arc<str>,
-    /// At the Gate.
-    pub(super) lane: String,
+    pub(super) lane: Lane,
     /// Of the spec that it was planned for.
     pub(super) generation: i64,
     pub(super) launch: Launch,
@@ -137,7 +136,7 @@ impl Launches {
             if number > 0 {
                 *count += number;
                 let lane = self.0.lane(&uid, &namespace);
-                let places = (0..number).map(|_| self.0.slots.take(&lane)).collect();
+                let places = (0..number).map(|_| self.0.slots.take(lane.name(&namespace))).collect();
                 let held = Held { namespace, volume: job.volume, places, since: Instant::now() };
                 self.0.books.lock().places.insert((uid, job.name), held);
             }
@@ -249,10 +248,10 @@ impl Books {
 }
 
 impl State {
-    fn lane(&self, uid: &str, namespace: &str) -> String {
+    fn lane(&self, uid: &str, namespace: &str) -> Lane {
         let known = self.index.of_uid(uid, namespace);
         let found = known.as_ref().map(|known| self.deployments.find(&known.upload));
-        lane(found.as_ref().map(Found::deployment).unwrap_or_default(), namespace)
+        Lane::of(found.as_ref().map(Found::deployment).unwrap_or_default(), namespace)
     }
 
     fn claim(&self, books: &Books, key: &Key, uid: &str, name: &str) -> ClaimFacts {
@@ -289,7 +288,7 @@ impl State {
         let place = tokio::select! {
             biased;
             () = self.stop.cancelled() => return,
-            place = self.slots.enter(&order.lane) => place,
+            place = self.slots.enter(order.lane.name(order.key.namespace())) => place,
         };
         self.metrics.waited("worker", begun.elapsed());
         // A fault of ours is the matter of this one resource: it is tried again later.
@@ -315,7 +314,7 @@ impl State {
         let launch = launch.placed(placement);
         let mut places = vec![first];
         while places.len() < launch.parallelism
-            && let Some(further) = self.slots.try_enter(&order.lane)
+            && let Some(further) = self.slots.try_enter(order.lane.name(key.namespace()))
         {
             places.push(further);
         }

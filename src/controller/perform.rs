@@ -9,9 +9,10 @@ use kube::api::{DeleteParams, Preconditions};
 use kube::{Api, Error};
 use tracing::{info, warn};
 
+use super::deployments::Lane;
 use super::index::{Key, Known};
 use super::outputs::Output;
-use super::{Context, deployments, launches, sends};
+use super::{Context, launches, sends};
 use crate::plan::objects::Job;
 use crate::plan::{Done, Plan, Stand};
 use crate::resource::FileUpload;
@@ -69,7 +70,7 @@ fn begin(context: &Context, key: &Key, known: &Known, plan: &Plan<'_>) -> bool {
     if context.stop.is_cancelled() {
         return all; // nothing new is begun
     }
-    let lane = || deployments::lane(plan.case.deployment, key.namespace());
+    let lane = || Lane::of(plan.case.deployment, key.namespace());
     if let Some(dispatch) = plan.acts.send.clone() {
         let (key, uid) = (key.clone(), known.uid.clone());
         context.sends.begin(sends::Order { key, uid, lane: lane(), generation: plan.case.generation, dispatch });

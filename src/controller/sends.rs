@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::budget::{Budget, Slot};
 use super::clock;
-use super::deployments::Deployments;
+use super::deployments::{Deployments, Lane};
 use super::index::{Change, Index, Key};
 use super::secrets::Secrets;
 use super::watches::Listener;
@@ -59,7 +59,6 @@ struct Sending {
 
 struct Send {
     facts: SendFacts,
-    names: Vec<String>,
     begun: BTreeMap<usize, Begun>,
     /// The place of the namespace, once the Send is over and has something to report.
     place: Option<Slot>,
@@ -77,8 +76,7 @@ struct Begun {
 pub(super) struct Order {
     pub(super) key: Key,
     pub(super) uid: Arc<str>,
-    /// At the Gate.
-    pub(super) lane: String,
+    pub(super) lane: Lane,
     /// Of the spec that it was planned for.
     pub(super) generation: i64,
     pub(super) dispatch: Dispatch,
@@ -111,9 +109,8 @@ impl Sends {
             trouble: None,
             credentials_version: None,
         };
-        let names = dispatch.files.iter().map(|item| item.id.name.clone()).collect();
         let (uid, attempt) = (Arc::clone(uid), dispatch.attempt);
-        sending.sends.push(Send { facts, names, begun: BTreeMap::new(), place: None, task: None });
+        sending.sends.push(Send { facts, begun: BTreeMap::new(), place: None, task: None });
         let task = tokio::spawn(Arc::clone(&self.0).supervised(order)).abort_handle();
         State::with(&mut all, &uid, attempt, |send| send.task = Some(task));
     }
@@ -190,7 +187,7 @@ impl Sends {
                 );
                 let cut_off = send.begun.keys().filter(|index| !send.facts.results.contains_key(index));
                 for index in stored.map(|(index, _)| index).chain(cut_off) {
-                    owed.extend(send.names.get(*index).map(|name| (sending.key.clone(), name.clone())));
+                    owed.extend(send.facts.files.get(*index).map(|id| (sending.key.clone(), id.name.clone())));
                 }
             }
         }

@@ -80,7 +80,7 @@ fn order(name: &str, claim: &str) -> Order {
     Order {
         key: Key::new("team-a", name),
         uid: name.into(),
-        lane: "team-a".to_owned(),
+        lane: Lane::of(crate::plan::Deployment::default(), "team-a"),
         generation: 1,
         launch: launch(name, claim),
     }

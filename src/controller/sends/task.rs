@@ -52,7 +52,7 @@ impl State {
         let place = tokio::select! {
             biased;
             () = self.parts.stop.cancelled() => return,
-            place = self.parts.budget.sends.enter(&order.lane) => place,
+            place = self.parts.budget.sends.enter(order.lane.name(order.key.namespace())) => place,
         };
         self.parts.metrics.waited("send", begun.elapsed());
         // A fault of ours is the matter of this one resource: it is tried again later.
@@ -217,13 +217,13 @@ impl State {
                 Delivery::Stored(upload) => {
                     info!(namespace, fileupload, file, size = upload.size, "uploaded");
                     metrics.attempt(Reason::Uploaded.as_str(), upload.size, took);
-                    budget.succeeded(&order.lane);
+                    budget.succeeded(order.lane.name(namespace));
                     SendResult::Stored { upload, source_version }
                 }
                 Delivery::Failed(trouble) => {
                     warn!(namespace, fileupload, file, reason = %trouble.reason, cause = trouble.message(), "not uploaded");
                     metrics.attempt(trouble.reason.as_str(), 0, took);
-                    budget.failed(&order.lane, &trouble);
+                    budget.failed(order.lane.name(namespace), &trouble);
                     let content = Some(content.clone());
                     SendResult::Failed { trouble, source_version: Some(source_version), content }
                 }
