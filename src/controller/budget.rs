@@ -84,9 +84,12 @@ impl Slots {
     }
 
     /// As [`Gate::enter`].
-    pub(super) async fn enter(&self, lane: &str) -> Slot {
-        let share = self.shares.enter(lane).await;
-        Slot { place: self.all.enter(namespace_of(lane)).await, _share: share }
+    #[expect(clippy::manual_async_fn, reason = "an async fn keeps its arguments twice")]
+    pub(super) fn enter(&self, lane: &str) -> impl Future<Output = Slot> {
+        async move {
+            let share = self.shares.enter(lane).await;
+            Slot { place: self.all.enter(namespace_of(lane)).await, _share: share }
+        }
     }
 
     /// As [`Gate::try_enter`].

@@ -95,22 +95,25 @@ impl Gate {
     }
 
     /// Waits for a place. Within a namespace places are given in the order of arrival.
-    pub(super) async fn enter(&self, namespace: &str) -> Place {
-        let _waiting = Waiting::new(&self.0.waiting);
-        let visit = self.visit(namespace);
-        let lane = Arc::clone(&visit.lane);
-        obtain(&lane.places).await;
-        let mut place = Place { visit, process: ProcessPlace::Awaited };
-        let turn = lane.turn.acquire().await;
-        while let Some(until) = self.held_until(&lane) {
-            // The moment that the server asked for.
-            tokio::time::sleep_until(until).await;
+    #[expect(clippy::manual_async_fn, reason = "an async fn keeps its arguments twice")]
+    pub(super) fn enter(&self, namespace: &str) -> impl Future<Output = Place> {
+        async move {
+            let _waiting = Waiting::new(&self.0.waiting);
+            let visit = self.visit(namespace);
+            let lane = Arc::clone(&visit.lane);
+            obtain(&lane.places).await;
+            let mut place = Place { visit, process: ProcessPlace::Awaited };
+            let turn = lane.turn.acquire().await;
+            while let Some(until) = self.held_until(&lane) {
+                // The moment that the server asked for.
+                tokio::time::sleep_until(until).await;
+            }
+            obtain(&self.0.process).await;
+            place.process = ProcessPlace::Held;
+            self.0.books.lock().taken += 1;
+            drop(turn);
+            place
         }
-        obtain(&self.0.process).await;
-        place.process = ProcessPlace::Held;
-        self.0.books.lock().taken += 1;
-        drop(turn);
-        place
     }
 
     /// A further place for who has one, if there is one that nobody waits for.

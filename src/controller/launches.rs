@@ -283,20 +283,23 @@ impl State {
     }
 
     /// Waits for its place, which many may do at the same time: what comes after is in a box, so that this is small.
-    async fn supervised(self: Arc<Self>, order: Order) {
-        let begun = Instant::now();
-        let place = tokio::select! {
-            biased;
-            () = self.stop.cancelled() => return,
-            place = self.slots.enter(order.lane.name(order.key.namespace())) => place,
-        };
-        self.metrics.waited("worker", begun.elapsed());
-        // A fault of ours is the matter of this one resource: it is tried again later.
-        if Box::pin(AssertUnwindSafe(self.make(&order, place)).catch_unwind()).await.is_err() {
-            error!(namespace = order.key.namespace(), fileupload = order.key.name(), "a Launch panicked");
-            let trouble = Trouble::new(Reason::WorkerPending, "the operator failed: see its log");
-            self.set(&order.uid, order.launch.attempt, LaunchStage::Refused(trouble), None);
-            self.wake(&order);
+    #[expect(clippy::manual_async_fn, reason = "an async fn keeps its arguments twice")]
+    fn supervised(self: Arc<Self>, order: Order) -> impl Future<Output = ()> {
+        async move {
+            let begun = Instant::now();
+            let place = tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return,
+                place = self.slots.enter(order.lane.name(order.key.namespace())) => place,
+            };
+            self.metrics.waited("worker", begun.elapsed());
+            // A fault of ours is the matter of this one resource: it is tried again later.
+            if Box::pin(AssertUnwindSafe(self.make(&order, place)).catch_unwind()).await.is_err() {
+                error!(namespace = order.key.namespace(), fileupload = order.key.name(), "a Launch panicked");
+                let trouble = Trouble::new(Reason::WorkerPending, "the operator failed: see its log");
+                self.set(&order.uid, order.launch.attempt, LaunchStage::Refused(trouble), None);
+                self.wake(&order);
+            }
         }
     }
 

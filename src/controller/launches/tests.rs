@@ -197,3 +197,11 @@ async fn a_job_that_says_it_has_a_hundred_workers_takes_no_more_than_the_places_
     launches.adopt(Some("team-a"), 2);
     assert_eq!(launches.count(), (2, 0));
 }
+
+#[test]
+fn what_waits_for_its_place_is_small() {
+    fn size<F>(_: fn(Arc<State>, Order) -> F) -> usize {
+        size_of::<F>()
+    }
+    assert!(size(State::supervised) <= 656, "{}", size(State::supervised));
+}

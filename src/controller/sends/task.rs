@@ -47,20 +47,23 @@ enum Halt {
 
 impl State {
     /// Waits for its place, which many may do at the same time: what comes after is in a box, so that this is small.
-    pub(super) async fn supervised(self: Arc<Self>, order: Order) {
-        let begun = Instant::now();
-        let place = tokio::select! {
-            biased;
-            () = self.parts.stop.cancelled() => return,
-            place = self.parts.budget.sends.enter(order.lane.name(order.key.namespace())) => place,
-        };
-        self.parts.metrics.waited("send", begun.elapsed());
-        // A fault of ours is the matter of this one resource: it is tried again later.
-        if Box::pin(AssertUnwindSafe(self.run(&order, place)).catch_unwind()).await.is_err() {
-            error!(namespace = order.key.namespace(), fileupload = order.key.name(), "a Send panicked");
-            let trouble = Trouble::new(Reason::ApiUnavailable, "the operator failed: see its log");
-            self.change(&order, |send| (send.facts.stage, send.facts.trouble) = (SendStage::Ended, Some(trouble)));
-            self.wake(&order);
+    #[expect(clippy::manual_async_fn, reason = "an async fn keeps its arguments twice")]
+    pub(super) fn supervised(self: Arc<Self>, order: Order) -> impl Future<Output = ()> {
+        async move {
+            let begun = Instant::now();
+            let place = tokio::select! {
+                biased;
+                () = self.parts.stop.cancelled() => return,
+                place = self.parts.budget.sends.enter(order.lane.name(order.key.namespace())) => place,
+            };
+            self.parts.metrics.waited("send", begun.elapsed());
+            // A fault of ours is the matter of this one resource: it is tried again later.
+            if Box::pin(AssertUnwindSafe(self.run(&order, place)).catch_unwind()).await.is_err() {
+                error!(namespace = order.key.namespace(), fileupload = order.key.name(), "a Send panicked");
+                let trouble = Trouble::new(Reason::ApiUnavailable, "the operator failed: see its log");
+                self.change(&order, |send| (send.facts.stage, send.facts.trouble) = (SendStage::Ended, Some(trouble)));
+                self.wake(&order);
+            }
         }
     }
 
@@ -293,6 +296,14 @@ mod tests {
     use kube::core::Status;
 
     use super::*;
+
+    #[test]
+    fn what_waits_for_its_place_is_small() {
+        fn size<F>(_: fn(Arc<State>, Order) -> F) -> usize {
+            size_of::<F>()
+        }
+        assert!(size(State::supervised) <= 512, "{}", size(State::supervised));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn what_the_api_server_goes_on_to_refuse_is_told_and_that_it_cannot_be_reached_is_waited_for() {
