@@ -67,7 +67,7 @@ impl Budget {
         lanes.iter().map(|lane| namespace_of(lane)).collect::<BTreeSet<_>>().len()
     }
 
-    /// Lanes without work begin anew after a while.
+    /// Gives lanes that had no work for a while their full share again.
     pub(super) fn forgive(&self) {
         self.shares().for_each(Gate::forgive);
     }

@@ -260,8 +260,8 @@ impl JobFacts {
         self.pods.iter().any(was_there)
     }
 
-    /// This Job as it is now, with what only `before` tells: what was suspended when its deletion began does not run again,
-    /// whoever resumes it.
+    /// This Job as it is now, with what only `before` tells: a Job that was suspended when its deletion began does not run
+    /// again, even if somebody resumes it.
     pub(crate) fn after(self, before: &Self) -> Self {
         let ends = self.deleting || self.standing == Standing::Gone;
         Self {
