@@ -11,7 +11,9 @@ use anyhow::Context as _;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::Api;
 use kube::api::ListParams;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::cluster::{Cluster, output};
@@ -20,6 +22,8 @@ use crate::world::World;
 /// How long an API server may take to die and to be back, on a busy machine.
 const RESTART: Duration = Duration::from_mins(3);
 const CALL: Duration = Duration::from_secs(5);
+/// How many lines of its log are shown of an API server that is not back.
+const LAST: usize = 40;
 
 /// A running cluster; it goes with its handle.
 pub(crate) struct Alone {
@@ -96,30 +100,33 @@ impl ApiServer {
         let place = PathBuf::from(format!("/proc/{}", self.process.as_raw_nonzero()));
         let (arguments, environment) = (words(&place.join("cmdline"))?, words(&place.join("environ"))?);
         let folder = fs::read_link(place.join("cwd"))?;
+        let handle = pidfd_open(self.process, PidfdFlags::empty())?;
         kill_process(self.process, Signal::KILL)?;
-        let dead = || fs::read(place.join("environ")).unwrap_or_default().is_empty();
-        self.until("the API server to die", async || dead()).await?;
-        let log = fs::File::options().append(true).open(self.folder.join("log/kube-apiserver.log"))?;
+        // It is readable once the last thread has ended: only then the port is free.
+        let limit = Timespec::try_from(RESTART)?;
+        let ended = spawn_blocking(move || poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&limit))).await??;
+        anyhow::ensure!(ended == 1, "the API server does not die");
+        let path = self.folder.join("log/kube-apiserver.log");
+        let log = fs::File::options().append(true).open(&path)?;
         let (program, arguments) = arguments.split_first().context("no program")?;
         let mut again = Command::new(program);
         again.args(arguments).current_dir(folder).env_clear();
         again.envs(environment.iter().filter_map(|variable| variable.split_once('=')));
-        again.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
+        again.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let mut child = again.spawn()?;
         let accounts = Api::<ServiceAccount>::all(self.client.clone());
         // While it starts it may take a request and never answer it.
         let one = ListParams::default().limit(1);
-        let answers = async || timeout(CALL, accounts.list_metadata(&one)).await.is_ok_and(|answer| answer.is_ok());
-        self.until("the API server to be back", answers).await?;
-        self.process = find(&self.folder)?;
-        Ok(())
-    }
-
-    async fn until(&self, what: &str, holds: impl AsyncFn() -> bool) -> anyhow::Result<()> {
         let deadline = Instant::now() + RESTART;
-        while !holds().await {
-            anyhow::ensure!(Instant::now() < deadline, "waited {RESTART:?} for {what}");
+        while !timeout(CALL, accounts.list_metadata(&one)).await.is_ok_and(|answer| answer.is_ok()) {
+            if child.try_wait()?.is_some() || Instant::now() >= deadline {
+                let said = fs::read_to_string(path)?;
+                let last = said.lines().rev().take(LAST).collect::<Vec<_>>().join("\n");
+                anyhow::bail!("the API server is not back; what it said, newest first:\n{last}");
+            }
             sleep(Duration::from_millis(50)).await;
         }
+        self.process = Pid::from_child(&child);
         Ok(())
     }
 }
