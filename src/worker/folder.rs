@@ -197,10 +197,8 @@ impl Worker<'_> {
         let Some(scope) = self.sender.failed(path, trouble) else { return };
         let (path, number) =
             if scope == Scope::Resource { (None, None) } else { (path, file.map(|(number, _)| number)) };
-        if self.sender.write(|report| report.failed(path, trouble)) {
-            self.settled.borrow_mut().extend(number);
-        } else {
-            self.sender.full();
-        }
+        // Where many fail the report names some; no other worker is begun for the rest of them.
+        self.sender.write(|report| report.failed(path, trouble));
+        self.settled.borrow_mut().extend(number);
     }
 }

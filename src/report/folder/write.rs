@@ -17,6 +17,9 @@ use crate::reason::Reason;
 
 /// The longest message, in bytes.
 const MESSAGE: usize = 300;
+/// What failures of files take at most. A file without a line is still to be sent, as it is after a failure; the others
+/// need the room.
+const FAILURES: usize = LIMIT / 2;
 /// What is kept for one failure of the whole folder and for the words that come once.
 const KEPT: usize = 48;
 /// The most characters of a change of times: seconds, and microseconds.
@@ -35,6 +38,8 @@ pub struct Writer<W> {
     /// What is promised to each upload that may have begun.
     promised: BTreeMap<usize, usize>,
     kept: usize,
+    /// What the failures of files take.
+    failures: usize,
     /// How many uploads it tells of.
     stored: usize,
     /// What the first line takes, which has the whole key.
@@ -50,6 +55,7 @@ impl<W: Write> Writer<W> {
             said: String::new(),
             promised: BTreeMap::new(),
             kept: KEPT,
+            failures: 0,
             stored: 0,
             first: 0,
         }
@@ -97,7 +103,7 @@ impl<W: Write> Writer<W> {
         Ok(())
     }
 
-    /// Tells of a failure: of one file, or of the whole folder; false if there is no room.
+    /// Tells of a failure: of one file, or of the whole folder; false if there is no room for it.
     pub fn failed(&mut self, file: Option<&str>, trouble: &Trouble) -> io::Result<bool> {
         let message = trouble.message();
         let retry = wait(trouble.retry_after);
@@ -113,10 +119,12 @@ impl<W: Write> Writer<W> {
                 if room < 24 { format!("{head}\n") } else { format!("{head} :{}\n", shorten(&message, room)) }
             }
         };
-        if !self.fits(&line, kept) {
+        let failures = self.failures + if file.is_some() { line.len() } else { 0 };
+        if !self.fits(&line, kept) || failures > FAILURES {
             return Ok(false);
         }
         self.lines.put(&line)?;
+        self.failures = failures;
         if let Some(file) = file {
             file.clone_into(&mut self.before.path);
         } else {
