@@ -1,12 +1,17 @@
 //! `fileupload worker` on a folder, as a process: what it sends, what it reports, and what another one then does.
 
 use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::time::Duration;
 
 use cyberun_stub::{Fault, Rule, Step};
 use fileupload_operator::report::folder::{self, Entry, Folder, Part, Report};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
 
 use crate::support::files::{Files, bytes};
-use crate::support::work::Work;
+use crate::support::work::{DEADLINE, Work};
 
 /// A folder `frames` with so many files.
 async fn frames(number: usize) -> Work {
@@ -26,13 +31,27 @@ fn give(work: &mut Work, folder: Folder) {
 
 /// Runs a worker on a share, given these keys; what it reports.
 async fn report(work: &Work, part: &Part, share: usize, code: i32) -> Report {
-    let (reports, parts) = (Files::new(), Files::new());
+    let parts = Files::new();
     parts.with("part.json", serde_json::to_string(part).unwrap().as_bytes());
+    report_meanwhile(work, &parts, share, code, async || ()).await
+}
+
+/// The same with the keys that are mounted there, while this goes on.
+async fn report_meanwhile(
+    work: &Work,
+    parts: &Files,
+    share: usize,
+    code: i32,
+    meanwhile: impl AsyncFnOnce(),
+) -> Report {
+    let reports = Files::new();
     let path = reports.folder().join("report");
     let shares = work.assignments[0].folder.as_ref().unwrap().cuts.len() + 1;
     let run = work.run_reporting_to(&path).argument("--part").argument(parts.folder());
     let run = run.argument("--shards").argument(shares.to_string());
-    let ended = run.environment("JOB_COMPLETION_INDEX", share.to_string()).start().ended().await.failed(code);
+    let running = run.environment("JOB_COMPLETION_INDEX", share.to_string()).start();
+    meanwhile().await;
+    let ended = running.ended().await.failed(code);
     assert_eq!(ended.stdout, "");
     let report = folder::read(&std::fs::read_to_string(path).unwrap()).unwrap();
     assert!(!report.garbled);
@@ -76,6 +95,34 @@ async fn a_folder_is_sent_by_one_worker_then_by_shares_until_nothing_is_left() {
     assert_eq!((part.files.len(), work.stub.objects().len()), (100, 102));
     assert!(part.files.contains_key("new.png") && !part.files.contains_key("frame_0001.png"));
     assert_eq!(part.files["frame_0000.png"].size, 5);
+}
+
+#[tokio::test]
+async fn keys_so_far_that_are_mounted_late_are_waited_for() {
+    let mut work = frames(6).await;
+    let mut part = Part::new("r1", 1);
+    part.absorb(1, &[report(&work, &Part::default(), 0, 0).await], "", true);
+    let (parts, text) = (Files::new(), serde_json::to_string(&part).unwrap());
+    with_part(&mut work, &part, Vec::new());
+    let (pipe, new) = (parts.folder().join("part.json"), parts.with("new", text.as_bytes()));
+    rustix::fs::mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    // The worker reads what was mounted before; only then the kubelet writes what is meant.
+    let meanwhile = async || {
+        let write = || OpenOptions::new().write(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(&pipe);
+        let is_read = async {
+            loop {
+                if let Ok(before) = write() {
+                    return before;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let mut before = tokio::time::timeout(DEADLINE, is_read).await.expect("the worker reads the keys so far");
+        std::fs::rename(new, &pipe).unwrap();
+        before.write_all(b"{}").unwrap();
+    };
+    let last = report_meanwhile(&work, &parts, 0, 0, meanwhile).await;
+    assert_eq!((last.done, work.stub.objects().len()), (Some(Part::digest(&text)), 6), "nothing is sent twice");
 }
 
 #[tokio::test]
