@@ -119,6 +119,7 @@ fn describe_output(act: &OutputAct) -> Value {
         OutputAct::None => json!("none"),
         OutputAct::Create(_) => json!("create"),
         OutputAct::Replace(data) => json!({ "replace": data.keys().collect::<Vec<_>>() }),
+        OutputAct::Discard => json!("discard"),
         OutputAct::Held(trouble) => json!({ "held": trouble.reason.as_str() }),
     }
 }
@@ -166,6 +167,7 @@ fn describe(
         let what = match &act.what {
             KeysWhat::Write(_) => json!("write"),
             KeysWhat::Withdraw => json!("withdraw"),
+            KeysWhat::Discard(_) => json!("discard"),
             KeysWhat::Held(trouble) => json!({ "held": trouble.reason.as_str() }),
         };
         json!({ "folder": act.folder, "keys": what })

@@ -8,16 +8,16 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::Status;
 use kube::{Api, Client, Error, Resource, ResourceExt};
 use serde_json::{Value, json};
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::index::{Index, Key};
 use crate::clock;
 use crate::outcome::Trouble;
-use crate::plan::{OutputAct, OutputFacts, Written, read};
+use crate::plan::{OutputAct, OutputFacts, Written, discarded, read};
 use crate::reason::Reason;
 use crate::redact::quote_rule;
 use crate::resource::{ANNOTATION_GIVEN, FIELD_MANAGER, FileUpload, KEYS_JSON, LABEL_FILE_UPLOAD, LABEL_MANAGED_BY};
@@ -45,6 +45,10 @@ impl<'a> Output<'a> {
         let result = match act {
             OutputAct::None => return Written { trouble: None, exists },
             OutputAct::Held(trouble) => return Written { trouble: Some(trouble.clone()), exists },
+            OutputAct::Discard => {
+                discard(&self.api.clone().into_client(), self.index, self.upload, name).await;
+                return Written { trouble: Some(discarded(name)), exists };
+            }
             OutputAct::Create(data) => self.create(name, data).await,
             // It may be another than the plan knew: then the plan is made again.
             OutputAct::Replace(data) => match version.filter(|version| exists && version != "0") {
@@ -188,6 +192,41 @@ impl<'a> Output<'a> {
     fn key(&self, name: &str) -> Key {
         Key::new(self.upload.metadata.namespace.as_deref().unwrap_or_default(), name)
     }
+}
+
+/// Deletes a ConfigMap that a FileUpload of the same name has left. Kubernetes does so as well, but its garbage collector
+/// never learns of an owner that was deleted and created again while its watch was broken.
+pub(super) async fn discard(client: &Client, index: &Index, upload: &FileUpload, name: &str) {
+    match delete_orphan(client, index, upload, name).await {
+        Ok(true) => info!(config_map = name, "deleted what a FileUpload of the same name has left"),
+        Ok(false) => {}
+        Err(error) => {
+            warn!(config_map = name, error = %crate::redact::cause(&error), "cannot delete what a FileUpload has left");
+        }
+    }
+}
+
+async fn delete_orphan(client: &Client, index: &Index, upload: &FileUpload, name: &str) -> kube::Result<bool> {
+    let namespace = upload.metadata.namespace.as_deref().unwrap_or_default();
+    // What is known of the FileUpload may be older than that ConfigMap, which then is its successor's.
+    let uploads = Api::<FileUpload>::namespaced(client.clone(), namespace);
+    let of_this_name = ListParams::default().fields(&format!("metadata.name={}", upload.name_any()));
+    let now = uploads.list_metadata(&of_this_name).await?.items.into_iter().next();
+    if now.and_then(|now| now.metadata.uid) != upload.metadata.uid {
+        return Ok(false);
+    }
+    let maps = Api::<ConfigMap>::namespaced(client.clone(), namespace);
+    let found = maps.get_opt(name).await?;
+    if let Some(found) = &found {
+        if read::Ownership::of(&found.metadata).output(upload, None) != OutputFacts::Orphaned {
+            index.wrote_output(upload, found);
+            return Ok(false);
+        }
+        let same = Preconditions { uid: found.uid(), resource_version: found.resource_version() };
+        maps.delete(name, &DeleteParams::default().preconditions(same)).await?;
+    }
+    index.forget_output(&Key::new(namespace, name));
+    Ok(found.is_some())
 }
 
 /// A refusal is told; what passes is only work that is not done yet.

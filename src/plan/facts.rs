@@ -206,7 +206,7 @@ pub(crate) enum OutputFacts {
         /// A hash of its data; none if it was not read.
         hash: Option<String>,
     },
-    /// It belongs to a FileUpload of the same name that is gone: Kubernetes removes it.
+    /// It belongs to a FileUpload of the same name that is gone.
     Orphaned,
     /// It belongs to somebody else.
     Foreign,

@@ -36,7 +36,9 @@ pub(crate) enum KeysWhat {
     Write(String),
     /// It is emptied.
     Withdraw,
-    /// It is in the way, or not there yet: why.
+    /// This ConfigMap, of the complete keys or of those so far, is deleted: a FileUpload of the same name has left it.
+    Discard(String),
+    /// It is in the way: why.
     Held(Trouble),
 }
 
@@ -44,7 +46,7 @@ impl KeysAct {
     /// Why a person has to act before a folder is uploaded.
     pub(super) fn conflict(&self) -> Option<&Trouble> {
         match &self.what {
-            KeysWhat::Held(trouble) if trouble.reason == Reason::OutputConflict => Some(trouble),
+            KeysWhat::Held(trouble) => Some(trouble),
             _ => None,
         }
     }
@@ -147,26 +149,20 @@ pub(super) fn assignment(case: &Case<'_>, entry: &Entry, spec: &Folder, known: &
     (assignment, shares)
 }
 
-/// Why the ConfigMaps of a folder cannot be written.
-pub(super) fn conflict(case: &Case<'_>, name: &str, known: &FolderFacts) -> Option<Trouble> {
+/// What has to happen before the ConfigMaps of a folder can be written.
+pub(super) fn obstacle(case: &Case<'_>, name: &str, known: &FolderFacts) -> Option<KeysWhat> {
     let output = case.upload.spec.output_name().unwrap_or_default();
     let (keys, part) = (Folder::keys_name(output, name), Folder::part_name(output, name));
     let foreign = |map: &str| {
         let fix = "delete it, or choose another name for the folder or the output";
-        Trouble::new(
-            Reason::OutputConflict,
-            format!("ConfigMap {map} exists and was not made for spec.folders[{name}]: {fix}"),
-        )
-    };
-    let orphaned = |map: &str| {
-        let what = format!("ConfigMap {map} belongs to a FileUpload that is gone: waiting until Kubernetes removes it");
-        Trouble::new(Reason::Uploading, what)
+        let what = format!("ConfigMap {map} exists and was not made for spec.folders[{name}]: {fix}");
+        KeysWhat::Held(Trouble::new(Reason::OutputConflict, what))
     };
     match (&known.keys, &known.part) {
         (Kept::Foreign, _) => Some(foreign(&keys)),
         (_, Kept::Foreign) => Some(foreign(&part)),
-        (Kept::Orphaned, _) => Some(orphaned(&keys)),
-        (_, Kept::Orphaned) => Some(orphaned(&part)),
+        (Kept::Orphaned, _) => Some(KeysWhat::Discard(keys)),
+        (_, Kept::Orphaned) => Some(KeysWhat::Discard(part)),
         _ => None,
     }
 }
@@ -174,8 +170,8 @@ pub(super) fn conflict(case: &Case<'_>, name: &str, known: &FolderFacts) -> Opti
 /// What is to happen to the ConfigMap of the complete keys.
 pub(super) fn keys_act(case: &Case<'_>, entry: &Entry, known: &FolderFacts) -> Option<KeysAct> {
     let act = |what| Some(KeysAct { folder: entry.id.name.clone(), what });
-    if let Some(trouble) = conflict(case, &entry.id.name, known) {
-        return act(KeysWhat::Held(trouble));
+    if let Some(what) = obstacle(case, &entry.id.name, known) {
+        return act(what);
     }
     match (entry.live(), &known.keys) {
         (Some(upload), Kept::Ours(of)) if of.as_ref() == Some(&upload.file_key) => None,

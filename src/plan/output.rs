@@ -1,7 +1,7 @@
 //! What the output ConfigMap is to hold, and what has to happen so that it does.
 //!
-//! A ConfigMap that is not ours is never written, and one whose owner is gone is waited for. One without entries is not
-//! made; an existing one is emptied rather than deleted, so that a Job that waits for its key goes on waiting.
+//! A ConfigMap that is not ours is never written, and what a FileUpload of the same name has left is deleted. One without
+//! entries is not made; an existing one is emptied rather than deleted, so that a Job that waits for its key goes on waiting.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,9 @@ pub(crate) enum OutputAct {
     Create(BTreeMap<String, String>),
     /// Give it this content.
     Replace(BTreeMap<String, String>),
-    /// It is in the way, or not there yet: why.
+    /// Delete it: a FileUpload of the same name has left it.
+    Discard,
+    /// It is in the way: why.
     Held(Trouble),
 }
 
@@ -51,16 +53,18 @@ pub(super) fn output(upload: &FileUpload, files: &[FileStatus], facts: &OutputFa
             let what = format!("ConfigMap {name} (spec.output.configMap) exists and was not made for this FileUpload");
             OutputAct::Held(Trouble::new(Reason::OutputConflict, format!("{what}: {fix}")))
         }
-        OutputFacts::Orphaned => {
-            let what =
-                format!("ConfigMap {name} belongs to a FileUpload that is gone: waiting until Kubernetes removes it");
-            OutputAct::Held(Trouble::new(Reason::Uploading, what))
-        }
+        OutputFacts::Orphaned => OutputAct::Discard,
         OutputFacts::Absent if wanted.is_empty() => OutputAct::None,
         OutputFacts::Absent => OutputAct::Create(wanted),
         OutputFacts::Ours { hash } if hash.as_ref() == Some(&wanted_hash()) => OutputAct::None,
         OutputFacts::Ours { .. } => OutputAct::Replace(wanted),
     }
+}
+
+/// What is said while a ConfigMap is deleted that a FileUpload of the same name has left.
+pub(crate) fn discarded(name: &str) -> Trouble {
+    let what = format!("ConfigMap {name} belongs to a FileUpload that is gone: it is deleted, then written anew");
+    Trouble::new(Reason::Uploading, what)
 }
 
 /// A hash of what an output holds: its data, what it has of the labels and annotations that the spec gives it, and the

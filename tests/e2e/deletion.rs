@@ -3,7 +3,8 @@
 use kube::api::{DeleteParams, PropagationPolicy};
 use serde_json::{Value, json};
 
-use test_support::{DEADLINE, key_of, reason, scenario, state, two_files};
+use cyberun_stub::Options;
+use test_support::{DEADLINE, key_of, reason, scenario, scenario_alone, state, two_files};
 
 use crate::OPERATOR;
 
@@ -65,4 +66,24 @@ fn a_resource_that_is_deleted_and_created_again_at_once_gets_new_keys_and_a_new_
         world.wait("ConfigMap", "keys", "the output of the new resource", right).await?;
         Ok(())
     });
+}
+
+#[test]
+fn an_output_that_the_garbage_collector_misses_is_deleted_for_the_next_resource_of_that_name() -> anyhow::Result<()> {
+    scenario_alone(OPERATOR, Options::default(), "a garbage collector that stands still", async |world| {
+        world.credential().await?;
+        world.config_map("texts", &[("a.txt", "one")]).await?;
+        world.config_map("more", &[("b.txt", "two")]).await?;
+        world.operator_everywhere(&[]).await?;
+        world.file_upload("two", two_files()).await?;
+        world.available("two").await?;
+        world.stop_controllers()?;
+        world.delete("FileUpload", "two").await?;
+        world.file_upload("two", two_files()).await?;
+        let upload = world.available("two").await?;
+        let output = world.read("ConfigMap", "keys").await?;
+        assert_eq!(output["metadata"]["ownerReferences"][0]["uid"], upload["metadata"]["uid"]);
+        assert_eq!(output["data"]["a"].as_str(), key_of(&upload, "a"));
+        Ok(())
+    })
 }

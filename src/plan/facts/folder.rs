@@ -22,7 +22,7 @@ pub(crate) enum Kept<T> {
     Unknown,
     /// There is none.
     Absent,
-    /// It belongs to a FileUpload of the same name that is gone: Kubernetes removes it.
+    /// It belongs to a FileUpload of the same name that is gone.
     Orphaned,
     /// It belongs to somebody else.
     Foreign,

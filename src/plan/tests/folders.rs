@@ -60,7 +60,7 @@ impl Tale {
             match what {
                 KeysWhat::Write(of) => self.keys = Some(of.clone()),
                 KeysWhat::Withdraw => self.keys = None,
-                KeysWhat::Held(_) => {}
+                KeysWhat::Held(_) | KeysWhat::Discard(_) => {}
             }
         }
         let ending = settled.finish(&Written::default());
@@ -308,4 +308,19 @@ fn a_report_of_a_stranger_makes_nothing_that_cannot_be_written() {
         true,
     );
     assert_eq!((part.files.len(), part.meta.found), (0, usize::MAX));
+}
+
+#[test]
+fn what_a_former_resource_of_that_name_has_left_is_deleted_before_a_worker_begins() {
+    let tale = Tale::of(json!({}));
+    let case = Case::new(&tale.story.upload, tale.story.now, Deployment::default(), Senders::Operator);
+    for (keys, part, left) in
+        [(Kept::Orphaned, Kept::Orphaned, "keys-frames"), (Kept::Absent, Kept::Orphaned, "keys-frames-part")]
+    {
+        let folders = [("frames".to_owned(), FolderFacts { part, keys })].into();
+        let plan = plan(&case, &Facts { folders, ..tale.facts() });
+        assert_eq!(plan.acts.launch.len(), 0);
+        let acts = settle(&plan, Done::default()).keys;
+        assert_eq!(acts, [KeysAct { folder: "frames".into(), what: KeysWhat::Discard(left.into()) }]);
+    }
 }

@@ -184,7 +184,7 @@ impl Chooser<'_> {
             self.choice.look_again = Some(folder::UNREAD);
             return;
         }
-        if folder::conflict(self.case, &spec.name, known).is_some() {
+        if folder::obstacle(self.case, &spec.name, known).is_some() {
             return; // which the conditions say
         }
         let volume = Volume::Claim(spec.claim().to_owned());

@@ -73,14 +73,20 @@ impl World {
     /// The API server, to be stopped and restarted; only of a cluster of the test's own.
     pub fn api_server(&self) -> anyhow::Result<ApiServer> {
         let folder = self.alone.as_ref().context("the cluster is not this test's alone")?.guard.folder.clone();
-        Ok(ApiServer { process: find(&folder)?, folder, client: self.client.clone() })
+        Ok(ApiServer { process: find(&folder, "kube-apiserver")?, folder, client: self.client.clone() })
+    }
+
+    /// Lets the controllers of Kubernetes stand still for good, the garbage collector among them.
+    pub fn stop_controllers(&self) -> anyhow::Result<()> {
+        let folder = &self.alone.as_ref().context("the cluster is not this test's alone")?.guard.folder;
+        Ok(kill_process(find(folder, "kube-controller-manager")?, Signal::STOP)?)
     }
 
     /// The API server of the whole run: only for a program that has its cluster for itself.
     pub fn api_server_of_all(&self) -> anyhow::Result<ApiServer> {
         let log = self.cluster.audit_log.as_ref().context("the cluster is not ours")?;
         let folder = log.parent().and_then(Path::parent).context("a log in no folder")?.to_owned();
-        Ok(ApiServer { process: find(&folder)?, folder, client: self.client.clone() })
+        Ok(ApiServer { process: find(&folder, "kube-apiserver")?, folder, client: self.client.clone() })
     }
 }
 
@@ -131,17 +137,17 @@ impl ApiServer {
     }
 }
 
-/// The process whose environment names the cluster and whose program is the API server.
-fn find(folder: &Path) -> anyhow::Result<Pid> {
+/// The process whose environment names the cluster and that runs this program.
+fn find(folder: &Path, program: &str) -> anyhow::Result<Pid> {
     let member = format!("CLUSTER_MEMBER={}", folder.display());
     for entry in fs::read_dir("/proc")?.flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
         let of = |what: &str| words(&entry.path().join(what)).unwrap_or_default();
-        if of("environ").contains(&member) && of("cmdline").first().is_some_and(|it| it.ends_with("/kube-apiserver")) {
+        if of("environ").contains(&member) && of("cmdline").first().is_some_and(|it| it.ends_with(program)) {
             return Pid::from_raw(pid).context("a process without a number");
         }
     }
-    anyhow::bail!("no API server of {} runs", folder.display())
+    anyhow::bail!("no {program} of {} runs", folder.display())
 }
 
 /// What a file of `/proc` has, between its NULs.
