@@ -31,6 +31,7 @@ pub use crate::cyberun::Credential;
 use crate::cyberun::{self, Retry, Ticket};
 use crate::outcome::{Trouble, Upload};
 use crate::reason::{Class, Reason};
+pub(crate) use crate::transfer::aside;
 use crate::transfer::{self, Opened, SourceError};
 pub use crate::transfer::{Found, Globs, Listing, ListingError, Source, list};
 

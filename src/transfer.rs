@@ -24,6 +24,7 @@ use tokio::time::MissedTickBehavior;
 pub use self::answer::Said;
 use self::body::{Body, Gate, Meter, Word, with};
 pub use self::listing::{Found, Globs, Listing, ListingError, list, list_here};
+pub(crate) use self::source::aside;
 pub use self::source::{Opened, Source, SourceError};
 pub use self::tuning::Tuning;
 use crate::backoff;

@@ -2,12 +2,11 @@
 
 use std::ffi::OsStr;
 use std::io::ErrorKind;
-use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::delivery::{Bounds, Found, Globs, Parcel, Source, search};
+use crate::delivery::{Bounds, Found, Globs, Parcel, Source, aside, search};
 use crate::outcome::Trouble;
 use crate::reason::Reason;
 
@@ -32,7 +31,7 @@ impl InputFolder {
     /// Whether its marker is there.
     pub(super) async fn is_complete(&self) -> Result<bool, Trouble> {
         let marker = self.marker.clone();
-        let found = aside(&self.marker, move || marker.metadata()).await?;
+        let found = on_disk(&self.marker, move || marker.metadata()).await?;
         match found.map_err(|error| (error.kind(), error)) {
             Ok(_) => Ok(true),
             Err((ErrorKind::NotFound | ErrorKind::NotADirectory, _)) => Ok(false),
@@ -47,7 +46,7 @@ impl InputFolder {
     /// Its files, in the order of their paths.
     pub(super) async fn files(&self) -> Result<Vec<Found>, Trouble> {
         let (path, globs, marker) = (self.path.clone(), Arc::clone(&self.globs), self.marker.clone());
-        aside(&self.path, move || search(&path, &globs, BOUNDS, Some(&marker))).await?
+        on_disk(&self.path, move || search(&path, &globs, BOUNDS, Some(&marker))).await?
     }
 
     /// A file of it. What leads out of the folder by then is not sent.
@@ -58,16 +57,10 @@ impl InputFolder {
     }
 }
 
-/// What `act` returns, on a thread on which a disk that blocks stops nobody else.
-async fn aside<T: Send + 'static>(path: &Path, act: impl FnOnce() -> T + Send + 'static) -> Result<T, Trouble> {
-    match tokio::time::timeout(LIMIT, tokio::task::spawn_blocking(act)).await {
-        Ok(Ok(result)) => Ok(result),
-        Ok(Err(error)) if error.is_panic() => resume_unwind(error.into_panic()),
-        // The task was cancelled, which only the end of the runtime does. It drops this future too.
-        Ok(Err(_)) => std::future::pending().await,
-        Err(_) => Err(Trouble::new(
-            Reason::SourceChanged,
-            format!("{}: the disk or mount did not answer for {} s", path.display(), LIMIT.as_secs()),
-        )),
-    }
+/// What `act` returns of what is at `path`.
+async fn on_disk<T: Send + 'static>(path: &Path, act: impl FnOnce() -> T + Send + 'static) -> Result<T, Trouble> {
+    aside(LIMIT, act).await.ok_or_else(|| {
+        let what = format!("{}: the disk or mount did not answer for {} s", path.display(), LIMIT.as_secs());
+        Trouble::new(Reason::SourceChanged, what)
+    })
 }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
+pub(crate) use self::disk::aside;
 use self::disk::{blocked, on_disk};
 pub use self::error::SourceError;
 use self::error::UNSIZED;

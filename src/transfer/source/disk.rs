@@ -17,13 +17,17 @@ pub(super) async fn on_disk<T: Send + 'static>(
     act: impl FnOnce(&Place) -> Result<T, SourceError> + Send + 'static,
 ) -> Result<T, SourceError> {
     let its_own = Arc::clone(place);
-    let task = tokio::task::spawn_blocking(move || act(&its_own));
-    match tokio::time::timeout(LIMIT, task).await {
-        Ok(Ok(result)) => result,
+    aside(LIMIT, move || act(&its_own)).await.unwrap_or_else(|| Err(blocked(place)))
+}
+
+/// What `act` returns, on a thread on which a disk that blocks stops nobody else; none if it does not within `limit`.
+pub(crate) async fn aside<T: Send + 'static>(limit: Duration, act: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    match tokio::time::timeout(limit, tokio::task::spawn_blocking(act)).await {
+        Ok(Ok(result)) => Some(result),
         Ok(Err(error)) if error.is_panic() => resume_unwind(error.into_panic()),
         // The task was cancelled, which only the end of the runtime does. It drops this future too.
         Ok(Err(_)) => std::future::pending().await,
-        Err(_) => Err(blocked(place)),
+        Err(_) => None,
     }
 }
 
