@@ -63,7 +63,8 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 
 {{- /* values.yaml is the one place of the chart's defaults: all of them are given to the program. */ -}}
 {{- define "fileupload-operator.arguments" -}}
-{{- $arguments := list "controller" -}}
+{{- /* The image comes first, where the kustomization.yaml of a release finds it. */ -}}
+{{- $arguments := list "controller" (printf "--worker-image=%s" (include "fileupload-operator.image" .)) -}}
 {{- if .Values.deployments -}}
 {{- $arguments = append $arguments "--deployments=/etc/fileupload-deployments/deployments.yaml" -}}
 {{- else -}}
@@ -72,7 +73,6 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- $arguments = append $arguments (printf "--retention=%s" .Values.retention) -}}
 {{- $arguments = append $arguments (printf "--minimum-life=%s" .Values.minimumLife) -}}
 {{- end -}}
-{{- $arguments = append $arguments (printf "--worker-image=%s" (include "fileupload-operator.image" .)) -}}
 {{- $arguments = append $arguments (printf "--worker-image-pull-policy=%s" .Values.image.pullPolicy) -}}
 {{- range .Values.watchNamespaces -}}
 {{- $arguments = append $arguments (printf "--namespace=%s" .) -}}
