@@ -1,5 +1,6 @@
 //! The chart itself: what it gives rights to, what it refuses, and that the API server takes all it can write.
 
+use serde_json::Value;
 use test_support::{World, kubectl, scenario};
 
 use crate::OPERATOR;
@@ -131,6 +132,35 @@ fn a_large_number_is_written_out() {
     scenario(OPERATOR, async |world| {
         let chart = world.cluster.chart(&world.namespace, &["workers.deadlineSeconds=2000000"])?;
         assert!(chart.contains("--worker-deadline=2000000"), "{chart}");
+        Ok(())
+    });
+}
+
+/// `.ci/dist` writes a kustomization that moves the image: it names these places by their numbers.
+#[test]
+fn the_image_stands_where_the_kustomization_of_a_release_replaces_it() {
+    scenario(OPERATOR, async |world| {
+        let image = format!("registry.example/team/fileupload@{DIGEST}");
+        let value = format!("image={{\"repository\":\"registry.example/team/fileupload\",\"digest\":\"{DIGEST}\"}}");
+        for deployments in [&[][..], &[DEPLOYMENTS]] {
+            let chart = world.cluster.chart(&world.namespace, &[&[value.as_str()], deployments].concat())?;
+            let all: Vec<Value> = chart.split("\n---\n").map(serde_yaml::from_str).collect::<Result<_, _>>()?;
+            let of_kind = |kind: &str, name: &str| {
+                let is_it =
+                    |it: &&Value| it["kind"] == kind && it["metadata"]["name"].as_str().unwrap_or("").ends_with(name);
+                all.iter().find(is_it).cloned().unwrap_or_default()
+            };
+            let container = of_kind("Deployment", "")["spec"]["template"]["spec"]["containers"][0].take();
+            let rule = of_kind("ValidatingAdmissionPolicy", ".jobs")["spec"]["validations"][1].take();
+            let part = |text: &Value, by: char, at: usize| text.as_str()?.split(by).nth(at).map(str::to_owned);
+            let places = [
+                container["image"].as_str().map(str::to_owned),
+                part(&container["args"][1], '=', 1),
+                part(&rule["expression"], '"', 1),
+                part(&rule["message"], ' ', 8),
+            ];
+            assert_eq!(places.map(Option::unwrap_or_default), [0; 4].map(|_| image.clone()), "{rule:#}");
+        }
         Ok(())
     });
 }
