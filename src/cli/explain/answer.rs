@@ -74,8 +74,12 @@ struct Other {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Expiry {
+    /// The name of a file or a folder.
     file: String,
+    /// When the key expires; when the keys are withdrawn, if it is a folder.
     at: Time,
+    #[serde(skip)]
+    is_folder: bool,
     is_only: bool,
     renewed: bool,
 }
@@ -171,13 +175,16 @@ impl Answer<'_> {
         }
     }
 
-    /// When the first key expires.
+    /// Which keys end first, and when.
     fn expiry(&self, status: &FileUploadStatus) -> Option<Expiry> {
-        let keyed = || status.files.iter().filter(|entry| entry.file_key.is_some());
-        let ends = keyed().filter_map(|entry| Some((entry.expires_at.clone()?, entry)));
-        let (at, first) = ends.min_by_key(|(end, _)| end.0)?;
-        let renewed = self.upload.spec.renews();
-        Some(Expiry { file: first.name.clone(), at, is_only: keyed().count() == 1, renewed })
+        let files = status.files.iter().filter(|entry| entry.file_key.is_some());
+        let files = files.filter_map(|entry| Some((entry.expires_at.clone()?, &entry.name, false)));
+        let folders = status.folders.iter();
+        let folders = folders.filter_map(|entry| Some((entry.available_until.clone()?, &entry.name, true)));
+        let ends: Vec<_> = files.chain(folders).collect();
+        let (at, name, is_folder) = ends.iter().min_by_key(|(at, ..)| at.0)?;
+        let (file, renewed) = ((*name).clone(), self.upload.spec.renews());
+        Some(Expiry { file, at: at.clone(), is_folder: *is_folder, is_only: ends.len() == 1, renewed })
     }
 }
 

@@ -295,6 +295,9 @@ fn folders_are_well_once_all_their_files_have_keys() {
     let text = text(&upload);
     assert!(text.starts_with("team-a/portrait: Ready, 400/400 files uploaded, Available\n"), "{text}");
     assert!(!text.contains("Also: "), "{text}");
+    let ends = "\nKeys: The keys of folder frames are the first to be withdrawn, at 2026-11-24T09:00:00Z (in 23 h); \
+                they are not renewed without spec.refreshPolicy: BeforeExpiry or ";
+    assert!(text.contains(ends), "{text}");
 }
 
 #[test]
@@ -313,6 +316,7 @@ fn each_folder_that_fails_is_told_the_one_that_decides_first() {
             "Fix: Narrow include, add to exclude",
             "Next: ",
             "Also: SourceChanged: Folder masks keeps its keys, but could not be uploaded again: a.png changed.",
+            "Keys: The keys of folder masks are withdrawn at 2026-11-23T12:00:00Z (in 2 h); they are not renewed without",
         ],
     );
 }

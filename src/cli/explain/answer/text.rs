@@ -40,13 +40,19 @@ impl Explanation {
     }
 
     fn keys(&self, expiry: &Expiry) -> String {
-        let which = if expiry.is_only { "expires" } else { "is the first to expire," };
+        let which = match (expiry.is_folder, expiry.is_only) {
+            (false, true) => format!("The key of file {} expires", expiry.file),
+            (false, false) => format!("The key of file {} is the first to expire,", expiry.file),
+            (true, true) => format!("The keys of folder {} are withdrawn", expiry.file),
+            (true, false) => format!("The keys of folder {} are the first to be withdrawn,", expiry.file),
+        };
+        let they_are = if expiry.is_folder { "they are" } else { "it is" };
         let then = if expiry.renewed {
-            "it is renewed before that".to_owned()
+            format!("{they_are} renewed before that")
         } else {
             let refresh = format!("fileupload refresh --namespace {} {}", self.namespace, self.name);
-            format!("it is not renewed without spec.refreshPolicy: BeforeExpiry or {refresh}")
+            format!("{they_are} not renewed without spec.refreshPolicy: BeforeExpiry or {refresh}")
         };
-        format!("Keys: The key of file {} {which} at {}; {then}.", expiry.file, moment(expiry.at.0, self.now))
+        format!("Keys: {which} at {}; {then}.", moment(expiry.at.0, self.now))
     }
 }
