@@ -27,7 +27,7 @@ Of a FileUpload; a field that does not apply is null or an empty list. Fields ma
 | `observed` | whether an operator has looked at the current spec |
 | `reason`, `cause`, `fix`, `next` | why it is not Available, or why a renewal fails; how to fix it; what happens next |
 | `also[]` | other failures: `file` (the name of a file or a folder), `reason`, `cause` |
-| `expires` | the key that expires first: `file`, `at`, `isOnly` (it is the only one), `renewed` (it is renewed before) |
+| `expires` | the key that expires first: `file` (the name of a file or a folder), `at` (of a folder when its keys are withdrawn), `isOnly` (no other has a key), `renewed` (it is renewed before) |
 | `deleting`, `requested` | whether it is being deleted; whether a fresh upload is requested and not done |
 | `unread[]` | what could not be read: `kind`, `why` |
 
