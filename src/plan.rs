@@ -29,7 +29,7 @@ pub(crate) use self::facts::{
 pub(crate) use self::file::Entry;
 pub(crate) use self::folder::{KeysAct, KeysWhat};
 pub(crate) use self::messages::{config_map_missing, key_missing, secret_forbidden, secret_invalid, secret_missing};
-pub(crate) use self::output::{OutputAct, Written, discarded, output_hash};
+pub(crate) use self::output::{OutputAct, Written, output_hash};
 pub(crate) use self::retry::SEND_SHOWS;
 pub(crate) use self::status::{Done, Settled, refresh_failure};
 pub(crate) use self::work::manifest::{self, WorkerSettings, job, settings_hash};

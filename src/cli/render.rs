@@ -104,7 +104,7 @@ fn under_way(work: &WorkFacts) -> Option<&JobFacts> {
 fn written(act: &OutputAct, facts: &OutputFacts) -> Written {
     let exists = matches!(facts, OutputFacts::Ours { .. }) || matches!(act, OutputAct::Create(_));
     let trouble = match act {
-        OutputAct::Held(trouble) => Some(trouble.clone()),
+        OutputAct::Discard(trouble) | OutputAct::Held(trouble) => Some(trouble.clone()),
         _ => None,
     };
     Written { trouble, exists }
@@ -119,7 +119,7 @@ fn describe_output(act: &OutputAct) -> Value {
         OutputAct::None => json!("none"),
         OutputAct::Create(_) => json!("create"),
         OutputAct::Replace(data) => json!({ "replace": data.keys().collect::<Vec<_>>() }),
-        OutputAct::Discard => json!("discard"),
+        OutputAct::Discard(_) => json!("discard"),
         OutputAct::Held(trouble) => json!({ "held": trouble.reason.as_str() }),
     }
 }
@@ -167,7 +167,7 @@ fn describe(
         let what = match &act.what {
             KeysWhat::Write(_) => json!("write"),
             KeysWhat::Withdraw => json!("withdraw"),
-            KeysWhat::Discard(_) => json!("discard"),
+            KeysWhat::Discard(..) => json!("discard"),
             KeysWhat::Held(trouble) => json!({ "held": trouble.reason.as_str() }),
         };
         json!({ "folder": act.folder, "keys": what })

@@ -19,7 +19,7 @@ use super::events::{self, Announcement, Tone};
 use super::index::{Index, Key, Known};
 use super::outputs::{self, is_refusal, new, refused};
 use crate::outcome::Trouble;
-use crate::plan::{Absorb, ConfigMapFacts, FolderFacts, Kept, KeysAct, KeysWhat, Progress, Written, discarded, kept};
+use crate::plan::{Absorb, ConfigMapFacts, FolderFacts, Kept, KeysAct, KeysWhat, Progress, Written, kept};
 use crate::reason::Reason;
 use crate::report::folder::Part;
 use crate::resource::{ANNOTATION_PART, ANNOTATION_SHA256, FIELD_MANAGER, FileUpload, Folder};
@@ -226,9 +226,9 @@ impl Folders {
             let at = At { known, folder: &act.folder, kind: Kind::Keys };
             let trouble = match &act.what {
                 KeysWhat::Held(trouble) => Some(trouble.clone()),
-                KeysWhat::Discard(name) => {
+                KeysWhat::Discard(name, trouble) => {
                     outputs::discard(&self.client, &self.index, &known.upload, name).await;
-                    Some(discarded(name))
+                    Some(trouble.clone())
                 }
                 KeysWhat::Write(of) => self.write(at, of).await.err(),
                 KeysWhat::Withdraw => self.withdraw(at).await.err(),

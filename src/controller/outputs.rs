@@ -17,7 +17,7 @@ use tracing::{info, warn};
 use super::index::{Index, Key};
 use crate::clock;
 use crate::outcome::Trouble;
-use crate::plan::{OutputAct, OutputFacts, Written, discarded, read};
+use crate::plan::{OutputAct, OutputFacts, Written, read};
 use crate::reason::Reason;
 use crate::redact::quote_rule;
 use crate::resource::{ANNOTATION_GIVEN, FIELD_MANAGER, FileUpload, KEYS_JSON, LABEL_FILE_UPLOAD, LABEL_MANAGED_BY};
@@ -45,9 +45,9 @@ impl<'a> Output<'a> {
         let result = match act {
             OutputAct::None => return Written { trouble: None, exists },
             OutputAct::Held(trouble) => return Written { trouble: Some(trouble.clone()), exists },
-            OutputAct::Discard => {
+            OutputAct::Discard(trouble) => {
                 discard(&self.api.clone().into_client(), self.index, self.upload, name).await;
-                return Written { trouble: Some(discarded(name)), exists };
+                return Written { trouble: Some(trouble.clone()), exists };
             }
             OutputAct::Create(data) => self.create(name, data).await,
             // It may be another than the plan knew: then the plan is made again.

@@ -11,6 +11,7 @@ use super::case::Case;
 use super::facts::folder::{FolderFacts, Kept, Progress};
 use super::facts::{Facts, FileId};
 use super::file::{Entry, Key};
+use super::output::discarded;
 use super::revision;
 use crate::outcome::Trouble;
 use crate::reason::Reason;
@@ -36,8 +37,9 @@ pub(crate) enum KeysWhat {
     Write(String),
     /// It is emptied.
     Withdraw,
-    /// This ConfigMap, of the complete keys or of those so far, is deleted: a FileUpload of the same name has left it.
-    Discard(String),
+    /// This ConfigMap, of the complete keys or of those so far, is deleted: a FileUpload of the same name has left it, which
+    /// the second says.
+    Discard(String, Trouble),
     /// It is in the way: why.
     Held(Trouble),
 }
@@ -158,11 +160,15 @@ pub(super) fn obstacle(case: &Case<'_>, name: &str, known: &FolderFacts) -> Opti
         let what = format!("ConfigMap {map} exists and was not made for spec.folders[{name}]: {fix}");
         KeysWhat::Held(Trouble::new(Reason::OutputConflict, what))
     };
+    let orphaned = |map: String| {
+        let trouble = discarded(&map);
+        KeysWhat::Discard(map, trouble)
+    };
     match (&known.keys, &known.part) {
         (Kept::Foreign, _) => Some(foreign(&keys)),
         (_, Kept::Foreign) => Some(foreign(&part)),
-        (Kept::Orphaned, _) => Some(KeysWhat::Discard(keys)),
-        (_, Kept::Orphaned) => Some(KeysWhat::Discard(part)),
+        (Kept::Orphaned, _) => Some(orphaned(keys)),
+        (_, Kept::Orphaned) => Some(orphaned(part)),
         _ => None,
     }
 }

@@ -24,8 +24,8 @@ pub(crate) enum OutputAct {
     Create(BTreeMap<String, String>),
     /// Give it this content.
     Replace(BTreeMap<String, String>),
-    /// Delete it: a FileUpload of the same name has left it.
-    Discard,
+    /// Delete it: a FileUpload of the same name has left it, which this says.
+    Discard(Trouble),
     /// It is in the way: why.
     Held(Trouble),
 }
@@ -53,7 +53,7 @@ pub(super) fn output(upload: &FileUpload, files: &[FileStatus], facts: &OutputFa
             let what = format!("ConfigMap {name} (spec.output.configMap) exists and was not made for this FileUpload");
             OutputAct::Held(Trouble::new(Reason::OutputConflict, format!("{what}: {fix}")))
         }
-        OutputFacts::Orphaned => OutputAct::Discard,
+        OutputFacts::Orphaned => OutputAct::Discard(discarded(name)),
         OutputFacts::Absent if wanted.is_empty() => OutputAct::None,
         OutputFacts::Absent => OutputAct::Create(wanted),
         OutputFacts::Ours { hash } if hash.as_ref() == Some(&wanted_hash()) => OutputAct::None,
@@ -62,7 +62,7 @@ pub(super) fn output(upload: &FileUpload, files: &[FileStatus], facts: &OutputFa
 }
 
 /// What is said while a ConfigMap is deleted that a FileUpload of the same name has left.
-pub(crate) fn discarded(name: &str) -> Trouble {
+pub(super) fn discarded(name: &str) -> Trouble {
     let what = format!("ConfigMap {name} belongs to a FileUpload that is gone: it is deleted, then written anew");
     Trouble::new(Reason::Uploading, what)
 }

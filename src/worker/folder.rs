@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::join_all;
+use futures::stream::{self, StreamExt as _};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -23,7 +23,7 @@ use crate::report::folder::{self, Folder, LONGEST_PATH, Part, Writer, place};
 
 /// The key of the ConfigMap that holds the keys so far.
 pub(crate) const PART: &str = "part.json";
-/// No report holds so many files.
+/// No report holds so many files; those that fail make way for others.
 const MOST: usize = 60;
 /// How long the mounted keys may be behind, and how often they are looked at.
 const MOUNT: (Duration, Duration) = (Duration::from_secs(100), Duration::from_millis(200));
@@ -122,7 +122,7 @@ impl Worker<'_> {
                 self.sender.full();
             }
         }
-        join_all(left.iter().take(MOST).enumerate().map(|(number, file)| self.send(number, file))).await;
+        stream::iter(left.iter().enumerate()).for_each_concurrent(MOST, |(number, file)| self.send(number, file)).await;
         if is_whole {
             self.cut(&left);
         }
