@@ -16,6 +16,7 @@ mod deletion;
 mod deployments;
 mod disks;
 mod examples;
+mod examples_engines;
 mod explain_command;
 mod folders;
 mod folders_interrupted;
