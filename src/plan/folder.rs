@@ -11,7 +11,7 @@ use super::case::Case;
 use super::facts::folder::{FolderFacts, Kept, Progress};
 use super::facts::{Facts, FileId};
 use super::file::{Entry, Key};
-use super::output::discarded;
+use super::messages;
 use super::revision;
 use crate::outcome::Trouble;
 use crate::reason::Reason;
@@ -161,7 +161,7 @@ pub(super) fn obstacle(case: &Case<'_>, name: &str, known: &FolderFacts) -> Opti
         KeysWhat::Held(Trouble::new(Reason::OutputConflict, what))
     };
     let orphaned = |map: String| {
-        let trouble = discarded(&map);
+        let trouble = messages::discarded(&map);
         KeysWhat::Discard(map, trouble)
     };
     match (&known.keys, &known.part) {

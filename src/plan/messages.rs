@@ -213,3 +213,9 @@ pub(super) fn yielded(volume: &Volume) -> Trouble {
         format!("another Pod waits for {volume}, so the worker gave it up: the next one follows after a while");
     Trouble::new(Reason::ClaimInUse, message)
 }
+
+/// What is said while a ConfigMap is deleted that a FileUpload of the same name has left.
+pub(super) fn discarded(name: &str) -> Trouble {
+    let what = format!("ConfigMap {name} belongs to a FileUpload that is gone: it is deleted, then written anew");
+    Trouble::new(Reason::Uploading, what)
+}

@@ -10,6 +10,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::facts::OutputFacts;
+use super::messages;
 use super::revision::hex;
 use crate::outcome::Trouble;
 use crate::reason::Reason;
@@ -53,18 +54,12 @@ pub(super) fn output(upload: &FileUpload, files: &[FileStatus], facts: &OutputFa
             let what = format!("ConfigMap {name} (spec.output.configMap) exists and was not made for this FileUpload");
             OutputAct::Held(Trouble::new(Reason::OutputConflict, format!("{what}: {fix}")))
         }
-        OutputFacts::Orphaned => OutputAct::Discard(discarded(name)),
+        OutputFacts::Orphaned => OutputAct::Discard(messages::discarded(name)),
         OutputFacts::Absent if wanted.is_empty() => OutputAct::None,
         OutputFacts::Absent => OutputAct::Create(wanted),
         OutputFacts::Ours { hash } if hash.as_ref() == Some(&wanted_hash()) => OutputAct::None,
         OutputFacts::Ours { .. } => OutputAct::Replace(wanted),
     }
-}
-
-/// What is said while a ConfigMap is deleted that a FileUpload of the same name has left.
-pub(super) fn discarded(name: &str) -> Trouble {
-    let what = format!("ConfigMap {name} belongs to a FileUpload that is gone: it is deleted, then written anew");
-    Trouble::new(Reason::Uploading, what)
 }
 
 /// A hash of what an output holds: its data, what it has of the labels and annotations that the spec gives it, and the
