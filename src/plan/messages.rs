@@ -216,6 +216,6 @@ pub(super) fn yielded(volume: &Volume) -> Trouble {
 
 /// What is said while a ConfigMap is deleted that a FileUpload of the same name has left.
 pub(super) fn discarded(name: &str) -> Trouble {
-    let what = format!("ConfigMap {name} belongs to a FileUpload that is gone: it is deleted, then written anew");
+    let what = format!("ConfigMap {name} belongs to a deleted FileUpload of the same name: the operator replaces it");
     Trouble::new(Reason::Uploading, what)
 }

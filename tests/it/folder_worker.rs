@@ -114,6 +114,7 @@ async fn keys_so_far_that_are_mounted_late_are_waited_for() {
                 if let Ok(before) = write() {
                     return before;
                 }
+                // Nothing tells of a reader that comes; the timeout below ends this.
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
