@@ -227,8 +227,8 @@ impl Folders {
             let trouble = match &act.what {
                 KeysWhat::Held(trouble) => Some(trouble.clone()),
                 KeysWhat::Discard(name, trouble) => {
-                    outputs::discard(&self.client, &self.index, &known.upload, name).await;
-                    Some(trouble.clone())
+                    let refused = outputs::discard(&self.client, &self.index, &known.upload, name).await.err();
+                    refused.or_else(|| Some(trouble.clone()))
                 }
                 KeysWhat::Write(of) => self.write(at, of).await.err(),
                 KeysWhat::Withdraw => self.withdraw(at).await.err(),

@@ -46,8 +46,8 @@ impl<'a> Output<'a> {
             OutputAct::None => return Written { trouble: None, exists },
             OutputAct::Held(trouble) => return Written { trouble: Some(trouble.clone()), exists },
             OutputAct::Discard(trouble) => {
-                discard(&self.api.clone().into_client(), self.index, self.upload, name).await;
-                return Written { trouble: Some(trouble.clone()), exists };
+                let refused = discard(&self.api.clone().into_client(), self.index, self.upload, name).await.err();
+                return Written { trouble: refused.or_else(|| Some(trouble.clone())), exists };
             }
             OutputAct::Create(data) => self.create(name, data).await,
             // It may be another than the plan knew: then the plan is made again.
@@ -195,15 +195,23 @@ impl<'a> Output<'a> {
 }
 
 /// Deletes a ConfigMap that a FileUpload of the same name has left. Kubernetes does so as well, but its garbage collector
-/// never learns of an owner that was deleted and created again while its watch was broken.
-pub(super) async fn discard(client: &Client, index: &Index, upload: &FileUpload, name: &str) {
+/// never learns of an owner that was deleted and created again while its watch was broken. Fails where that is refused.
+pub(super) async fn discard(client: &Client, index: &Index, upload: &FileUpload, name: &str) -> Result<(), Trouble> {
     match delete_orphan(client, index, upload, name).await {
         Ok(true) => info!(config_map = name, "deleted what a FileUpload of the same name has left"),
         Ok(false) => {}
         Err(error) => {
             warn!(config_map = name, error = %crate::redact::cause(&error), "cannot delete what a FileUpload has left");
+            if let Error::Api(refusal) = &error
+                && is_refusal(refusal)
+            {
+                let what =
+                    format!("ConfigMap {name} belongs to a deleted FileUpload of the same name and cannot be deleted");
+                return Err(refused(what, refusal));
+            }
         }
     }
+    Ok(())
 }
 
 async fn delete_orphan(client: &Client, index: &Index, upload: &FileUpload, name: &str) -> kube::Result<bool> {

@@ -4,7 +4,7 @@ use kube::api::{DeleteParams, PropagationPolicy};
 use serde_json::{Value, json};
 
 use cyberun_stub::Options;
-use test_support::{DEADLINE, key_of, reason, scenario, scenario_alone, state, two_files};
+use test_support::{DEADLINE, key_of, message, reason, scenario, scenario_alone, state, two_files};
 
 use crate::OPERATOR;
 
@@ -78,8 +78,14 @@ fn an_output_that_the_garbage_collector_misses_is_deleted_for_the_next_resource_
         world.file_upload("two", two_files()).await?;
         world.available("two").await?;
         world.stop_controllers()?;
+        world.forbid("stays", ("DELETE", "configmaps"), "oldObject.metadata.name != 'keys'", "outputs stay").await?;
         world.delete("FileUpload", "two").await?;
         world.file_upload("two", two_files()).await?;
+        let refused = world.upload("two", "AdmissionDenied", |upload| reason(upload) == "AdmissionDenied").await?;
+        let said = message(&refused);
+        assert!(said.contains("ConfigMap keys belongs to a deleted FileUpload of the same name"), "{said}");
+        assert!(said.contains("outputs stay"), "{said}");
+        world.permit("stays").await?;
         let upload = world.available("two").await?;
         let output = world.read("ConfigMap", "keys").await?;
         assert_eq!(output["metadata"]["ownerReferences"][0]["uid"], upload["metadata"]["uid"]);

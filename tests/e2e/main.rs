@@ -37,6 +37,7 @@ mod isolation;
 mod key_life;
 mod leader_election;
 mod many_files;
+mod older_definition;
 mod operator_killed;
 mod operator_killed_with_worker;
 mod operator_lifecycle;

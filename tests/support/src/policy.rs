@@ -31,8 +31,8 @@ impl Space {
         }]);
         let rule = |group: &str, resource: &str, verb: &str| json!({"apiGroups": [group], "apiVersions": ["*"], "resources": [resource], "operations": [verb]});
         // What nobody makes tells when the policy is in force.
-        let probe = format!("request.resource.resource != 'configmaps' || object.metadata.name != '{name}'");
         let is_probed = "request.resource.resource == 'configmaps' && request.operation == 'CREATE'";
+        let probe = format!("!({is_probed}) || object.metadata.name != '{name}'");
         let judged = match (resource, verb) {
             ("configmaps", "CREATE") => allowed.to_owned(),
             _ => format!("({is_probed}) || ({allowed})"),
