@@ -4,6 +4,7 @@
 //! It makes the call once and says what came of it; whether to call again is the caller's matter. It knows
 //! nothing of storage and of Kubernetes. The API's rules: <https://docs.cyberun.cloud/api-reference>.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +17,7 @@ use url::Url;
 
 pub use self::auth::{Credential, Invalid};
 pub use self::error::{Error, Retry};
+use self::lanes::Lanes;
 pub use self::wire::File;
 use crate::proxy::{Pool, Variables, pool};
 use crate::reason::Reason;
@@ -24,6 +26,7 @@ use crate::redact::{PresignedUrl, cause, is_untrusted};
 mod auth;
 mod error;
 mod headers;
+mod lanes;
 mod wire;
 
 /// The API of the hosted platform.
@@ -55,6 +58,7 @@ pub struct Ticket {
 #[derive(Clone, Debug)]
 pub struct Client {
     http: Pool<Full<Bytes>>,
+    lanes: Arc<Lanes>,
     presign: Uri,
     allow_http: bool,
 }
@@ -92,12 +96,13 @@ impl Client {
         let presign: Uri = presign.parse().map_err(|_| BadUrl::Malformed)?;
         // A proxy that cannot be used is said before the first call.
         Variables::read().toward(&presign).map_err(|error| BadUrl::Proxy(error.to_string()))?;
-        Ok(Self { http: pool(tls, IDLE), presign, allow_http })
+        Ok(Self { http: pool(tls, IDLE), lanes: Arc::default(), presign, allow_http })
     }
 
     /// Asks once for leave to upload `file`.
     pub async fn presign(&self, credential: &Credential, file: &File<'_>) -> Result<Ticket, Error> {
         let end = Instant::now() + ANSWER;
+        let _lane = self.lanes.take().await;
         let answer = timeout_at(end, self.http.request(self.request(credential, file))).await;
         let answer = answer.map_err(|_| self.late())?.map_err(|error| self.unreachable(&error, error.is_connect()))?;
         let (parts, mut answer) = answer.into_parts();

@@ -57,8 +57,8 @@ pub(super) struct Upload {
     null: bool,
     #[command(flatten)]
     recursive: Recursive,
-    /// Upload so many files at the same time, 1 to 256; default: as many as raise the throughput. Either way there are
-    /// fewer while the API or the storage asks to slow down
+    /// Upload so many files at the same time, 1 to 256; default: as many as raise the throughput, 144 at most. Either way
+    /// there are fewer while the API or the storage asks to slow down
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(Window::MOST)))]
     jobs: Option<u16>,
     /// How to print the keys: NAME=KEY lines, one JSON object, or a JSON object per line as each file ends

@@ -13,7 +13,7 @@ pub struct Tuning {
     pub stall: Duration,
     /// How much of a file is read at once, in bytes.
     pub chunk: usize,
-    /// How many chunks of one file are in memory: one is being read, the others are on their way.
+    /// How many chunks of one file are in memory: one is being read, the other is on its way.
     pub chunks: usize,
     /// How long an unused connection is kept. Storage servers keep them longer, so that a kept one is seldom dead.
     pub idle: Duration,
@@ -29,7 +29,7 @@ impl Default for Tuning {
             patience: Duration::from_secs(1),
             stall: Duration::from_mins(1),
             chunk: 128 * 1024,
-            chunks: 4,
+            chunks: 2,
             idle: Duration::from_secs(15),
             hash: true,
         }

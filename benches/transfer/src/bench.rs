@@ -156,7 +156,7 @@ impl Scene<'_> {
             (true, Tool::Curl) => 22,
             (true, _) => 1,
         };
-        let (Cost { wall, cpu, peak }, said) = child::run(tool.command(&job)?, expected, self.folder)?;
+        let (Cost { wall, cpu, peak }, said) = child::run(&tool.command(&job)?, expected, self.folder)?;
         let mut tally = self.store.take(false)?;
         if self.work.refused {
             tally = self.after_refusal(tally)?;

@@ -35,6 +35,7 @@ fn main() -> ExitCode {
     let result = match &options.command {
         Some(Command::Sink(options)) => sink::run(options),
         Some(Command::Put(options)) => bare::run(options),
+        Some(Command::Launch(options)) => child::launch(options),
         None => bench::run(&options),
     };
     match result {

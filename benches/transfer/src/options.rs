@@ -1,5 +1,6 @@
 //! What the bench is told, by flags or, through make, by variables of the same names.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -42,6 +43,22 @@ pub(crate) enum Command {
     /// One PUT without hashing; the bench starts it
     #[command(hide = true)]
     Put(BareOptions),
+    /// A tool, and what it cost; the bench starts it
+    #[command(hide = true)]
+    Launch(LaunchOptions),
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct LaunchOptions {
+    /// The file for its standard output
+    #[arg(long)]
+    pub(crate) out: PathBuf,
+    /// The file for its standard error
+    #[arg(long)]
+    pub(crate) err: PathBuf,
+    /// The program and its arguments
+    #[arg(last = true, required = true)]
+    pub(crate) command: Vec<OsString>,
 }
 
 #[derive(Args, Clone, Debug)]
