@@ -1,7 +1,7 @@
 //! The chart itself: what it gives rights to, what it refuses, and that the API server takes all it can write.
 
 use serde_json::Value;
-use test_support::{World, kubectl, scenario};
+use test_support::{World, helm, kubectl, scenario};
 
 use crate::OPERATOR;
 
@@ -222,6 +222,36 @@ fn a_monitor_selects_the_metrics_and_the_rules_name_this_release() {
         let both = ["metrics.serviceMonitor.enabled=true", "metrics.podMonitor.enabled=true"];
         let complaint = world.cluster.chart(&world.namespace, &both).err();
         assert!(complaint.is_some_and(|complaint| format!("{complaint:#}").contains("set only one")));
+        Ok(())
+    });
+}
+
+/// As one of many charts of a platform, which gives values to all of them.
+#[test]
+fn an_umbrella_chart_switches_it_on_and_off_and_shares_its_values() {
+    scenario(OPERATOR, async |world| {
+        let umbrella = tempfile::tempdir()?;
+        let write = |name: &str, text: &str| std::fs::write(umbrella.path().join(name), text);
+        let dependency = "{name: fileupload-operator, version: '*', condition: fileupload-operator.enabled}";
+        let chart = format!("apiVersion: v2\nname: platform\nversion: 1.0.0\ndependencies: [{dependency}]\n");
+        write("Chart.yaml", &chart)?;
+        write(
+            "values.yaml",
+            "global: {imagePullSecrets: [shared], domain: example}\n\
+             fileupload-operator: {enabled: true, image: {repository: registry.example/fileupload}}\n",
+        )?;
+        std::fs::create_dir(umbrella.path().join("charts"))?;
+        let ours = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/fileupload-operator");
+        std::os::unix::fs::symlink(ours, umbrella.path().join("charts/fileupload-operator"))?;
+        let render = |enabled: bool| {
+            let (path, set) = (umbrella.path().to_string_lossy(), format!("--set=fileupload-operator.enabled={enabled}"));
+            helm(world.cluster, &["template", "platform", &path, &set])
+        };
+        let on = render(true)?;
+        for word in ["kind: Deployment", "registry.example/fileupload:", "- name: shared"] {
+            assert!(on.contains(word), "{word} is not in: {on}");
+        }
+        assert!(!render(false)?.contains("kind: "));
         Ok(())
     });
 }
