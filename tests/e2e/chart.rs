@@ -244,7 +244,8 @@ fn an_umbrella_chart_switches_it_on_and_off_and_shares_its_values() {
         let ours = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/fileupload-operator");
         std::os::unix::fs::symlink(ours, umbrella.path().join("charts/fileupload-operator"))?;
         let render = |enabled: bool| {
-            let (path, set) = (umbrella.path().to_string_lossy(), format!("--set=fileupload-operator.enabled={enabled}"));
+            let (path, set) =
+                (umbrella.path().to_string_lossy(), format!("--set=fileupload-operator.enabled={enabled}"));
             helm(world.cluster, &["template", "platform", &path, &set])
         };
         let on = render(true)?;
