@@ -236,14 +236,16 @@ async fn the_first_file_goes_alone_until_it_has_its_ticket() {
 async fn at_a_signal_the_keys_had_so_far_are_printed() {
     for signal in [Signal::TERM, Signal::INT] {
         let (stub, files) = (stub().await, Files::new());
-        let (hold, names) = (Hold::new("the others"), ["held-1", "held-2", "held-3", "last"]);
-        for name in names {
+        // Eight have places at first.
+        let names: Vec<_> = (1..8).map(|number| format!("held-{number}")).chain(["last".into()]).collect();
+        let hold = Hold::new("the others");
+        for name in &names {
             stub.arm(Rule::always(Step::Presign, Fault::hold(&hold)).for_file(name));
         }
         let run = Run::upload(&stub).file("good", &files.with("good", b"good"));
         let running = names.iter().fold(run, |run, name| run.file(name, &files.with(name, b"held"))).start();
         // The last begins once another is done.
-        stub.wait_for(|seen| seen.of(Step::Presign).count() == 5, Duration::from_secs(20)).await.unwrap();
+        stub.wait_for(|seen| seen.of(Step::Presign).count() == 9, Duration::from_secs(20)).await.unwrap();
         running.signal(signal);
         let ended = running.ended().await.failed(1);
         assert!(stub.objects().contains_key(ended.key("good")), "{}", ended.stdout);
