@@ -7,8 +7,9 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::api::authentication::v1::{SelfSubjectReview, UserInfo};
 use k8s_openapi::api::coordination::v1::{Lease as Object, LeaseSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, OwnerReference};
 use kube::api::{Api, ObjectMeta, PostParams};
 use kube::{Client, Error};
 use tokio::time::{Instant, timeout};
@@ -218,7 +219,8 @@ impl Lease {
         let (name, parameters) = (self.settings.name.as_str(), PostParams::default());
         let is_there = lease.metadata.resource_version.is_some();
         if !is_there {
-            lease.metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
+            let owner_references = self.owner().await.map(|owner| vec![owner]);
+            lease.metadata = ObjectMeta { name: Some(name.to_owned()), owner_references, ..ObjectMeta::default() };
         }
         let written = async {
             let written = if is_there {
@@ -233,6 +235,14 @@ impl Lease {
             }
         };
         called(written).await
+    }
+
+    /// The account of this operator, if the Lease is in its namespace: an operator that is uninstalled takes the Lease along.
+    async fn owner(&self) -> Option<OwnerReference> {
+        let reviews = Api::<SelfSubjectReview>::all(self.api.clone().into_client());
+        // Without an answer the Lease only outlives the operator.
+        let review = called(reviews.create(&PostParams::default(), &SelfSubjectReview::default())).await.ok()?;
+        account(&self.settings.namespace, &review.status?.user_info?)
     }
 
     /// Lets another operator have it at once.
@@ -253,6 +263,14 @@ impl Lease {
             warn!(lease = self.settings.name, error, "the lease was not given up: another operator waits for its end");
         }
     }
+}
+
+/// The ServiceAccount of this namespace that a user is, as an owner.
+fn account(namespace: &str, user: &UserInfo) -> Option<OwnerReference> {
+    let account = user.username.as_deref()?.strip_prefix("system:serviceaccount:")?;
+    let name = account.strip_prefix(namespace)?.strip_prefix(':')?.to_owned();
+    let (api_version, kind, uid) = ("v1".to_owned(), "ServiceAccount".to_owned(), user.uid.clone()?);
+    Some(OwnerReference { api_version, kind, name, uid, ..OwnerReference::default() })
 }
 
 /// Waits until this moment, or for ever.

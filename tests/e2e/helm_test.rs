@@ -47,6 +47,9 @@ fn a_test_of_the_release_uploads_a_file_and_fails_with_the_cause_where_that_cann
         for kind in ["FileUpload", "ConfigMap", "Pod", "ServiceAccount"] {
             world.wait(kind, name, "what the test made is gone", Value::is_null).await?;
         }
-        helm(world.cluster, &["uninstall", "uploads", &format!("--namespace={}", world.namespace)]).map(drop)
+        let lease = "uploads-fileupload-operator";
+        assert!(world.read("Lease", lease).await?.is_object(), "what only the operator makes");
+        helm(world.cluster, &["uninstall", "uploads", &format!("--namespace={}", world.namespace)])?;
+        world.wait("Lease", lease, "it goes with the release", Value::is_null).await.map(drop)
     })
 }

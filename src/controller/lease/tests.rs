@@ -134,3 +134,13 @@ fn a_label_is_no_sign_of_life() {
     turn(&mut other, &mut server, at(begun, 16));
     assert!(other.leads());
 }
+
+#[test]
+fn the_lease_belongs_to_the_account_of_an_operator_in_its_namespace() {
+    let user = |name: &str| UserInfo { username: Some(name.into()), uid: Some("7".into()), ..UserInfo::default() };
+    let owner = account("uploads", &user("system:serviceaccount:uploads:operator")).unwrap();
+    assert_eq!((&*owner.kind, &*owner.name, &*owner.uid), ("ServiceAccount", "operator", "7"));
+    for other in ["system:serviceaccount:uploads-2:operator", "system:serviceaccount:other:operator", "admin"] {
+        assert_eq!(account("uploads", &user(other)), None, "{other}");
+    }
+}
