@@ -265,7 +265,7 @@ impl Lease {
     }
 }
 
-/// The ServiceAccount of this namespace that a user is, as an owner.
+/// The account of this namespace that a user is, as an owner.
 fn account(namespace: &str, user: &UserInfo) -> Option<OwnerReference> {
     let account = user.username.as_deref()?.strip_prefix("system:serviceaccount:")?;
     let name = account.strip_prefix(namespace)?.strip_prefix(':')?.to_owned();

@@ -111,8 +111,7 @@ fn keys_so_far_that_somebody_made_immutable_are_made_again() -> anyhow::Result<(
         let old = world.keys_of_frames().await?.unwrap_or_default();
         world.patch("ConfigMap", "keys-frames-part", json!({"immutable": true})).await?;
         world.request("render", json!("again")).await?;
-        let handled = |upload: &Value| upload["status"]["lastHandledRequestedAt"] == "again";
-        world.upload("render", "the request to be handled", handled).await?;
+        world.has_handled("again").await?;
         world.has_rendered().await?;
         let new = world.keys_of_frames().await?.unwrap_or_default();
         assert!(new.len() == old.len() && new.iter().all(|(path, key)| key["fileKey"] != old[path]["fileKey"]));

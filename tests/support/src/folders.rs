@@ -33,6 +33,15 @@ impl World {
         self.wait_for(DEADLINE * 20, "FileUpload render: Available", look).await
     }
 
+    /// Waits until the request with this text is handled: its workers take their time.
+    pub async fn has_handled(&self, request: &str) -> anyhow::Result<()> {
+        let look = async || {
+            let status = self.read("FileUpload", "render").await?["status"].take();
+            Ok((status["lastHandledRequestedAt"] == request, status))
+        };
+        self.wait_for(DEADLINE * 20, "FileUpload render: the request to be handled", look).await.map(drop)
+    }
+
     /// The complete keys by path, each checked against the store; none if there is no such entry.
     pub async fn keys_of_frames(&self) -> anyhow::Result<Option<serde_json::Map<String, Value>>> {
         let Some(text) = self.entry("keys-frames", "frames.json").await? else { return Ok(None) };
