@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::time::Instant;
 
 use cyberun_stub::{KeyShape, Options, Step};
-use serde_json::{Value, json};
+use serde_json::json;
 use test_support::{DEADLINE, World, age, rendered, sha256, state, with_pods, with_pods_and, write};
 
 use crate::OPERATOR;

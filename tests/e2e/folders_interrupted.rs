@@ -2,7 +2,7 @@
 //! was under way.
 
 use cyberun_stub::Step;
-use serde_json::{Value, json};
+use serde_json::json;
 use test_support::{DEADLINE, Signal, World, with_pods};
 
 use crate::OPERATOR;
