@@ -59,6 +59,7 @@ mod tests {
         }
         assert_eq!(begun.elapsed(), Duration::ZERO);
         let soon = async {
+            // By the paused clock: this is the call that ends soon.
             tokio::time::sleep(PATIENCE / 2).await;
             under_way.pop();
         };

@@ -56,7 +56,8 @@ pub(crate) fn run(command: &Command, expected: i32, folder: &Path) -> anyhow::Re
     let said = String::from_utf8_lossy(&std::fs::read(&err)?).into_owned();
     if ended.code != Some(expected) {
         let last: Vec<_> = said.lines().rev().take(5).collect();
-        bail!("{name} ended with {:?}: {}", ended.code, last.join(" / "));
+        let how = ended.code.map_or_else(|| "by a signal".to_owned(), |code| format!("with exit code {code}"));
+        bail!("{name} ended {how}: {}", last.join(" / "));
     }
     #[expect(clippy::cast_precision_loss, reason = "no peak comes near 2^52 bytes")]
     let peak = ended.peak as f64 / f64::from(1 << 20);
