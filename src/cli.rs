@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 use clap::builder::Resettable;
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -243,6 +244,17 @@ fn run_until_signal(work: impl Future<Output = anyhow::Result<ExitCode>>) -> any
     // A look-up of a host name that does not end must not hold it.
     runtime.shutdown_background();
     result
+}
+
+/// Runs `work` to its end on this thread: on few cores a second one makes an upload slower.
+///
+/// It runs as a task, which is woken without a system call; what a runtime blocks on is not.
+fn on_this_thread<T: 'static>(work: impl Future<Output = T> + 'static) -> anyhow::Result<T> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build_local(runtime::LocalOptions::default())?;
+    let ended = runtime.block_on(runtime.spawn_local(work));
+    // A thread that a disk blocks is not waited for.
+    runtime.shutdown_background();
+    Ok(ended?)
 }
 
 /// Is cancelled at SIGTERM or SIGINT: running work is finished, and nothing new starts.

@@ -12,7 +12,7 @@ use tracing::info;
 use self::folders::Folders;
 use super::logging::Logging;
 use super::named::{self, Named};
-use super::{Api, Key, Usage, duration, install_tls_provider, listen, stop_on_signal};
+use super::{Api, Key, Usage, duration, install_tls_provider, listen, on_this_thread, stop_on_signal};
 use crate::cyberun;
 use crate::key_life::Terms;
 use crate::keys::Folder;
@@ -85,15 +85,11 @@ impl Sidecar {
         let courier = self.api.courier(&self.api_url, None)?;
         let folder = Folder::open(&self.keys_dir)?;
         let socket = listen::bound(self.listen)?;
-        // One thread: on few cores a second thread makes an upload slower.
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(async {
+        let work = sidecar::Sidecar { courier, credential, owner, inputs, folders, folder, life, socket };
+        on_this_thread(async {
             info!(version = env!("CARGO_PKG_VERSION"), "started");
-            let work = sidecar::Sidecar { courier, credential, owner, inputs, folders, folder, life, socket };
             sidecar::run(work, stop_on_signal()?).await.map_err(anyhow::Error::from)
-        })?;
-        // A thread that a disk blocks is not waited for.
-        runtime.shutdown_background();
+        })??;
         info!("stopped");
         Ok(ExitCode::SUCCESS)
     }

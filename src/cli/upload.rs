@@ -21,9 +21,9 @@ use self::progress::Progress;
 use self::recursive::{Recursive, Searched};
 use self::results::Results;
 use super::named::{self, Named};
-use super::{Api, Key, Usage, duration, install_tls_provider, list, stop_on_signal};
-use crate::cyberun;
-use crate::delivery::{Batch, Candidate, Delivery, Hooks, Limits, Parcel, Place, USUAL_LIMIT, Window};
+use super::{Api, Key, Usage, duration, install_tls_provider, list, on_this_thread, stop_on_signal};
+use crate::cyberun::{self, Credential};
+use crate::delivery::{Batch, Candidate, Courier, Delivery, Hooks, Limits, Parcel, Place, USUAL_LIMIT, Window};
 use crate::key_life::Terms;
 use crate::keys::{self, Folder, Keys};
 use crate::outcome::Trouble;
@@ -93,23 +93,26 @@ impl Upload {
         let credential = self.key.credential()?;
         let (files, searched) = self.files()?;
         let courier = self.api.courier(&self.api_url, None)?;
+        on_this_thread(async move { self.upload(&courier, &credential, &files, searched).await })?
+    }
+
+    async fn upload(
+        &self,
+        courier: &Courier,
+        credential: &Credential,
+        files: &[Named],
+        searched: Option<Searched>,
+    ) -> anyhow::Result<ExitCode> {
         let folder = self.keys_dir.as_deref().map(Folder::open).transpose()?;
-        let kept = KeysDir::new(folder, searched, &files);
+        let kept = KeysDir::new(folder, searched, files);
         // First, so that after a failure no old key looks like a new one.
         kept.show(Keys::new())?;
         let terms = Terms { retention: self.retention, ..Terms::default() };
-        let mut results = Results::new(&files, terms, self.output, kept.folder.is_some());
+        let mut results = Results::new(files, terms, self.output, kept.folder.is_some());
         let window = self.jobs.map_or_else(Window::adaptive, |jobs| Window::of(jobs.into()));
         let progress = Progress::new(files.len());
-        // One thread: on few cores a second thread makes an upload slower.
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let was_stopped = runtime.block_on(async {
-            let batch = Batch::new(&courier, stop_on_signal()?, window);
-            Uploading { credential: &credential, files: &files, progress: &progress }.all(&batch, &mut results).await;
-            anyhow::Ok(batch.was_stopped())
-        })?;
-        // A thread that a disk blocks is not waited for.
-        runtime.shutdown_background();
+        let batch = Batch::new(courier, stop_on_signal()?, window);
+        Uploading { credential, files, progress: &progress }.all(&batch, &mut results).await;
         let shown = kept.show(results.keys());
         // The keys are printed even if the folder cannot be written.
         let summary = progress.finish(results.failed_files());
@@ -121,7 +124,7 @@ impl Upload {
         shown?;
         match results.left() {
             0 => Ok(if results.failed_files() > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }),
-            _ if was_stopped => {
+            _ if batch.was_stopped() => {
                 bail!("stopped by a signal before every file was uploaded: run it again for the others")
             }
             left => {
@@ -183,7 +186,7 @@ impl<'a> KeysDir<'a> {
 
 /// What each file is uploaded with.
 struct Uploading<'a> {
-    credential: &'a cyberun::Credential,
+    credential: &'a Credential,
     files: &'a [Named],
     progress: &'a Progress,
 }

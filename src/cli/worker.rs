@@ -5,8 +5,9 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
+use tokio_util::sync::CancellationToken;
 
-use super::{Api, Usage, install_tls_provider, stop_on_signal};
+use super::{Api, Usage, install_tls_provider, on_this_thread, stop_on_signal};
 use crate::report::{Assignment, share};
 use crate::telemetry::{self, LogFormat};
 use crate::worker::folder::{self, FolderWork};
@@ -64,16 +65,10 @@ impl Worker {
         let courier = self.api.courier(&self.api_url, self.ca_pem.as_deref())?;
         let report = worker::open_report(&self.report)
             .with_context(|| format!("cannot write the report {} (--report)", self.report.display()))?;
-        // One thread: on few cores a second thread makes an upload slower.
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         if let Some(assignment) = self.files.iter().find(|file| file.folder.is_some()).cloned() {
             let (credentials, source, parts) = (self.credentials, self.source, self.part);
             let work = FolderWork { courier, credentials, source, parts, assignment, share: self.shard };
-            let (done, stopped) = runtime.block_on(async {
-                let stop = stop_on_signal()?;
-                std::io::Result::Ok((folder::run(work, report, stop.clone()).await, stop.is_cancelled()))
-            })?;
-            return Ok(exit_code(done, stopped));
+            return finish(async |stop| folder::run(work, report, stop).await);
         }
         let work = Work {
             courier,
@@ -83,22 +78,21 @@ impl Worker {
             files: self.files,
             settled: self.settled,
         };
-        let (done, stopped) = runtime.block_on(async {
-            let stop = stop_on_signal()?;
-            std::io::Result::Ok((worker::run(work, report, stop.clone()).await, stop.is_cancelled()))
-        })?;
-        // A thread that a disk blocks is not waited for.
-        runtime.shutdown_background();
-        Ok(exit_code(done, stopped))
+        finish(async |stop| worker::run(work, report, stop).await)
     }
 }
 
-fn exit_code(done: bool, stopped: bool) -> ExitCode {
-    match (done, stopped) {
-        (true, _) => ExitCode::SUCCESS,
-        (false, true) => ExitCode::from(ASKED_TO_END),
-        (false, false) => ExitCode::FAILURE,
-    }
+/// Does the work, which says whether it is done, until it is asked to end.
+fn finish(work: impl AsyncFnOnce(CancellationToken) -> bool + 'static) -> anyhow::Result<ExitCode> {
+    on_this_thread(async {
+        let stop = stop_on_signal()?;
+        let done = work(stop.clone()).await;
+        Ok(match (done, stop.is_cancelled()) {
+            (true, _) => ExitCode::SUCCESS,
+            (false, true) => ExitCode::from(ASKED_TO_END),
+            (false, false) => ExitCode::FAILURE,
+        })
+    })?
 }
 
 fn assignment(text: &str) -> Result<Assignment, String> {
