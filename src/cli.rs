@@ -11,7 +11,6 @@ use std::process::ExitCode;
 
 use clap::builder::Resettable;
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
-use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -232,29 +231,23 @@ fn install_tls_provider() {
 ///
 /// They are handled because the first process of a container is not ended by a signal that it does not handle.
 fn run_until_signal(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let result = runtime.block_on(async {
+    on_this_thread(async {
         let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         tokio::select! {
             _ = terminate.recv() => Ok(ExitCode::from(128 + 15)),
             _ = interrupt.recv() => Ok(ExitCode::from(128 + 2)),
             result = work => result,
         }
-    });
-    // A look-up of a host name that does not end must not hold it.
-    runtime.shutdown_background();
-    result
+    })
 }
 
 /// Runs `work` to its end on this thread: on few cores a second one makes an upload slower.
-///
-/// It runs as a task, which is woken without a system call; what a runtime blocks on is not.
-fn on_this_thread<T: 'static>(work: impl Future<Output = T> + 'static) -> anyhow::Result<T> {
-    let runtime = runtime::Builder::new_current_thread().enable_all().build_local(runtime::LocalOptions::default())?;
-    let ended = runtime.block_on(runtime.spawn_local(work));
-    // A thread that a disk blocks is not waited for.
+fn on_this_thread<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let result = runtime.block_on(work);
+    // A thread that a disk blocks, or a look-up of a host name that does not end, must not hold it.
     runtime.shutdown_background();
-    Ok(ended?)
+    result
 }
 
 /// Is cancelled at SIGTERM or SIGINT: running work is finished, and nothing new starts.

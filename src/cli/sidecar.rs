@@ -89,7 +89,7 @@ impl Sidecar {
         on_this_thread(async {
             info!(version = env!("CARGO_PKG_VERSION"), "started");
             sidecar::run(work, stop_on_signal()?).await.map_err(anyhow::Error::from)
-        })??;
+        })?;
         info!("stopped");
         Ok(ExitCode::SUCCESS)
     }

@@ -93,7 +93,7 @@ impl Upload {
         let credential = self.key.credential()?;
         let (files, searched) = self.files()?;
         let courier = self.api.courier(&self.api_url, None)?;
-        on_this_thread(async move { self.upload(&courier, &credential, &files, searched).await })?
+        on_this_thread(self.upload(&courier, &credential, &files, searched))
     }
 
     async fn upload(

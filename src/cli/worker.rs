@@ -83,7 +83,7 @@ impl Worker {
 }
 
 /// Does the work, which says whether it is done, until it is asked to end.
-fn finish(work: impl AsyncFnOnce(CancellationToken) -> bool + 'static) -> anyhow::Result<ExitCode> {
+fn finish(work: impl AsyncFnOnce(CancellationToken) -> bool) -> anyhow::Result<ExitCode> {
     on_this_thread(async {
         let stop = stop_on_signal()?;
         let done = work(stop.clone()).await;
@@ -92,7 +92,7 @@ fn finish(work: impl AsyncFnOnce(CancellationToken) -> bool + 'static) -> anyhow
             (false, true) => ExitCode::from(ASKED_TO_END),
             (false, false) => ExitCode::FAILURE,
         })
-    })?
+    })
 }
 
 fn assignment(text: &str) -> Result<Assignment, String> {
