@@ -25,16 +25,17 @@ impl Reason {
                 "It is tried again when the content of the Secret or the spec changes, or when a fresh upload is \
                  requested."
             }
-            Self::RequestRejected
-            | Self::TooLarge
-            | Self::PermissionDenied
-            | Self::NotAFile
-            | Self::FileNeverAppeared
-            | Self::ReportUnsupported
-            | Self::PathEscapes
-            | Self::TooManyFiles => {
+            Self::RequestRejected | Self::TooLarge | Self::ReportUnsupported => {
                 "It is tried again when the spec or the content of the file's ConfigMap changes, or when a fresh upload \
                  is requested; a file on a volume is not watched."
+            }
+            // Only files on volumes have these.
+            Self::PermissionDenied
+            | Self::NotAFile
+            | Self::FileNeverAppeared
+            | Self::PathEscapes
+            | Self::TooManyFiles => {
+                "It is tried again when the spec changes, or when a fresh upload is requested; volumes are not watched."
             }
             Self::OutputConflict => {
                 "The output is written as soon as that ConfigMap is gone or spec.output names another one."
