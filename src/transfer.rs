@@ -18,7 +18,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::MissedTickBehavior;
 
 pub use self::answer::Said;
@@ -107,6 +107,8 @@ impl Error {
 pub struct Client {
     pool: Pool<Body>,
     tuning: Tuning,
+    /// Permits for [`Tuning::wide`].
+    wide: Arc<Semaphore>,
     /// Hosts that do not answer `Expect: 100-continue`.
     silent: Mutex<HashSet<String>>,
 }
@@ -119,7 +121,8 @@ impl Client {
 
     /// The same with other sizes and spans.
     pub fn with(tls: rustls::ClientConfig, tuning: Tuning) -> Self {
-        Self { pool: pool(tls, tuning.idle), tuning, silent: Mutex::default() }
+        let wide = Arc::new(Semaphore::new(tuning.wide));
+        Self { pool: pool(tls, tuning.idle), tuning, wide, silent: Mutex::default() }
     }
 
     /// Puts `opened` to `url` with `headers`, its length among them; returns the SHA-256 of what was stored.
@@ -202,7 +205,7 @@ impl Client {
                 }
             });
         }
-        let body = Body::new(Arc::clone(opened), Arc::clone(meter), gate, self.tuning);
+        let body = Body::new(Arc::clone(opened), Arc::clone(meter), gate, self.tuning, Arc::clone(&self.wide));
         (request.map(|()| body), teller)
     }
 

@@ -15,7 +15,7 @@ use http_body::{Frame, SizeHint};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::reader::{self, Part};
 use super::source::{Opened, SourceError};
@@ -121,17 +121,26 @@ async fn next(mut word: watch::Receiver<Word>, before: Word) -> Word {
 pub(super) struct Body {
     opened: Arc<Opened>,
     tuning: Tuning,
+    wide: Arc<Semaphore>,
     left: u64,
     /// What is being read; `None` before that, and of a source that is in memory.
     parts: Option<UnboundedReceiver<Part>>,
+    /// What has been read and not yet been given to the connection, with the digest if it is the end.
+    part: (Bytes, Option<[u8; 32]>),
     meter: Arc<Meter>,
     gate: Gate,
 }
 
 impl Body {
-    pub(super) fn new(opened: Arc<Opened>, meter: Arc<Meter>, gate: Gate, tuning: Tuning) -> Self {
+    pub(super) fn new(
+        opened: Arc<Opened>,
+        meter: Arc<Meter>,
+        gate: Gate,
+        tuning: Tuning,
+        wide: Arc<Semaphore>,
+    ) -> Self {
         let left = opened.size();
-        let body = Self { opened, tuning, left, parts: None, meter, gate };
+        let body = Self { opened, tuning, wide, left, parts: None, part: (Bytes::new(), None), meter, gate };
         if left == 0 {
             body.finish(Sha256::digest([]).into());
         }
@@ -144,23 +153,26 @@ impl Body {
 
     fn poll_part(&mut self, context: &mut Context<'_>) -> Poll<Option<Part>> {
         if let Some(bytes) = self.opened.whole() {
-            // In parts, because the body counts as sent once its last part has left.
-            let begin = bytes.len() - usize::try_from(self.left).unwrap_or(0);
-            let end = bytes.len().min(begin + self.tuning.chunk);
-            let digest = (end == bytes.len()).then(|| Sha256::digest(bytes).into());
-            return Poll::Ready(Some(Ok((bytes.slice(begin..end), digest))));
+            return Poll::Ready(Some(Ok((bytes.clone(), Some(Sha256::digest(bytes).into())))));
         }
-        let parts = self.parts.get_or_insert_with(|| reader::start(Arc::clone(&self.opened), self.tuning));
+        let parts = self
+            .parts
+            .get_or_insert_with(|| reader::start(Arc::clone(&self.opened), self.tuning, Arc::clone(&self.wide)));
         let part = parts.poll_recv(context);
         self.meter.starved.store(part.is_pending(), Ordering::Relaxed);
         part
     }
 
-    /// Counts what leaves.
-    fn count(&mut self, (chunk, digest): (Bytes, Option<[u8; 32]>)) -> Frame<Bytes> {
+    /// The next bytes for the connection, counted. Never more than a chunk, so that the count tells a slow connection from
+    /// a silent one, and because the body counts as sent once its last part has left.
+    fn next(&mut self) -> Frame<Bytes> {
+        let (part, digest) = &mut self.part;
+        let chunk = part.split_to(part.len().min(self.tuning.chunk));
         self.left -= chunk.len() as u64;
         self.meter.sent.store(self.opened.size() - self.left, Ordering::Relaxed);
-        if let Some(digest) = digest {
+        if part.is_empty()
+            && let Some(digest) = digest.take()
+        {
             self.finish(digest);
         }
         Frame::data(chunk)
@@ -186,16 +198,18 @@ impl http_body::Body for Body {
         if body.left == 0 {
             return Poll::Ready(None);
         }
-        match body.poll_part(context) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(Some(Ok(part))) => Poll::Ready(Some(Ok(body.count(part)))),
-            // The reader ends early only by a panic, which its thread has printed.
-            Poll::Ready(None) => Poll::Ready(Some(Err(Broken))),
-            Poll::Ready(Some(Err(error))) => {
-                with(&body.meter.failure, |slot| *slot = Some(error));
-                Poll::Ready(Some(Err(Broken)))
+        if body.part.0.is_empty() {
+            match ready!(body.poll_part(context)) {
+                Some(Ok(part)) => body.part = part,
+                // The reader ends early only by a panic, which its thread has printed.
+                None => return Poll::Ready(Some(Err(Broken))),
+                Some(Err(error)) => {
+                    with(&body.meter.failure, |slot| *slot = Some(error));
+                    return Poll::Ready(Some(Err(Broken)));
+                }
             }
         }
+        Poll::Ready(Some(Ok(body.next())))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -204,5 +218,33 @@ impl http_body::Body for Body {
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(self.left)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+
+    use super::super::source::Source;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_wide_chunk_is_given_away_and_counted_in_parts() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), [7; 25_500]).unwrap();
+        let opened = Arc::new(Source::file(file.path()).settled().open().await.unwrap());
+        let tuning = Tuning { chunk: 1_000, wide_chunk: 10_000, ..Tuning::default() };
+        let meter = Meter::new(Arc::default());
+        let (gate, _teller) = Gate::new(None);
+        let mut body = Body::new(opened, Arc::clone(&meter), gate, tuning, Arc::new(Semaphore::new(1)));
+        for part in 1..=26 {
+            assert!(with(&meter.digest, |digest| digest.is_none()));
+            let data = body.frame().await.unwrap().unwrap().into_data().unwrap();
+            assert_eq!(data.len(), if part == 26 { 500 } else { 1_000 });
+            assert_eq!(meter.sent.load(Ordering::Relaxed), 25_500.min(part * 1_000));
+        }
+        assert!(body.frame().await.is_none());
+        let digest: [u8; 32] = Sha256::digest([7; 25_500]).into();
+        assert_eq!(with(&meter.digest, |digest| *digest), Some(digest));
     }
 }

@@ -10,6 +10,7 @@ use std::sync::mpsc::{self, Sender};
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::source::{Opened, SourceError};
@@ -18,11 +19,14 @@ use super::tuning::Tuning;
 /// A part of the file, in order; the last one with the SHA-256 of all.
 pub(super) type Part = Result<(Bytes, Option<[u8; 32]>), SourceError>;
 
-/// Begins to read. Dropping the receiver ends it.
-pub(super) fn start(opened: Arc<Opened>, tuning: Tuning) -> UnboundedReceiver<Part> {
+/// Begins to read, in wide chunks if `wide` has a permit left. Dropping the receiver ends it.
+pub(super) fn start(opened: Arc<Opened>, tuning: Tuning, wide: Arc<Semaphore>) -> UnboundedReceiver<Part> {
     let (parts, receiver) = unbounded_channel();
     tokio::task::spawn_blocking(move || {
-        if let Err(error) = read(&opened, tuning, &parts) {
+        let is_large = opened.size() > tuning.chunk as u64;
+        let permit = is_large.then(|| wide.try_acquire_owned().ok()).flatten();
+        let chunk = if permit.is_some() { tuning.wide_chunk } else { tuning.chunk };
+        if let Err(error) = read(&opened, Tuning { chunk, ..tuning }, &parts) {
             // Nobody may be listening any more.
             let _ = parts.send(Err(error));
         }
@@ -99,11 +103,13 @@ mod tests {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(&content).unwrap();
         let opened = Arc::new(Source::file(file.path()).settled().open().await.unwrap());
-        let tuning = Tuning { chunk: 10_000, chunks: 3, ..Tuning::default() };
-        let mut parts = start(opened, tuning);
+        let tuning = Tuning { chunk: 1_000, wide_chunk: 10_000, chunks: 3, ..Tuning::default() };
+        let wide = Arc::new(Semaphore::new(1));
+        let mut parts = start(Arc::clone(&opened), tuning, Arc::clone(&wide));
         let (mut held, mut read, mut digest) = (Vec::new(), Vec::new(), None);
         while let Some(part) = parts.recv().await {
             let (chunk, last) = part.unwrap();
+            assert!(chunk.len() == 10_000 || last.is_some());
             read.extend_from_slice(&chunk);
             digest = last;
             held.push(chunk);
@@ -111,6 +117,9 @@ mod tests {
                 // No buffer is left to read into until one comes back.
                 tokio::time::sleep(std::time::Duration::from_millis(1)).await;
                 assert!(parts.try_recv().is_err());
+                // While the only permit is taken, another file is read in small chunks.
+                let mut other = start(Arc::clone(&opened), tuning, Arc::clone(&wide));
+                assert_eq!(other.recv().await.unwrap().unwrap().0.len(), 1_000);
                 held.clear();
             }
         }

@@ -11,8 +11,12 @@ pub struct Tuning {
     pub patience: Duration,
     /// How long a PUT may go without a byte moving. There is no limit on the whole.
     pub stall: Duration,
-    /// How much of a file is read at once, in bytes.
+    /// How much of a file is read at once, and how much a connection is given at once, in bytes.
     pub chunk: usize,
+    /// How much of a file is read at once where few are, in bytes: each chunk wakes two threads.
+    pub wide_chunk: usize,
+    /// How many files at the same time may be read in wide chunks. All others take less memory.
+    pub wide: usize,
     /// How many chunks of one file are in memory: one is being read, the other is on its way.
     pub chunks: usize,
     /// How long an unused connection is kept. Storage servers keep them longer, so that a kept one is seldom dead.
@@ -29,6 +33,8 @@ impl Default for Tuning {
             patience: Duration::from_secs(1),
             stall: Duration::from_mins(1),
             chunk: 128 * 1024,
+            wide_chunk: 512 * 1024,
+            wide: 4,
             chunks: 2,
             idle: Duration::from_secs(15),
             hash: true,
