@@ -125,7 +125,7 @@ impl Source {
     /// Opening waits by itself; this lets many sources settle at the same time before the first is opened.
     pub async fn settle(&self) {
         if let Content::File { place, memory: Some(memory) } = &self.0
-            && (looks::are_awaited() || !quick::is_old(place))
+            && (looks::are_awaited() || !memory.is_old(place))
         {
             // Opening looks again, so that an error here is not lost.
             let _ = memory.settle(place).await;
@@ -141,7 +141,11 @@ impl Source {
             }
             Content::File { place, memory } => (place, memory),
         };
-        if let Some(opened) = quick::open(place, memory.is_some()) {
+        let quickly = match memory {
+            Some(memory) => memory.open(place),
+            None => quick::known(place).and_then(|held| held.read(place)),
+        };
+        if let Some(opened) = quickly {
             return Ok(opened);
         }
         if let Some(memory) = memory {

@@ -9,13 +9,15 @@
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
+use std::sync::LazyLock;
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions as BeneathOptions, OpenOptionsExt as _};
-use rustix::fs::{FileType, OFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags, openat};
+use rustix::path::DecInt;
 
 use super::error::{SourceError, printable, shortened};
 use super::explain;
@@ -25,6 +27,10 @@ use super::walk::Tree;
 pub(super) const LARGEST_PUT: u64 = 5 * 1024 * 1024 * 1024;
 /// The longest path that is shown whole, in characters.
 const SHOWN: usize = 120;
+/// The folder of this process's open files, by whose names they are opened anew. To find it takes longer than that.
+static DESCRIPTORS: LazyLock<Option<OwnedFd>> = LazyLock::new(|| {
+    openat(CWD, "/proc/self/fd", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()
+});
 /// What to do where a volume's file is closed to the worker.
 const RUN_AS: &str = ": set spec.worker.securityContext.runAsUser to one that may read it";
 /// The same where the owner and the mode are not what closes it.
@@ -210,8 +216,9 @@ impl Held {
 
 /// Opens what a handle holds for reading.
 pub(super) fn reopened(handle: &impl AsRawFd) -> io::Result<File> {
-    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
-    OpenOptions::new().read(true).custom_flags(flags).open(format!("/proc/self/fd/{}", handle.as_raw_fd()))
+    let descriptors = DESCRIPTORS.as_ref().ok_or(ErrorKind::NotFound)?;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    Ok(openat(descriptors, DecInt::new(handle.as_raw_fd()), flags, Mode::empty())?.into())
 }
 
 #[cfg(test)]

@@ -44,18 +44,18 @@ fn disks(mounts: &str) -> BTreeSet<u64> {
     mounts.lines().filter_map(disk).collect()
 }
 
-/// Whether the file is known not to have been modified in the last 10 seconds.
-pub(super) fn is_old(place: &Place) -> bool {
-    hold(place, &DISKS).is_some_and(|held| !is_fresh(&held.stamp))
+/// The file, if it is known not to have been modified in the last 10 seconds.
+pub(super) fn old(place: &Place) -> Option<Held> {
+    known(place).filter(|held| !is_fresh(&held.stamp))
 }
 
-/// Opens and reads a small file. With `old`, only one that was not modified in the last 10 seconds.
-pub(super) fn open(place: &Arc<Place>, old: bool) -> Option<Opened> {
-    hold(place, &DISKS).filter(|held| !old || !is_fresh(&held.stamp))?.read(place)
+/// The file.
+pub(super) fn known(place: &Place) -> Option<Held> {
+    hold(place, &DISKS)
 }
 
 /// A regular file on a disk of this machine, not open for reading yet.
-struct Held {
+pub(super) struct Held {
     handle: OwnedFd,
     stamp: Stamp,
 }
@@ -81,7 +81,7 @@ fn hold(place: &Place, disks: &BTreeSet<u64>) -> Option<Held> {
 
 impl Held {
     /// Reads it, if it is small, in memory, and does not change meanwhile.
-    fn read(&self, place: &Arc<Place>) -> Option<Opened> {
+    pub(super) fn read(&self, place: &Arc<Place>) -> Option<Opened> {
         let size = usize::try_from(self.stamp.size).ok().filter(|size| *size <= WHOLE)?;
         let file = reopened(&self.handle).ok()?;
         // One byte more tells whether it ends there.

@@ -7,11 +7,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use super::error::SourceError;
 use super::looks::look;
 use super::place::{Place, Stamp};
+use super::{Opened, quick};
 
 /// A file touched more recently than this may still be being written.
 const FRESH: Duration = Duration::from_secs(10);
@@ -20,14 +22,56 @@ pub(super) const SETTLE: Duration = Duration::from_secs(5);
 /// A file that has not settled by then is given up for this attempt.
 pub(super) const SETTLE_LIMIT: Duration = Duration::from_mins(1);
 
-/// The last stamp that was seen, and since when.
+/// How many files at the same time may be open before anybody asks for it.
+const MOST_AHEAD: usize = 16;
+static AHEAD: Semaphore = Semaphore::const_new(MOST_AHEAD);
+/// How long such a file may wait until it is opened anew.
+const MOMENT: Duration = Duration::from_millis(100);
+
+/// What has been seen of a file.
 #[derive(Debug, Default)]
-pub(super) struct Memory(Mutex<Option<(Stamp, Instant)>>);
+pub(super) struct Memory {
+    /// The last stamp, and since when.
+    last: Mutex<Option<(Stamp, Instant)>>,
+    ahead: Mutex<Option<Ahead>>,
+}
+
+/// A file that was opened when it was looked at.
+#[derive(Debug)]
+struct Ahead {
+    opened: Opened,
+    at: Instant,
+    _permit: SemaphorePermit<'static>,
+}
 
 impl Memory {
+    /// Whether the short road sees a file that was not modified in the last 10 seconds. It is opened by the way: most files
+    /// are asked for at once, and to find one again would cost as much as to read it.
+    pub(super) fn is_old(&self, place: &Arc<Place>) -> bool {
+        let Some(held) = quick::old(place) else { return false };
+        self.keep(|| held.read(place));
+        true
+    }
+
+    /// The file as it was opened a moment ago, or as the short road opens it now.
+    pub(super) fn open(&self, place: &Arc<Place>) -> Option<Opened> {
+        self.kept().or_else(|| quick::old(place)?.read(place))
+    }
+
+    fn keep(&self, open: impl FnOnce() -> Option<Opened>) {
+        let permit = AHEAD.try_acquire().ok();
+        let ahead = permit.and_then(|permit| Some(Ahead { opened: open()?, at: Instant::now(), _permit: permit }));
+        *self.ahead.lock() = ahead;
+    }
+
+    fn kept(&self) -> Option<Opened> {
+        let ahead = self.ahead.lock().take()?;
+        (ahead.at.elapsed() < MOMENT).then_some(ahead.opened)
+    }
+
     /// Since when this stamp has been the one that is seen.
     fn since(&self, stamp: Stamp) -> Instant {
-        let mut last = self.0.lock();
+        let mut last = self.last.lock();
         match *last {
             Some((seen, since)) if seen == stamp => since,
             _ => {
@@ -68,4 +112,27 @@ pub(super) fn is_fresh(stamp: &Stamp) -> bool {
     let (seconds, nanoseconds) = stamp.modified;
     let modified = i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
     i128::try_from(now).is_ok_and(|now| now - modified < i128::try_from(FRESH.as_nanos()).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_is_open_ahead_for_a_moment_and_few_are() {
+        let (memory, opened) = (Memory::default(), || Some(Opened::stuck(1, mpsc::channel().1)));
+        memory.keep(opened);
+        assert_eq!(memory.kept().unwrap().size(), 1);
+        assert!(memory.kept().is_none(), "once");
+        memory.keep(opened);
+        tokio::time::advance(MOMENT).await;
+        assert!(memory.kept().is_none(), "it may be another by now");
+        let many: Vec<_> = (0..2 * MOST_AHEAD).map(|_| Memory::default()).collect();
+        for memory in &many {
+            memory.keep(opened);
+        }
+        assert!(many.iter().filter(|memory| memory.kept().is_some()).count() <= MOST_AHEAD);
+    }
 }
