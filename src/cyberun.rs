@@ -125,7 +125,8 @@ impl Client {
     }
 
     fn request(&self, credential: &Credential, file: &File<'_>) -> Request<Full<Bytes>> {
-        let mut request = Request::new(Full::from(serde_json::json!(file).to_string()));
+        // Two texts and a number can be written in any case.
+        let mut request = Request::new(Full::from(serde_json::to_vec(file).unwrap_or_default()));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.presign.clone();
         let headers = request.headers_mut();

@@ -17,9 +17,12 @@
 //! The last two last until somebody changes something, so [`Place::deliver`] ends with them, and the controller tries
 //! again slowly. Every published error code of S3 has its row in `transfer/answer/codes.md`.
 
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
+
+use data_encoding::HEXLOWER;
 
 pub use self::batch::{Batch, Delivery, Place, Progress};
 pub use self::folder::{Bounds, NO_FILE, search};
@@ -177,11 +180,11 @@ impl Courier {
         Self { on_call: Some(on_call), ..self }
     }
 
-    /// Makes a call and tells of it, also where its caller does not wait for the end.
+    /// Makes a call and tells of it, also where its caller does not wait for the end. The call is not moved, as it is large.
     async fn told<T, E>(
         &self,
         call: Call,
-        answer: impl Future<Output = Result<T, E>>,
+        answer: Pin<&mut impl Future<Output = Result<T, E>>>,
         reason: impl FnOnce(&E) -> Reason,
     ) -> Result<T, E> {
         let mut telling =
@@ -221,8 +224,10 @@ impl Courier {
             cyberun::File { file_name: &parcel.file_name, file_size: opened.size(), content_type: &content_type };
         let mut refused = None;
         for _ticket in 0..2 {
-            let asked = self.cyberun.presign(credential, &file);
-            let answer = self.told(Call::Presign, asked, cyberun::Error::reason).await;
+            let answer = {
+                let asked = pin!(self.cyberun.presign(credential, &file));
+                self.told(Call::Presign, asked, cyberun::Error::reason).await
+            };
             let ticket = answer.map_err(|error| of_api(&error))?;
             let candidate = Candidate { file_key: &ticket.file_key, content_type: &content_type, size: opened.size() };
             if !admit(&candidate) {
@@ -230,7 +235,7 @@ impl Courier {
             }
             match self.put(&ticket, &opened, parcel, &on_strain).await {
                 Ok(digest) => {
-                    let (file_key, size, sha256) = (ticket.file_key, opened.size(), hex(&digest));
+                    let (file_key, size, sha256) = (ticket.file_key, opened.size(), HEXLOWER.encode(&digest));
                     return Ok(Upload { file_key, content_type, size, sha256, at: clock::now() });
                 }
                 Err(error @ transfer::Error::Refused(_)) => refused = Some(error),
@@ -250,7 +255,7 @@ impl Courier {
         on_strain: &impl Fn(),
     ) -> Result<[u8; 32], transfer::Error> {
         let put = async || {
-            let put = self.storage.put(&ticket.url, &ticket.headers, opened, &parcel.sent);
+            let put = pin!(self.storage.put(&ticket.url, &ticket.headers, opened, &parcel.sent));
             self.told(Call::Put, put, |error| of_storage(error).reason).await
         };
         match put().await {
@@ -267,15 +272,6 @@ impl Courier {
             result => result,
         }
     }
-}
-
-/// Lower-case hex, as `sha256sum` prints it.
-pub fn hex(digest: &[u8]) -> String {
-    use std::fmt::Write;
-    digest.iter().fold(String::with_capacity(digest.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 fn of_api(error: &cyberun::Error) -> Trouble {

@@ -211,19 +211,20 @@ impl Uploading<'_> {
     async fn one(&self, index: usize, parcel: Parcel, place: Option<Place<'_>>) -> (usize, Delivery) {
         let Some(place) = place else { return (index, Delivery::NotSent(None)) };
         let (progress, file, has_warned) = (self.progress, &self.files[index], Cell::new(false));
-        let name = &file.name();
         let admit = |candidate: &Candidate<'_>| {
             if candidate.size > USUAL_LIMIT && !has_warned.replace(true) {
+                let name = file.name();
                 progress.say(&format!("{name}: larger than 500 MB, which the hosted platform may reject"));
             }
             true
         };
         let on_retry = |trouble: &Trouble, delay: Duration| {
-            progress.say(&format!("{name}: {trouble}; trying again in {} s", delay.as_secs().max(1)));
+            let (name, seconds) = (file.name(), delay.as_secs().max(1));
+            progress.say(&format!("{name}: {trouble}; trying again in {seconds} s"));
         };
         progress.begin(index, file, &parcel.sent);
         let delivery = place.deliver(self.credential, &parcel, LIMITS, Hooks { admit, on_retry }).await;
-        progress.end(index, name, &delivery);
+        progress.end(index, file, &delivery);
         (index, delivery)
     }
 }

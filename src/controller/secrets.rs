@@ -8,6 +8,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use data_encoding::HEXLOWER;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use k8s_openapi::api::core::v1::Secret as SecretObject;
@@ -72,7 +73,7 @@ impl Fetched {
 /// 8 bytes of HMAC-SHA256(uid, content), in hex.
 fn version(uid: &str, content: &[u8]) -> String {
     let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, uid.as_bytes()), content);
-    crate::delivery::hex(&tag.as_ref()[..8])
+    HEXLOWER.encode(&tag.as_ref()[..8])
 }
 
 type Read = Shared<BoxFuture<'static, Result<Fetched, Arc<kube::Error>>>>;

@@ -34,10 +34,13 @@ pub(super) fn ticket(body: &[u8]) -> Result<Ticket, String> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Err("an empty body".into());
     }
-    if is_html(body) {
-        return Err("an HTML page instead of JSON: is a proxy or a login page in between?".into());
-    }
-    let answer: Answer = serde_json::from_slice(body).map_err(|_| "a body that is not the documented JSON object")?;
+    let answer: Answer = serde_json::from_slice(body).map_err(|_| {
+        if is_html(body) {
+            "an HTML page instead of JSON: is a proxy or a login page in between?"
+        } else {
+            "a body that is not the documented JSON object"
+        }
+    })?;
     let file_key = text(answer.file_key.as_ref(), "file_key")?.to_owned();
     // A longer one would not fit into a status, and its file would be sent for nothing.
     if file_key.chars().count() > LONGEST_KEY {

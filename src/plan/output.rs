@@ -5,13 +5,13 @@
 
 use std::collections::BTreeMap;
 
+use data_encoding::HEXLOWER;
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::facts::OutputFacts;
 use super::messages;
-use super::revision::hex;
 use crate::outcome::Trouble;
 use crate::reason::Reason;
 use crate::resource::{ANNOTATION_GIVEN, FileStatus, FileUpload, KEYS_JSON};
@@ -96,7 +96,7 @@ fn hash(
         }
     }
     add(record);
-    hex(&hasher.finalize()[..16])
+    HEXLOWER.encode(&hasher.finalize()[..16])
 }
 
 /// Each key under its file's name, and `keys.json` once no key is missing.

@@ -3,6 +3,7 @@
 //! Toggling `suspend` or `output` changes no revision, nor does a rotated token; another source, name,
 //! content type, Secret or deployment does.
 
+use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
 use crate::resource::{File, Folder};
@@ -66,14 +67,8 @@ impl Text {
         if !to.deployment.is_empty() {
             self.add(to.deployment);
         }
-        hex(&self.0.finalize()[..8])
+        HEXLOWER.encode(&self.0.finalize()[..8])
     }
-}
-
-/// Lower-case hex.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    let digit = |four: u8| char::from_digit(u32::from(four), 16).unwrap_or_default();
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 /// A number of a resource and an attempt, for jitter.

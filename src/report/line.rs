@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use data_encoding::HEXLOWER;
 
 use super::Assignment;
 use crate::outcome::{LONGEST_CONTENT_TYPE, LONGEST_KEY};
@@ -121,10 +122,8 @@ fn room((coding, middle): &(Coding, String)) -> usize {
 
 /// The middle of a key as it is written: packed where it is hexadecimal.
 fn shortened(middle: &str) -> String {
-    let is_hex = middle.len().is_multiple_of(2) && middle.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    if is_hex
-        && middle.len() >= 8
-        && let Some(bytes) = from_hex(middle)
+    if middle.len() >= 8
+        && let Ok(bytes) = HEXLOWER.decode(middle.as_bytes())
     {
         return format!("={}", URL_SAFE_NO_PAD.encode(bytes));
     }
@@ -136,7 +135,7 @@ fn shortened(middle: &str) -> String {
 
 fn lengthened(text: &str) -> Option<String> {
     match text.strip_prefix('=') {
-        Some(packed) => Some(to_hex(&URL_SAFE_NO_PAD.decode(packed).ok()?)),
+        Some(packed) => Some(HEXLOWER.encode(&URL_SAFE_NO_PAD.decode(packed).ok()?)),
         None => unescape(text),
     }
 }
@@ -208,19 +207,9 @@ pub(super) const SHA256: usize = 43;
 
 /// 64 hexadecimal digits as 43 characters of base64url.
 pub(super) fn pack(sha256: &str) -> Option<String> {
-    (sha256.len() == 64).then(|| from_hex(sha256).map(|bytes| URL_SAFE_NO_PAD.encode(bytes)))?
+    (sha256.len() == 64).then(|| HEXLOWER.decode(sha256.as_bytes()).ok().map(|bytes| URL_SAFE_NO_PAD.encode(bytes)))?
 }
 
 pub(super) fn unpack(text: &str) -> Option<String> {
-    URL_SAFE_NO_PAD.decode(text).ok().filter(|bytes| bytes.len() == 32).map(|bytes| to_hex(&bytes))
-}
-
-fn from_hex(text: &str) -> Option<Vec<u8>> {
-    (0..text.len() / 2).map(|at| u8::from_str_radix(text.get(at * 2..at * 2 + 2)?, 16).ok()).collect()
-}
-
-/// Lower-case hex.
-pub(super) fn to_hex(bytes: &[u8]) -> String {
-    let digit = |nibble: u8| char::from_digit(nibble.into(), 16).unwrap_or('0');
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+    URL_SAFE_NO_PAD.decode(text).ok().filter(|bytes| bytes.len() == 32).map(|bytes| HEXLOWER.encode(&bytes))
 }

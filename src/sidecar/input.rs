@@ -1,6 +1,8 @@
 //! A file that a sidecar keeps the key of, and whether a key of an earlier run is that of the file as it is now.
 
-use crate::delivery::{Parcel, hex};
+use data_encoding::HEXLOWER;
+
+use crate::delivery::Parcel;
 use crate::keys::Entry;
 
 /// A file, and the name of its key.
@@ -17,5 +19,5 @@ pub(super) async fn is_of(parcel: &Parcel, entry: &Entry) -> bool {
     let Ok(opened) = source.clone().settled().open().await else { return false };
     *file_name == entry.file_name
         && opened.size() == entry.size
-        && opened.sha256().await.is_ok_and(|digest| hex(&digest) == entry.sha256)
+        && opened.sha256().await.is_ok_and(|digest| HEXLOWER.encode(&digest) == entry.sha256)
 }

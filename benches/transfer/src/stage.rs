@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use fileupload_operator::delivery::hex;
+use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
@@ -73,7 +73,7 @@ fn write(path: &Path, seed: u64, size: u64) -> anyhow::Result<String> {
         left -= now as u64;
     }
     file.set_modified(SystemTime::now() - Duration::from_hours(1))?;
-    Ok(hex(&hash.finalize()))
+    Ok(HEXLOWER.encode(&hash.finalize()))
 }
 
 /// splitmix64: the same content in each run, and none that compresses.

@@ -80,7 +80,7 @@ impl Progress {
     }
 
     /// It has ended.
-    pub(super) fn end(&self, index: usize, name: &str, delivery: &Delivery) {
+    pub(super) fn end(&self, index: usize, file: &Named, delivery: &Delivery) {
         let Some(board) = &self.0 else { return };
         let bar = board.under_way.borrow_mut().remove(&index).and_then(|active| active.bar);
         match bar {
@@ -98,7 +98,7 @@ impl Progress {
             }
             Delivery::Failed(trouble) | Delivery::NotSent(Some(trouble)) => {
                 board.failed.set(board.failed.get() + 1);
-                self.say(&format!("{name}: failed: {}", trouble.reason));
+                self.say(&format!("{}: failed: {}", file.name(), trouble.reason));
             }
             Delivery::NotSent(None) => {}
         }

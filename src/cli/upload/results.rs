@@ -118,7 +118,7 @@ impl<'a> Results<'a> {
         }
         self.failures.sort_by_key(|(index, ..)| *index);
         let files = self.files;
-        self.keys.sort_by(|a, b| files[a.index].name().cmp(&files[b.index].name()));
+        self.keys.sort_by_cached_key(|kept| files[kept.index].name());
     }
 
     fn store(&mut self, index: usize, upload: Upload) {

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::events::v1::Event;
@@ -182,7 +183,7 @@ pub(crate) fn bytes_of<'a>(config_map: &'a ConfigMap, key: &str) -> Option<&'a [
 
 /// What identifies these bytes.
 pub(crate) fn content(bytes: &[u8]) -> Content {
-    Content { size: bytes.len() as u64, sha256: super::super::revision::hex(&Sha256::digest(bytes)) }
+    Content { size: bytes.len() as u64, sha256: HEXLOWER.encode(&Sha256::digest(bytes)) }
 }
 
 /// Whose output a ConfigMap is, by its metadata. It is kept for each output, and so is small.

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
 use super::super::acts::{Acts, Dispatch, Item, Launch, News};
@@ -14,7 +15,7 @@ use super::super::facts::volume::{Placement, access};
 use super::super::facts::{ClaimFacts, ConfigMapFacts, Facts, JobFacts, SecretFacts, Volume};
 use super::super::file::{Entry, Note};
 use super::super::retry::{Due, Timing, volume_of};
-use super::super::{folder, messages, revision};
+use super::super::{folder, messages};
 use crate::outcome::Trouble;
 use crate::report::{Assignment, PER_REPORT};
 use crate::resource::{ConfigMapKeyReference, File, Folder};
@@ -259,5 +260,5 @@ fn name(case: &Case<'_>, attempt: i64, volume: &Volume, files: &[Assignment]) ->
     }
     let own = metadata.name.as_deref().unwrap_or_default().replace('.', "-");
     let own: String = own.chars().take(LONGEST_OWN_NAME).collect();
-    format!("{}-{}", own.trim_end_matches('-'), revision::hex(&hasher.finalize()[..5]))
+    format!("{}-{}", own.trim_end_matches('-'), HEXLOWER.encode(&hasher.finalize()[..5]))
 }

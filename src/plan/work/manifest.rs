@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1;
 use k8s_openapi::api::events::v1::Event;
@@ -15,7 +16,6 @@ use super::super::acts::Launch;
 use super::super::facts::objects::{Condition, Job, Pod, PodSpec};
 use super::super::facts::volume::{MAX_PARALLELISM, Placement, access};
 use super::super::facts::{ClaimFacts, JobFacts, Said, Standing, Volume, read};
-use super::super::revision::hex;
 use crate::report::Assignment;
 use crate::report::folder::{Folder, MAX_GLOBS, MAX_SHARES};
 use crate::resource::{
@@ -41,7 +41,7 @@ const MAX_IMAGE: usize = 512;
 /// A hash of what a worker of `upload` would be made with: where it differs, a Job that has not started is made again.
 pub(crate) fn settings_hash(upload: &FileUpload, settings: &WorkerSettings) -> String {
     let text = json!([upload.spec.worker, format!("{settings:?}")]).to_string();
-    hex(&Sha256::digest(text)[..8])
+    HEXLOWER.encode(&Sha256::digest(text)[..8])
 }
 
 /// The Job of a launch, with the version of the credentials that were read for it.

@@ -2,8 +2,9 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use data_encoding::HEXLOWER;
 
-use super::super::line::{Coding, base36, escape, from_base36, to_hex, unescape};
+use super::super::line::{Coding, base36, escape, from_base36, unescape};
 use super::LONGEST_PATH;
 
 /// What the lines before have said.
@@ -80,7 +81,7 @@ pub(super) fn unpack_middle(text: &str) -> Option<String> {
 fn unpack_segment(text: &str) -> Option<String> {
     let Some(packed) = text.strip_prefix('%') else { return Some(text.to_owned()) };
     let bytes = URL_SAFE_NO_PAD.decode(packed).ok().filter(|bytes| bytes.len() == 16)?;
-    let hex = to_hex(&bytes);
+    let hex = HEXLOWER.encode(&bytes);
     let mut at = 0;
     let groups = UUID.map(|length| {
         at += length;

@@ -5,12 +5,12 @@
 
 use std::collections::BTreeMap;
 
+use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::super::line::to_hex;
 use super::{Entry, MAX_FILES, Report};
 use crate::reason::Reason;
 
@@ -194,7 +194,7 @@ impl Part {
 
     /// What identifies a text.
     pub fn digest(text: &str) -> String {
-        to_hex(&Sha256::digest(text))
+        HEXLOWER.encode(&Sha256::digest(text))
     }
 }
 

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
@@ -50,5 +51,5 @@ pub(crate) fn bytes(size: usize) -> Vec<u8> {
 
 /// Lower-case hex, as `sha256sum` prints it.
 pub(crate) fn sha256(content: &[u8]) -> String {
-    fileupload_operator::delivery::hex(&Sha256::digest(content))
+    HEXLOWER.encode(&Sha256::digest(content))
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use std::sync::Arc;
 
 use anyhow::bail;
-use fileupload_operator::delivery::hex;
+use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -166,7 +166,7 @@ impl Connection {
         let length = head.decoded.unwrap_or(head.length);
         // What is wrapped in chunks or cut into parts is not the file's own hash.
         let whole = hash.filter(|_| head.decoded.is_none() && route == Route::Put);
-        let sha256 = whole.map(|hash| hex(&hash.finalize()));
+        let sha256 = whole.map(|hash| HEXLOWER.encode(&hash.finalize()));
         self.shared.with(|tally| match route {
             Route::Part => tally.store_part(head.name(), length),
             _ => tally.store(head.name(), length, sha256),
