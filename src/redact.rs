@@ -4,6 +4,7 @@
 //! accessor. [`quote`] turns a text that another system sent into one stable line without URLs, tokens,
 //! ids or times, fit for a status message. Nothing here logs or reads anything.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use http::Uri;
@@ -80,12 +81,19 @@ impl PresignedUrl {
 
     /// The header names that the signature covers, in lower case (`X-Amz-SignedHeaders`).
     pub fn signed_headers(&self) -> Vec<String> {
-        let query = self.0.query().unwrap_or_default();
-        url::form_urlencoded::parse(query.as_bytes())
-            .find(|(name, _)| name.eq_ignore_ascii_case("X-Amz-SignedHeaders"))
-            .map(|(_, value)| value.split(';').filter(|name| !name.is_empty()).map(str::to_ascii_lowercase).collect())
-            .unwrap_or_default()
+        let is_it = |pair: &&str| {
+            let name = pair.split('=').next().unwrap_or_default();
+            decoded(name).0.eq_ignore_ascii_case("X-Amz-SignedHeaders")
+        };
+        // Of the other values none is decoded, as some are long.
+        let pair = self.0.query().unwrap_or_default().split('&').find(is_it).unwrap_or_default();
+        decoded(pair).1.split(';').filter(|name| !name.is_empty()).map(str::to_ascii_lowercase).collect()
     }
+}
+
+/// A name and a value of a query.
+fn decoded(pair: &str) -> (Cow<'_, str>, Cow<'_, str>) {
+    url::form_urlencoded::parse(pair.as_bytes()).next().unwrap_or_default()
 }
 
 impl fmt::Debug for PresignedUrl {
@@ -256,6 +264,9 @@ mod tests {
         assert_eq!(format!("{url}"), "https://s3.example.com:9000/…");
         assert!(!format!("{url:?}").contains("deadbeef"));
         assert_eq!(url.signed_headers(), ["content-length", "host", "if-none-match"]);
+        let odd =
+            PresignedUrl::parse("https://h/k?a&=&x-amz-signed%48eaders=%48ost%3B;A&X-Amz-SignedHeaders=b").unwrap();
+        assert_eq!(odd.signed_headers(), ["host", "a"]);
         assert_eq!(url.expose_signed().path(), "/b/k%20x", "not encoded again");
     }
 
