@@ -12,7 +12,7 @@ use std::io::{self, ErrorKind};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
-use std::sync::LazyLock;
+use std::sync::OnceLock;
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions as BeneathOptions, OpenOptionsExt as _};
@@ -28,9 +28,7 @@ pub(super) const LARGEST_PUT: u64 = 5 * 1024 * 1024 * 1024;
 /// The longest path that is shown whole, in characters.
 const SHOWN: usize = 120;
 /// The folder of this process's open files, by whose names they are opened anew. To find it takes longer than that.
-static DESCRIPTORS: LazyLock<Option<OwnedFd>> = LazyLock::new(|| {
-    openat(CWD, "/proc/self/fd", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()
-});
+static DESCRIPTORS: OnceLock<OwnedFd> = OnceLock::new();
 /// What to do where a volume's file is closed to the worker.
 const RUN_AS: &str = ": set spec.worker.securityContext.runAsUser to one that may read it";
 /// The same where the owner and the mode are not what closes it.
@@ -216,7 +214,13 @@ impl Held {
 
 /// Opens what a handle holds for reading.
 pub(super) fn reopened(handle: &impl AsRawFd) -> io::Result<File> {
-    let descriptors = DESCRIPTORS.as_ref().ok_or(ErrorKind::NotFound)?;
+    let descriptors = if let Some(found) = DESCRIPTORS.get() {
+        found
+    } else {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let found = openat(CWD, "/proc/self/fd", flags, Mode::empty())?;
+        DESCRIPTORS.get_or_init(|| found)
+    };
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     Ok(openat(descriptors, DecInt::new(handle.as_raw_fd()), flags, Mode::empty())?.into())
 }
