@@ -180,7 +180,7 @@ impl Courier {
         Self { on_call: Some(on_call), ..self }
     }
 
-    /// Makes a call and tells of it, also where its caller does not wait for the end. The call is not moved, as it is large.
+    /// Makes a call and tells of it, also where its caller does not wait for the end. The call is pinned: a move would copy it.
     async fn told<T, E>(
         &self,
         call: Call,

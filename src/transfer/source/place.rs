@@ -27,7 +27,7 @@ use super::walk::Tree;
 pub(super) const LARGEST_PUT: u64 = 5 * 1024 * 1024 * 1024;
 /// The longest path that is shown whole, in characters.
 const SHOWN: usize = 120;
-/// The folder of this process's open files, by whose names they are opened anew. To find it takes longer than that.
+/// A handle of `/proc/self/fd`. [`reopened`] keeps it, because the kernel takes a microsecond to resolve this path.
 static DESCRIPTORS: OnceLock<OwnedFd> = OnceLock::new();
 /// What to do where a volume's file is closed to the worker.
 const RUN_AS: &str = ": set spec.worker.securityContext.runAsUser to one that may read it";

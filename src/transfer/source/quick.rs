@@ -49,7 +49,7 @@ pub(super) fn old(place: &Place) -> Option<Held> {
     known(place).filter(|held| !is_fresh(&held.stamp))
 }
 
-/// The file.
+/// The file, whenever it was modified.
 pub(super) fn known(place: &Place) -> Option<Held> {
     hold(place, &DISKS)
 }

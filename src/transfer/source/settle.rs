@@ -25,7 +25,7 @@ pub(super) const SETTLE_LIMIT: Duration = Duration::from_mins(1);
 /// How many files at the same time may be open before anybody asks for it.
 const MOST_AHEAD: usize = 16;
 static AHEAD: Semaphore = Semaphore::const_new(MOST_AHEAD);
-/// How long such a file may wait until it is opened anew.
+/// How old such a file may be when it is asked for. An older one is closed, and the path is opened again.
 const MOMENT: Duration = Duration::from_millis(100);
 
 /// What has been seen of a file.
@@ -45,8 +45,8 @@ struct Ahead {
 }
 
 impl Memory {
-    /// Whether the short road sees a file that was not modified in the last 10 seconds. It is opened by the way: most files
-    /// are asked for at once, and to find one again would cost as much as to read it.
+    /// Whether the short road sees a file that was not modified in the last 10 seconds. This also opens the file, because
+    /// most callers ask for it at once, and a second look-up costs three system calls.
     pub(super) fn is_old(&self, place: &Arc<Place>) -> bool {
         let Some(held) = quick::old(place) else { return false };
         self.keep(|| held.read(place));
