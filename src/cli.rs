@@ -18,7 +18,7 @@ use tracing::info;
 use self::operating::Operating;
 use crate::controller::Settings;
 use crate::cyberun::{self, Credential};
-use crate::delivery::Courier;
+use crate::delivery::{Courier, printable};
 use crate::redact::Secret;
 
 mod cluster;
@@ -69,7 +69,7 @@ enum Command {
 
 /// Wrong usage of a command: exit code 2.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
+#[error("{}", printable(.0))]
 struct Usage(String);
 
 /// Why a wait ended without what was waited for.

@@ -96,7 +96,7 @@ impl Client {
         let presign: Uri = presign.parse().map_err(|_| BadUrl::Malformed)?;
         // A proxy that cannot be used is said before the first call.
         Variables::read().toward(&presign).map_err(|error| BadUrl::Proxy(error.to_string()))?;
-        Ok(Self { http: pool(tls, IDLE), lanes: Arc::default(), presign, allow_http })
+        Ok(Self { http: pool(tls, IDLE, ANSWER), lanes: Arc::default(), presign, allow_http })
     }
 
     /// Asks once for leave to upload `file`.

@@ -34,9 +34,9 @@ pub use crate::cyberun::Credential;
 use crate::cyberun::{self, Retry, Ticket};
 use crate::outcome::{Trouble, Upload};
 use crate::reason::{Class, Reason};
-pub(crate) use crate::transfer::aside;
 use crate::transfer::{self, Opened, SourceError};
 pub use crate::transfer::{Found, Globs, Listing, ListingError, Source, list};
+pub(crate) use crate::transfer::{aside, printable};
 
 mod batch;
 mod folder;
@@ -206,18 +206,20 @@ impl Courier {
         parcel: &Parcel,
         admit: impl FnMut(&Candidate<'_>) -> bool,
     ) -> Result<Upload, Trouble> {
-        self.try_once(credential, parcel, admit, || {}).await
+        let opened = parcel.source.open().await.map_err(|error| of_source(&error))?;
+        self.send(credential, parcel, opened, admit, || {}).await
     }
 
-    /// The same; `on_strain` hears of a PUT that is made once more, as the storage failed.
-    async fn try_once(
+    /// The same once the source is open; `on_strain` hears of a PUT that is made once more, as the storage failed.
+    async fn send(
         &self,
         credential: &Credential,
         parcel: &Parcel,
+        opened: Opened,
         mut admit: impl FnMut(&Candidate<'_>) -> bool,
         on_strain: impl Fn(),
     ) -> Result<Upload, Trouble> {
-        let opened = Arc::new(parcel.source.open().await.map_err(|error| of_source(&error))?);
+        let opened = Arc::new(opened);
         let content_type =
             parcel.content_type.clone().unwrap_or_else(|| media_type::media_type(&parcel.file_name, opened.head()));
         let file =

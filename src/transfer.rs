@@ -24,8 +24,8 @@ use tokio::time::MissedTickBehavior;
 pub use self::answer::Said;
 use self::body::{Body, Gate, Meter, Word, with};
 pub use self::listing::{Found, Globs, Listing, ListingError, list, list_here};
-pub(crate) use self::source::aside;
 pub use self::source::{Opened, Source, SourceError};
+pub(crate) use self::source::{aside, printable};
 pub use self::tuning::Tuning;
 use crate::backoff;
 use crate::proxy::{Pool, pool};
@@ -122,7 +122,7 @@ impl Client {
     /// The same with other sizes and spans.
     pub fn with(tls: rustls::ClientConfig, tuning: Tuning) -> Self {
         let wide = Arc::new(Semaphore::new(tuning.wide));
-        Self { pool: pool(tls, tuning.idle), tuning, wide, silent: Mutex::default() }
+        Self { pool: pool(tls, tuning.idle, tuning.stall * 2), tuning, wide, silent: Mutex::default() }
     }
 
     /// Puts `opened` to `url` with `headers`, its length among them; returns the SHA-256 of what was stored.

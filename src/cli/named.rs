@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Usage;
-use crate::delivery::{Parcel, Source};
+use crate::delivery::{Parcel, Source, printable};
 use crate::keys;
 
 /// One file and the name of its key. There may be many thousands, so it is small.
@@ -50,16 +50,24 @@ impl Named {
         self.place == Place::Folder
     }
 
-    /// The file, to be delivered.
+    /// The file, to be delivered. One that was found in a folder is never one outside of it, whatever is there by then.
     pub(super) fn parcel(&self) -> Parcel {
-        let hint = if self.may_be_path {
-            let (name, path) = (self.name(), self.path.display());
-            format!("; if {name}= is a part of its path, write NAME=./{name}={path}")
-        } else {
-            String::new()
+        let source = match &self.given {
+            Some(path) if self.is_in_folder() => Source::within(self.folder(path), path),
+            _ if self.may_be_path => {
+                let (name, path) = (self.name(), self.path.display());
+                let hint = format!("; if {name}= is a part of its path, write NAME=./{name}={path}");
+                Source::file_or(&*self.path, &printable(hint))
+            }
+            _ => Source::file(&*self.path),
         };
-        let source = Source::file_or(&*self.path, &hint);
         Parcel { source, file_name: self.file_name().to_owned(), content_type: None, sent: Arc::default() }
+    }
+
+    /// The folder that was searched, of a file at `path` in it.
+    fn folder(&self, path: &str) -> &Path {
+        let whole = self.path.as_os_str().as_bytes();
+        Path::new(OsStr::from_bytes(&whole[..whole.len().saturating_sub(path.len())]))
     }
 
     /// The name of its key. One that was not given is that of the file; in a list, where many folders may be, its path.

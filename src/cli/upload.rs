@@ -17,6 +17,7 @@ use anyhow::bail;
 use clap::{Parser, ValueEnum};
 use futures::stream::StreamExt;
 
+use self::printer::Reader;
 use self::progress::Progress;
 use self::recursive::{Recursive, Searched};
 use self::results::Results;
@@ -28,6 +29,7 @@ use crate::key_life::Terms;
 use crate::keys::{self, Folder, Keys};
 use crate::outcome::Trouble;
 
+mod printer;
 mod progress;
 mod recursive;
 mod results;
@@ -108,15 +110,24 @@ impl Upload {
         // First, so that after a failure no old key looks like a new one.
         kept.show(Keys::new())?;
         let terms = Terms { retention: self.retention, ..Terms::default() };
-        let mut results = Results::new(files, terms, self.output, kept.folder.is_some());
+        let mut results = Results::new(files, terms, self.output, kept.folder.is_some())?;
         let window = self.jobs.map_or_else(Window::adaptive, |jobs| Window::of(jobs.into()));
-        let progress = Progress::new(files.len());
+        let progress = Progress::new(files.len(), self.output);
         let batch = Batch::new(courier, stop_on_signal()?, window);
-        Uploading { credential, files, progress: &progress }.all(&batch, &mut results).await;
+        let reader = results.reader();
+        let uploading = Uploading { credential, files, progress: &progress, reader: reader.as_ref() };
+        // Where a folder keeps the keys too, nobody needs to read them.
+        let unread = async {
+            match reader.as_ref().filter(|_| kept.folder.is_none()) {
+                Some(reader) => reader.gone().await,
+                None => std::future::pending().await,
+            }
+        };
+        uploading.all(&batch, &mut results, unread).await;
         let shown = kept.show(results.keys());
         // The keys are printed even if the folder cannot be written.
         let summary = progress.finish(results.failed_files());
-        let printed = results.print();
+        let printed = results.print(batch.stopped()).await;
         if let Some(summary) = summary {
             writeln!(io::stderr(), "{summary}")?;
         }
@@ -189,29 +200,42 @@ struct Uploading<'a> {
     credential: &'a Credential,
     files: &'a [Named],
     progress: &'a Progress,
+    /// Who reads the results meanwhile.
+    reader: Option<&'a Reader>,
 }
 
 impl Uploading<'_> {
     /// Uploads all files. A failure does not stop the others unless it affects every file. A stop drops unfinished
-    /// uploads, because a person waits for the end.
-    async fn all(&self, batch: &Batch<'_>, results: &mut Results<'_>) {
+    /// uploads, because a person waits for the end. Nothing new begins once `end` has ended.
+    async fn all(&self, batch: &Batch<'_>, results: &mut Results<'_>, end: impl Future<Output = ()>) {
         let files = batch.places(self.files.iter().map(Named::parcel).enumerate());
         let ended = files.map(|(index, parcel, place)| self.one(index, parcel, place));
         let ended = ended.buffer_unordered(Window::MOST.into()).take_until(batch.stopped());
         let work = ended.for_each(|(index, delivery)| {
-            if !results.enter(index, delivery) {
-                batch.end();
-            }
+            results.enter(index, delivery);
             std::future::ready(())
         });
-        tokio::select! { () = work => {}, never = self.progress.draw() => match never {} }
+        let end = async {
+            end.await;
+            batch.end();
+            std::future::pending().await
+        };
+        tokio::select! {
+            () = work => {}
+            never = self.progress.draw() => match never {},
+            never = end => match never {},
+        }
         results.close();
     }
 
     async fn one(&self, index: usize, parcel: Parcel, place: Option<Place<'_>>) -> (usize, Delivery) {
         let Some(place) = place else { return (index, Delivery::NotSent(None)) };
+        if let Some(reader) = self.reader {
+            reader.room().await;
+        }
         let (progress, file, has_warned) = (self.progress, &self.files[index], Cell::new(false));
         let admit = |candidate: &Candidate<'_>| {
+            progress.size(index, candidate.size);
             if candidate.size > USUAL_LIMIT && !has_warned.replace(true) {
                 let name = file.name();
                 progress.say(&format!("{name}: larger than 500 MB, which the hosted platform may reject"));

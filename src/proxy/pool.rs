@@ -19,11 +19,19 @@ const CONNECT: Duration = Duration::from_secs(10);
 pub(crate) type Pool<B> = Client<HttpsConnector<Connector>, B>;
 
 /// A pool of connections that trusts what `tls` trusts and closes those that are unused for `idle`.
-pub(crate) fn pool<B: Body<Data: Send> + Send>(tls: rustls::ClientConfig, idle: Duration) -> Pool<B> {
+///
+/// The kernel ends a connection whose peer takes nothing for `silence`. Nobody else would: whoever waited has gone, and
+/// TLS does not end before what it has written is taken.
+pub(crate) fn pool<B: Body<Data: Send> + Send>(
+    tls: rustls::ClientConfig,
+    idle: Duration,
+    silence: Duration,
+) -> Pool<B> {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(CONNECT));
+    tcp.set_tcp_user_timeout(Some(silence));
     let proxies = Variables::read();
     let connector = Connector::new(tcp, tls.clone(), move |address| proxies.toward(address));
     let https =

@@ -28,6 +28,8 @@ pub struct Globs {
     /// Those that name something hidden.
     hidden: GlobSet,
     exclude: GlobSet,
+    /// Folders of which nothing is sent: `DIR/**` leaves out all that is in them.
+    closed: GlobSet,
 }
 
 /// A file of a folder.
@@ -61,7 +63,7 @@ pub enum ListingError {
     #[error(transparent)]
     Source(#[from] SourceError),
     /// There is no end to it.
-    #[error("the folder holds more than {MAX_ENTRIES} entries")]
+    #[error("the folder holds more than {MAX_ENTRIES} entries, or folders that are more than {MAX_DEPTH} deep")]
     Endless,
 }
 
@@ -81,6 +83,7 @@ impl Globs {
     /// Everything that `include` matches (or all, if it is empty) and `exclude` does not. The error says which pattern
     /// cannot be used.
     pub fn new(include: &[String], exclude: &[String]) -> Result<Self, String> {
+        let closed: Vec<_> = exclude.iter().filter_map(|glob| glob.strip_suffix("/**")).map(str::to_owned).collect();
         let names_hidden = |glob: &&String| glob.split('/').any(|name| name.starts_with('.'));
         let all = ["**".to_owned()];
         let include = if include.is_empty() { &all } else { include };
@@ -88,6 +91,7 @@ impl Globs {
             include: set(include.iter())?,
             hidden: set(include.iter().filter(names_hidden))?,
             exclude: set(exclude.iter())?,
+            closed: set(closed.iter())?,
         })
     }
 
@@ -98,9 +102,12 @@ impl Globs {
         include.is_match(path) && !self.exclude.is_match(path)
     }
 
-    /// Whether a folder may hold a file that is sent.
-    fn enters(&self, name: &str) -> bool {
-        name != LOST_AND_FOUND && (!name.starts_with('.') || !self.hidden.is_empty())
+    /// Whether the folder at `path` may hold a file that is sent.
+    fn enters(&self, path: &Path) -> bool {
+        let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+        name != LOST_AND_FOUND.as_bytes()
+            && (!name.starts_with(b".") || !self.hidden.is_empty())
+            && !self.closed.is_match(path)
     }
 }
 
@@ -148,11 +155,18 @@ struct Walk<'a> {
 impl Walk<'_> {
     /// Takes in what a folder holds; `above` are the folders that lead to it, so that a link to one of them ends.
     fn enter(&mut self, path: &Path, above: &mut Vec<(u64, u64)>) -> Result<(), ListingError> {
-        let dir = self.folder.at(path)?;
+        let dir = match self.folder.at(path) {
+            // What went away since it was listed is not there.
+            Err(SourceError::NotFound { .. }) if !above.is_empty() => return Ok(()),
+            dir => dir?,
+        };
         let own = dir.dir_metadata().map_err(|error| self.folder.refused(path, error))?;
         let own = (own.dev(), own.ino());
-        if above.contains(&own) || above.len() >= MAX_DEPTH {
+        if above.contains(&own) {
             return Ok(());
+        }
+        if above.len() >= MAX_DEPTH {
+            return Err(ListingError::Endless);
         }
         above.push(own);
         for entry in dir.entries().map_err(|error| self.folder.refused(path, error))? {
@@ -179,7 +193,7 @@ impl Walk<'_> {
         let name = entry.file_name();
         let text = path.to_str();
         if kind.is_dir() {
-            return if self.globs.enters(&name.to_string_lossy()) { self.enter(path, above) } else { Ok(()) };
+            return if self.globs.enters(path) { self.enter(path, above) } else { Ok(()) };
         }
         let is_sent = text.is_none_or(|text| self.globs.matches(text));
         if kind.is_file() && !is_sent || !kind.is_file() && !kind.is_symlink() {
@@ -194,7 +208,7 @@ impl Walk<'_> {
         let found = if kind.is_symlink() { self.folder.metadata(path) } else { dir.metadata(&name) };
         let Ok(found) = found else { return Ok(()) };
         if found.is_dir() {
-            return if self.globs.enters(&name.to_string_lossy()) { self.enter(path, above) } else { Ok(()) };
+            return if self.globs.enters(path) { self.enter(path, above) } else { Ok(()) };
         }
         match text.filter(|text| text.len() <= self.longest) {
             Some(text) if found.is_file() && is_sent => self.keep(text, &found),
@@ -280,6 +294,39 @@ mod tests {
         );
         assert_eq!(paths(root.path(), "in", &globs(&[], &[])), ["a.png", "b/c.png"]);
         assert_eq!(paths(root.path(), "", &globs(&["*.png"], &[])), ["out.png"]);
+    }
+
+    #[test]
+    fn a_folder_of_which_nothing_is_sent_is_not_entered() {
+        let root = tree(&["a", "cache/b", "x/cache/c", "x/d"]);
+        for closed in ["cache", "x/cache"] {
+            let deep = (0..MAX_DEPTH).fold(root.path().join(closed), |path, _| path.join("d"));
+            fs::create_dir_all(deep).unwrap();
+        }
+        let listed = |exclude: &[&str]| list(root.path(), "", &globs(&[], exclude), 100, 1024);
+        for exclude in [&[][..], &["cache/**"], &["x/cache/**"]] {
+            assert!(matches!(listed(exclude), Err(ListingError::Endless)), "{exclude:?}");
+        }
+        for exclude in [&["cache/**", "x/cache/**"][..], &["**/cache/**"]] {
+            assert_eq!(listed(exclude).unwrap().count, 2, "{exclude:?}");
+        }
+    }
+
+    #[test]
+    fn a_folder_that_went_away_since_it_was_listed_is_not_there() {
+        let (root, globs) = (tree(&["a"]), globs(&[], &[]));
+        let folder = Folder::open(root.path(), "").unwrap();
+        let mut walk = Walk {
+            globs: &globs,
+            most: 1,
+            longest: 9,
+            folder: &folder,
+            entries: 0,
+            listing: Listing::default(),
+            files: BinaryHeap::new(),
+        };
+        walk.enter(Path::new("gone"), &mut vec![(0, 0)]).unwrap();
+        assert!(walk.enter(Path::new("gone"), &mut Vec::new()).is_err(), "the folder that was asked for is told");
     }
 
     #[test]

@@ -7,17 +7,20 @@
 
 use std::fs::File;
 use std::io::ErrorKind;
+use std::mem;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
+use tokio::runtime::Handle;
 
 pub(crate) use self::disk::aside;
 use self::disk::{blocked, on_disk};
 pub use self::error::SourceError;
 use self::error::UNSIZED;
+pub(crate) use self::error::printable;
 pub(super) use self::folder::Folder;
 use self::place::{Held, Place, Stamp, Whose};
 use self::settle::{Memory, is_fresh};
@@ -74,6 +77,17 @@ enum Reader {
     /// A file on a disk that blocks until the channel ends. No test can have a real one.
     #[cfg(test)]
     Stuck(parking_lot::Mutex<std::sync::mpsc::Receiver<()>>, Arc<Place>),
+}
+
+impl Drop for Opened {
+    /// Closes the file on another thread: a server of files may be asked, and not answer.
+    fn drop(&mut self) {
+        if let file @ Reader::File { .. } = mem::replace(&mut self.reader, Reader::Bytes(Bytes::new()))
+            && let Ok(runtime) = Handle::try_current()
+        {
+            runtime.spawn_blocking(move || drop(file));
+        }
+    }
 }
 
 impl Source {
@@ -135,15 +149,12 @@ impl Source {
     /// Opens the source, once it has settled.
     pub async fn open(&self) -> Result<Opened, SourceError> {
         let (place, memory) = match &self.0 {
-            Content::Bytes(bytes) => {
-                let (head, size) = (bytes.slice(..bytes.len().min(HEAD)), bytes.len() as u64);
-                return Ok(Opened { reader: Reader::Bytes(bytes.clone()), size, whole: Some(bytes.clone()), head });
-            }
+            Content::Bytes(bytes) => return Ok(Opened::in_memory(bytes.clone())),
             Content::File { place, memory } => (place, memory),
         };
         let quickly = match memory {
             Some(memory) => memory.open(place),
-            None => quick::known(place).and_then(|held| held.read(place)),
+            None => quick::known(place).and_then(|held| held.read()),
         };
         if let Some(opened) = quickly {
             return Ok(opened);
@@ -164,6 +175,11 @@ impl Source {
 }
 
 impl Opened {
+    fn in_memory(bytes: Bytes) -> Self {
+        let (head, size) = (bytes.slice(..bytes.len().min(HEAD)), bytes.len() as u64);
+        Self { reader: Reader::Bytes(bytes.clone()), size, whole: Some(bytes), head }
+    }
+
     fn file(place: &Place) -> Result<Self, SourceError> {
         Self::held(place, &place.hold()?)
     }
@@ -182,11 +198,11 @@ impl Opened {
             return Err(opened.changed_or_unsized(place));
         }
         let first = Bytes::from(first);
-        opened.head = first.slice(..first.len().min(HEAD));
         if first.len() as u64 == size {
             opened.check_unchanged()?;
-            opened.whole = Some(first);
+            return Ok(Self::in_memory(first));
         }
+        opened.head = first.slice(..first.len().min(HEAD));
         Ok(opened)
     }
 

@@ -41,9 +41,13 @@ where
 }
 
 fn tls() -> rustls::ClientConfig {
+    trusting(rustls::RootCertStore::empty())
+}
+
+fn trusting(roots: rustls::RootCertStore) -> rustls::ClientConfig {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    builder.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth()
+    builder.with_root_certificates(roots).with_no_client_auth()
 }
 
 struct Connection {

@@ -4,11 +4,13 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use cyberun_stub::{Fault, Hold, Kind, Moment, Rule, Step};
-use fileupload_operator::delivery::{Batch, Delivery, Progress, Window};
+use fileupload_operator::delivery::{Batch, Delivery, Hooks, Limits, Parcel, Progress, Source, Window};
 use fileupload_operator::reason::Reason;
 use tokio_util::sync::CancellationToken;
 
+use crate::support::files::Files;
 use crate::support::sender::{Sender, parcels};
+use crate::support::thread::with_read_errors;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -85,6 +87,54 @@ async fn a_file_that_fails_without_a_ticket_lets_only_the_next_one_begin() {
     let heard = attempted(&sender, 3, CancellationToken::new(), watched).await;
     assert_eq!(heard.of(0), ["begun", "TooLarge"]);
     assert_eq!((heard.of(1), heard.of(2)), (heard.of(2), vec!["begun".to_owned(), "stored".to_owned()]));
+}
+
+const ENDLESS: Limits = Limits { attempts: u32::MAX, longest_wait: DEADLINE };
+
+fn two() -> [Parcel; 2] {
+    parcels(2).try_into().unwrap()
+}
+
+/// Delivers the parcel in the place that it has, or gets.
+async fn delivered(batch: &Batch<'_>, sender: &Sender, parcel: &Parcel) -> Delivery {
+    let place = batch.place(&parcel.source).await.unwrap();
+    place.deliver(&sender.credential, parcel, ENDLESS, Hooks::none()).await
+}
+
+#[tokio::test]
+async fn a_source_that_takes_long_does_not_keep_the_others_waiting() {
+    let (sender, files, [mut slow, other]) = (Sender::new().await, Files::new(), two());
+    let path = files.with("0", b"content");
+    slow.source = Source::file(&path);
+    let batch = sender.batch();
+    let place = batch.place(&slow.source).await.unwrap();
+    drop(slow.source.open().await.unwrap()); // it may have been opened ahead
+    std::fs::write(&path, "anew").unwrap(); // now it is left to settle
+    let slowly = place.deliver(&sender.credential, &slow, ENDLESS, Hooks::none());
+    let (slowly, other) = tokio::join!(slowly, delivered(&batch, &sender, &other));
+    assert!(matches!((slowly, other), (Delivery::Stored(_), Delivery::Stored(_))));
+    let asked: Vec<_> = sender.stub.snapshot().of(Step::Presign).map(|call| call.file_name.clone().unwrap()).collect();
+    assert_eq!(asked, ["1", "0"]);
+}
+
+#[test]
+fn a_source_that_fails_does_not_keep_the_others_waiting_for_its_next_attempt() {
+    with_read_errors(0, || {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+            let (sender, files, [mut failing, other]) = (Sender::new().await, Files::new(), two());
+            failing.source = Source::file(files.with("0", &vec![0; 100_000]));
+            let batch = sender.batch();
+            let both = async {
+                tokio::select! {
+                    biased;
+                    delivery = delivered(&batch, &sender, &failing) => unreachable!("{delivery:?}"),
+                    delivery = delivered(&batch, &sender, &other) => delivery,
+                }
+            };
+            let delivery = tokio::time::timeout(DEADLINE, both).await.unwrap();
+            assert!(matches!(delivery, Delivery::Stored(_)), "{delivery:?}");
+        });
+    });
 }
 
 #[tokio::test]

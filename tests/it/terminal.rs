@@ -56,6 +56,17 @@ async fn a_bar_of_all_files_stands_above_those_on_their_way_and_a_file_that_fail
 }
 
 #[tokio::test]
+async fn lines_of_json_on_a_terminal_have_no_bars_between_them() {
+    let (stub, files) = (Stub::start(Options::default()).await.unwrap(), Files::new());
+    stub.fault_always(Step::Put, Fault::delay(Duration::from_millis(500)));
+    let run =
+        Run::upload(&stub).argument("--output=jsonl").argument(files.with("a", b"a")).argument(files.with("b", b"b"));
+    let ended = run.on_terminal().run().await.succeeded();
+    let shown: Vec<&str> = ended.stdout.lines().collect();
+    assert!(shown.len() == 2 && shown.iter().all(|line| line.starts_with(r#"{"name":"#)), "{shown:?}");
+}
+
+#[tokio::test]
 async fn many_files_on_their_way_have_few_bars() {
     let (stub, files, hold) = (Stub::start(Options::default()).await.unwrap(), Files::new(), Hold::new("all"));
     stub.fault_always(Step::Put, Fault::hold(&hold).at(Moment::Received));

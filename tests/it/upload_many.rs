@@ -1,15 +1,18 @@
 //! `fileupload upload` of many files: lists of files, JSON lines, how many go side by side.
 
+use std::collections::BTreeSet;
 use std::fs::File;
+use std::io::{PipeReader, Read as _};
 use std::time::Duration;
 
 use cyberun_stub::{Fault, Hold, Moment, Options, Rule, Snapshot, Step, Stub};
 use fileupload_operator::delivery::{Batch, Hooks, Limits, Progress, Window};
+use rustix::process::Signal;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::files::{Files, sha256};
-use crate::support::process::Run;
+use crate::support::process::{Run, Running};
 use crate::support::sender::{Sender, parcels};
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -27,6 +30,22 @@ fn listing(stub: &Stub, files: &Files, list: &[u8]) -> Run {
 
 fn lines(stdout: &str) -> Vec<Value> {
     stdout.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+}
+
+/// A run that writes JSON lines into a pipe, of 1,200 files: more than a pipe holds lines of.
+fn writing_lines(stub: &Stub, files: &Files) -> (Running, PipeReader) {
+    let list: Vec<String> = (0..1_200).map(|number| format!("f{number}")).collect();
+    for name in &list {
+        files.with(name, b"content");
+    }
+    let (reader, writer) = std::io::pipe().unwrap();
+    let run = listing(stub, files, list.join("\n").as_bytes()).argument("--output").argument("jsonl");
+    (run.writing(writer).start(), reader)
+}
+
+/// Waits until more files are stored than a pipe holds lines of.
+async fn is_ahead_of_its_reader(stub: &Stub) {
+    stub.wait_for(|seen| seen.objects.len() > 300, DEADLINE).await.unwrap();
 }
 
 /// How many PUTs are under way.
@@ -196,6 +215,46 @@ async fn once_nobody_reads_the_lines_nothing_new_is_uploaded_unless_a_folder_has
     let ended = run().argument("--keys-dir").argument(&keys).through(&shell, " | /usr/bin/head -n 1").run().await;
     assert_eq!((ended.succeeded().stderr.as_str(), stub.objects().len()), ("", stored + 60));
     assert!(keys.join("keys.json").exists());
+}
+
+#[tokio::test]
+async fn a_reader_of_lines_that_pauses_holds_back_new_files_and_then_gets_every_line() {
+    let (stub, files) = (stub().await, Files::new());
+    let (running, mut reader) = writing_lines(&stub, &files);
+    is_ahead_of_its_reader(&stub).await;
+    let all = stub.wait_for(|seen| seen.objects.len() > 1_000, Duration::from_secs(2)).await;
+    assert!(all.is_err(), "new files begin though nobody reads");
+    let read = tokio::task::spawn_blocking(move || {
+        let mut text = String::new();
+        reader.read_to_string(&mut text).map(|_| text)
+    });
+    running.ended().await.succeeded();
+    let keys: BTreeSet<String> =
+        lines(&read.await.unwrap().unwrap()).iter().map(|line| line["fileKey"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(keys, stub.objects().into_keys().collect());
+    assert_eq!(keys.len(), 1_200);
+}
+
+#[tokio::test]
+async fn a_reader_of_lines_that_pauses_does_not_keep_a_signal_from_ending_the_upload() {
+    let (stub, files) = (stub().await, Files::new());
+    let (running, _reader) = writing_lines(&stub, &files);
+    is_ahead_of_its_reader(&stub).await;
+    running.signal(Signal::TERM);
+    let ended = running.ended().await.failed(1);
+    assert!(ended.stderr.contains("stopped by a signal before the whole output was read"), "{}", ended.stderr);
+}
+
+#[tokio::test]
+async fn a_name_with_a_line_break_is_no_line_of_its_own_in_what_people_read() {
+    let (stub, files) = (stub().await, Files::new());
+    files.with("a\n::error::forged", b"content");
+    stub.fault_always(Step::Presign, Fault::status(413));
+    let ended =
+        listing(&stub, &files, b"a\n::error::forged\0").argument("--null").argument("--output=json").run().await;
+    let ended = ended.failed(1);
+    assert!(ended.stderr.contains("error: a\\n::error::forged: TooLarge"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("\n::error::"), "{}", ended.stderr);
 }
 
 #[tokio::test]

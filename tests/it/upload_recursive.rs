@@ -3,12 +3,15 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::time::Duration;
 
-use cyberun_stub::{Fault, Options, Rule, Step, Stub};
+use cyberun_stub::{Fault, Hold, Options, Rule, Step, Stub};
 use serde_json::Value;
 
 use crate::support::files::{Files, sha256};
 use crate::support::process::Run;
+
+const DEADLINE: Duration = Duration::from_secs(30);
 
 async fn stub() -> Stub {
     Stub::start(Options::default()).await.unwrap()
@@ -59,6 +62,37 @@ async fn the_files_that_match_are_uploaded_and_their_keys_are_in_one_file() {
         assert_eq!(told.as_second(), jiff::Timestamp::try_from(modified).unwrap().as_second());
     }
     assert_eq!(fs::read_dir(files.folder().join("keys")).unwrap().count(), 1, "no other file is there");
+}
+
+#[tokio::test]
+async fn a_link_out_of_the_folder_that_takes_the_place_of_a_file_is_not_followed() {
+    let stub = stub().await;
+    // More than are opened before their turn.
+    let names: Vec<String> = (10..40).map(|number| number.to_string()).collect();
+    let files = frames(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let secret = files.with("secret", b"of somebody else");
+    let ticket = Hold::new("the first ticket");
+    stub.arm(Rule::once(Step::Presign, Fault::hold(&ticket)));
+    let running = recursive(&stub, &files, &[]).start();
+    ticket.reached(DEADLINE).await.unwrap();
+    let swapped = files.folder().join("frames/39");
+    fs::remove_file(&swapped).unwrap();
+    symlink(secret, swapped).unwrap();
+    ticket.release();
+    let ended = running.ended().await.failed(1);
+    assert!(ended.stderr.contains("error: 39: PathEscapes"), "{}", ended.stderr);
+    assert_eq!(stub.objects().len(), 29);
+    assert!(stub.objects().values().all(|object| object.sha256 != sha256(b"of somebody else")));
+}
+
+#[tokio::test]
+async fn what_an_excluded_folder_holds_is_not_looked_at() {
+    let (stub, files) = (stub().await, frames(&["a.png"]));
+    let deep = (0..70).fold("frames/cache".to_owned(), |path, _| path + "/d");
+    fs::create_dir_all(files.folder().join(deep)).unwrap();
+    let ended = recursive(&stub, &files, &[]).run().await.failed(2);
+    assert!(ended.stderr.contains("64 deep"), "{}", ended.stderr);
+    recursive(&stub, &files, &["--exclude", "cache/**"]).run().await.succeeded();
 }
 
 #[tokio::test]

@@ -1,23 +1,23 @@
 //! Progress for people, on a terminal: a bar for all files above bars of those that are on their way, and a summary.
 //!
-//! A file has a bar once it is under way for a while, and there are never more than fit a small terminal: ten thousand
-//! small files draw one bar. A file that failed leaves a line that says so. One file alone has its bar at once, and no
-//! other. In a pipe there is nothing of this, and no timer.
+//! A file has a bar once its size is known and it is under way for a while, and there are never more than fit a small
+//! terminal: ten thousand small files draw one bar. A file that failed leaves a line that says so. One file alone has its
+//! bar at once, and no other. In a pipe there is nothing of this, and no timer. No disk is asked here: the thread that
+//! draws is the one that sends.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, IsTerminal as _, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, HumanCount, HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
 
-use super::Named;
+use super::{Named, Output};
 use crate::cli::on_terminal;
-use crate::delivery::Delivery;
+use crate::delivery::{Delivery, printable};
 
 /// How often the bars move.
 const TICK: Duration = Duration::from_millis(100);
@@ -47,21 +47,25 @@ struct Board {
 /// A file that is on its way.
 struct Active {
     name: String,
-    path: PathBuf,
     since: Instant,
     sent: Arc<AtomicU64>,
-    size: u64,
+    /// `None` until it is open.
+    size: Option<u64>,
     bar: Option<ProgressBar>,
 }
 
 impl Progress {
     /// Of so many files.
-    pub(super) fn new(files: usize) -> Self {
-        Self(on_terminal().then(|| Board::new(files)))
+    ///
+    /// There are no bars where lines of JSON appear between them.
+    pub(super) fn new(files: usize, output: Output) -> Self {
+        let is_mixed = output == Output::Jsonl && io::stdout().is_terminal();
+        Self((on_terminal() && !is_mixed).then(|| Board::new(files)))
     }
 
     /// A line above the bars, or in a pipe.
     pub(super) fn say(&self, line: &str) {
+        let line = printable(line);
         match &self.0 {
             Some(board) => drop(board.bars.println(line)),
             None => drop(writeln!(io::stderr(), "{line}")),
@@ -71,9 +75,17 @@ impl Progress {
     /// A file is on its way; `sent` counts its bytes.
     pub(super) fn begin(&self, index: usize, file: &Named, sent: &Arc<AtomicU64>) {
         let Some(board) = &self.0 else { return };
-        let (name, path, since) = (file.name().into_owned(), file.path.to_path_buf(), Instant::now());
-        let active = Active { name, path, since, sent: Arc::clone(sent), size: 0, bar: None };
+        let (name, since) = (printable(&*file.name()), Instant::now());
+        let active = Active { name, since, sent: Arc::clone(sent), size: None, bar: None };
         board.under_way.borrow_mut().insert(index, active);
+    }
+
+    /// Its size is known.
+    pub(super) fn size(&self, index: usize, size: u64) {
+        let Some(board) = &self.0 else { return };
+        if let Some(active) = board.under_way.borrow_mut().get_mut(&index) {
+            active.size = Some(size);
+        }
         if board.is_single() {
             board.draw();
         }
@@ -153,17 +165,17 @@ impl Board {
         let (mut units, mut bytes) = (0, self.bytes.get());
         for active in under_way.values_mut() {
             let sent = active.sent.load(Ordering::Relaxed);
-            if active.bar.is_none() && bars < MOST_BARS && (self.is_single() || active.since.elapsed() >= SOON) {
+            let is_due = bars < MOST_BARS && (self.is_single() || active.since.elapsed() >= SOON);
+            if let (true, None, Some(size)) = (is_due, &active.bar, active.size) {
                 bars += 1;
-                active.size = size(&active.path);
-                let bar = self.bars.add(ProgressBar::new(active.size).with_style(self.style.clone()));
+                let bar = self.bars.add(ProgressBar::new(size).with_style(self.style.clone()));
                 bar.set_prefix(active.name.clone());
                 active.bar = Some(bar);
             }
             if let Some(bar) = &active.bar {
                 bar.set_position(sent);
             }
-            units += (sent * UNITS).checked_div(active.size).unwrap_or(0).min(UNITS);
+            units += (sent * UNITS).checked_div(active.size.unwrap_or(0)).unwrap_or(0).min(UNITS);
             bytes += sent;
         }
         let ended = self.stored.get() + self.failed.get();
@@ -186,8 +198,4 @@ impl Board {
             "{stored} of {files} files stored, {bytes} in {time} ({files_rate} files/s, {bytes_rate}/s), {failed} failed"
         )
     }
-}
-
-fn size(path: &Path) -> u64 {
-    path.metadata().map_or(0, |metadata| metadata.len())
 }

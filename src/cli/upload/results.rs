@@ -5,14 +5,16 @@
 //! What is kept of a file until the end is small, as there may be many.
 
 use std::borrow::Cow;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 
+use anyhow::bail;
 use jiff::Timestamp;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
+use super::printer::{Printer, Reader};
 use super::{Named, Output};
-use crate::delivery::Delivery;
+use crate::delivery::{Delivery, printable};
 use crate::key_life::Terms;
 use crate::keys::{Entry, Keys};
 use crate::outcome::Upload;
@@ -33,8 +35,8 @@ pub(super) struct Results<'a> {
     not_sent: Vec<usize>,
     /// The failure that is every file's.
     shared: Option<(Reason, Box<str>)>,
-    /// What became of standard output, if lines can no longer be written to it.
-    broken: Option<io::Error>,
+    /// Writes a line for each file as it ends, if that is wanted.
+    lines: Option<Printer>,
 }
 
 /// What is kept of a file that was stored.
@@ -75,9 +77,9 @@ struct All<'a> {
 }
 
 impl<'a> Results<'a> {
-    pub(super) fn new(files: &'a [Named], terms: Terms, output: Output, has_folder: bool) -> Self {
+    pub(super) fn new(files: &'a [Named], terms: Terms, output: Output, has_folder: bool) -> io::Result<Self> {
         let keeps = has_folder || output != Output::Jsonl;
-        Self {
+        Ok(Self {
             files,
             terms,
             output,
@@ -87,12 +89,17 @@ impl<'a> Results<'a> {
             failures: Vec::new(),
             not_sent: Vec::new(),
             shared: None,
-            broken: None,
-        }
+            lines: (output == Output::Jsonl).then(Printer::start).transpose()?,
+        })
     }
 
-    /// Takes the result of a file; false if there is no use in uploading more.
-    pub(super) fn enter(&mut self, index: usize, delivery: Delivery) -> bool {
+    /// Who reads the results as the files end, if anybody does.
+    pub(super) fn reader(&self) -> Option<Reader> {
+        self.lines.as_ref().map(Printer::reader)
+    }
+
+    /// Takes the result of a file.
+    pub(super) fn enter(&mut self, index: usize, delivery: Delivery) {
         match delivery {
             Delivery::Stored(upload) => self.store(index, upload),
             Delivery::Failed(trouble) => {
@@ -105,7 +112,6 @@ impl<'a> Results<'a> {
             Delivery::NotSent(Some(last)) => self.fail(index, last.reason, Some(last.message().into())),
             Delivery::NotSent(None) => self.not_sent.push(index),
         }
-        self.broken.is_none() || self.has_folder
     }
 
     /// Gives files that were not sent the failure that affects every file. After a stop there may be none, and they are
@@ -123,10 +129,10 @@ impl<'a> Results<'a> {
 
     fn store(&mut self, index: usize, upload: Upload) {
         self.stored += 1;
-        if self.writes_lines() {
+        if let Some(lines) = &self.lines {
             let file = &self.files[index];
             let entry = Entry::new(file.file_name().to_owned(), upload.clone(), &self.terms);
-            self.broken = write_line(&Stored { name: file.name(), file: file.shown(), entry: &entry }).err();
+            write_line(lines, &Stored { name: file.name(), file: file.shown(), entry: &entry });
         }
         if self.has_folder || self.output != Output::Jsonl {
             let Upload { file_key, content_type, size, sha256, at } = upload;
@@ -138,8 +144,8 @@ impl<'a> Results<'a> {
     }
 
     fn fail(&mut self, index: usize, reason: Reason, message: Option<Box<str>>) {
-        if self.writes_lines() {
-            self.broken = write_line(&self.failed(index, reason, message.as_deref())).err();
+        if let Some(lines) = &self.lines {
+            write_line(lines, &self.failed(index, reason, message.as_deref()));
         }
         self.failures.push((index, reason, message));
     }
@@ -154,36 +160,40 @@ impl<'a> Results<'a> {
         self.failures.iter().map(|(index, reason, message)| self.failed(*index, *reason, message.as_deref()))
     }
 
-    fn writes_lines(&self) -> bool {
-        self.output == Output::Jsonl && self.broken.is_none()
-    }
-
-    /// Prints what was not printed before, and the failures for people.
-    pub(super) fn print(&mut self) -> anyhow::Result<()> {
-        let broken = self.broken.take();
-        let mut out = BufWriter::new(io::stdout().lock());
-        let printed = match self.output {
-            Output::Jsonl => broken.map_or(Ok(()), Err),
-            Output::Json => {
-                let all = All { files: self, failures: self.failures().collect() };
-                serde_json::to_writer_pretty(&mut out, &all).map_err(io::Error::from).and_then(|()| writeln!(out))
-            }
-            Output::Text => {
-                let line = |kept: &Kept| writeln!(out, "{}={}", self.files[kept.index].name(), kept.file_key);
-                self.keys.iter().try_for_each(line)
-            }
+    /// Prints what was not printed before, and the failures for people. After `stop` nobody is waited for long.
+    pub(super) async fn print(&mut self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let printer = if let Some(lines) = self.lines.take() {
+            lines
+        } else {
+            let printer = Printer::start()?;
+            printer.write(self.text()?);
+            printer
         };
-        let printed = printed.and_then(|()| out.flush());
-        // What is left in it has nowhere to go.
-        drop(out.into_parts());
+        let end = printer.finish(stop).await;
         for Failed { name, reason, message, .. } in self.failures() {
-            writeln!(io::stderr(), "error: {name}: {reason}: {message}")?;
+            writeln!(io::stderr(), "error: {}: {reason}: {message}", printable(&*name))?;
         }
-        match printed {
-            // A closed pipe is not an error.
+        match end {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+            Err(_) if self.output == Output::Jsonl && !self.has_folder && self.left() == 0 => {
+                bail!("nobody reads the output any more: the keys of the last files are lost")
+            }
+            // A closed pipe is not an error.
             _ => Ok(()),
         }
+    }
+
+    fn text(&self) -> io::Result<Vec<u8>> {
+        let mut text = Vec::new();
+        if self.output == Output::Json {
+            serde_json::to_writer_pretty(&mut text, &All { files: self, failures: self.failures().collect() })?;
+            text.push(b'\n');
+        } else {
+            for kept in &self.keys {
+                writeln!(text, "{}={}", self.files[kept.index].name(), kept.file_key)?;
+            }
+        }
+        Ok(text)
     }
 
     /// The keys with their details, where those were kept, in the order of names.
@@ -222,10 +232,9 @@ impl Serialize for Results<'_> {
     }
 }
 
-/// One write, so that a reader never sees half a line of a run that is killed.
-fn write_line(line: &impl Serialize) -> io::Result<()> {
-    let (mut line, mut out) = (serde_json::to_vec(line)?, io::stdout().lock());
+fn write_line(lines: &Printer, line: &impl Serialize) {
+    // Texts and numbers can always be written.
+    let mut line = serde_json::to_vec(line).unwrap_or_default();
     line.push(b'\n');
-    out.write_all(&line)?;
-    out.flush()
+    lines.write(line);
 }

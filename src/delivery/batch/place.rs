@@ -2,19 +2,24 @@
 //!
 //! The loop of attempts is here, because between two of them the window may have become smaller: then a file that waits
 //! gives up its permit and begins again once there is room. It keeps its place, so that no other file begins instead.
+//! A file whose source takes long or fails lets another begin: the window is for the API and the storage.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use tokio::sync::{SemaphorePermit, watch};
 
-use super::super::{Candidate, Credential, Hooks, Limits, Parcel};
+use super::super::{Candidate, Credential, Hooks, Limits, Opened, Parcel, Source, of_source};
 use super::{Batch, Delivery};
 use crate::outcome::Trouble;
+
+/// While a source takes longer to open than this, its permit is for others.
+const PROMPT: Duration = Duration::from_secs(1);
 
 /// A file's turn: as long as it lives, the file is under way.
 pub struct Place<'a> {
     batch: &'a Batch<'a>,
-    /// `None` while it waits for room in a window that has become smaller.
+    /// `None` while it waits for its source, and for room in a window that has become smaller.
     permit: Option<SemaphorePermit<'a>>,
 }
 
@@ -78,7 +83,11 @@ impl<'a> Place<'a> {
             loop {
                 let cuts = batch.state.lock().window.cuts();
                 let on_strain = || batch.see_strain(cuts);
-                let trouble = match batch.courier.try_once(credential, parcel, &mut admit, on_strain).await {
+                let result = match self.open(&parcel.source).await {
+                    Ok(opened) => batch.courier.send(credential, parcel, opened, &mut admit, on_strain).await,
+                    Err(trouble) => Err(trouble),
+                };
+                let trouble = match result {
                     Ok(upload) => return Ok((upload, cuts)),
                     Err(trouble) => trouble,
                 };
@@ -107,6 +116,34 @@ impl<'a> Place<'a> {
         }
     }
 
+    /// Opens the source, and has a permit once it is open.
+    async fn open(&mut self, source: &Source) -> Result<Opened, Trouble> {
+        let mut opening = pin!(source.open());
+        let opened = if let Ok(opened) = tokio::time::timeout(PROMPT, &mut opening).await {
+            opened
+        } else {
+            self.leave();
+            opening.await
+        };
+        match opened {
+            Ok(opened) => {
+                self.wait_for_room().await;
+                Ok(opened)
+            }
+            Err(error) => {
+                self.leave();
+                Err(of_source(&error))
+            }
+        }
+    }
+
+    /// Lets another file begin.
+    fn leave(&mut self) {
+        if let Some(permit) = self.permit.take() {
+            self.batch.give_back(permit);
+        }
+    }
+
     /// Gives up a permit that the window no longer allows.
     fn make_room(&mut self) {
         let mut state = self.batch.state.lock();
@@ -128,8 +165,6 @@ impl<'a> Place<'a> {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.batch.state.lock().under_way -= 1;
-        if let Some(permit) = self.permit.take() {
-            self.batch.give_back(permit);
-        }
+        self.leave();
     }
 }

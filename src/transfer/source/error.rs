@@ -4,8 +4,8 @@
 //! happens to be mounted. What a file system holds may be any bytes, so nothing of it is printed raw: characters that
 //! would disturb a terminal or a log are escaped, and long names are shortened.
 
+use std::ffi::OsStr;
 use std::io;
-use std::path::Path;
 
 use rustix::io::Errno;
 use thiserror::Error;
@@ -103,10 +103,10 @@ fn said(error: &io::Error) -> String {
     }
 }
 
-/// A path as it may be printed.
-pub(super) fn printable(path: &Path) -> String {
-    let mut text = String::new();
-    for c in path.to_string_lossy().chars() {
+/// A path or another text as it may be printed.
+pub(crate) fn printable(text: impl AsRef<OsStr>) -> String {
+    let (shown, mut text) = (text.as_ref().to_string_lossy(), String::new());
+    for c in shown.chars() {
         if disturbs(c) {
             text.extend(c.escape_default());
         } else {
@@ -155,7 +155,7 @@ mod tests {
             ("a\nb\u{1b}[31m", "a\\nb\\u{1b}[31m"),
             ("x\u{202e}gnp", "x\\u{202e}gnp"),
         ] {
-            assert_eq!(printable(Path::new(name)), expected);
+            assert_eq!(printable(name), expected);
         }
     }
 

@@ -49,13 +49,13 @@ impl Memory {
     /// most callers ask for it at once, and a second look-up costs three system calls.
     pub(super) fn is_old(&self, place: &Arc<Place>) -> bool {
         let Some(held) = quick::old(place) else { return false };
-        self.keep(|| held.read(place));
+        self.keep(|| held.read());
         true
     }
 
     /// The file as it was opened a moment ago, or as the short road opens it now.
     pub(super) fn open(&self, place: &Arc<Place>) -> Option<Opened> {
-        self.kept().or_else(|| quick::old(place)?.read(place))
+        self.kept().or_else(|| quick::old(place)?.read())
     }
 
     fn keep(&self, open: impl FnOnce() -> Option<Opened>) {

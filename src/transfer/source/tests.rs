@@ -10,6 +10,9 @@ use super::place::LARGEST_PUT;
 use super::settle::{SETTLE, SETTLE_LIMIT};
 use super::*;
 
+/// More than is read when a file is opened.
+static LARGE: [u8; WHOLE + 1] = [5; WHOLE + 1];
+
 fn aged_file(content: &[u8]) -> tempfile::NamedTempFile {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(content).unwrap();
@@ -136,12 +139,12 @@ async fn every_kind_of_change_is_noticed() {
         |file| std::fs::remove_file(file.path()).unwrap(),
         |file| {
             let other = file.path().with_extension("other");
-            std::fs::write(&other, "12345").unwrap();
+            std::fs::write(&other, LARGE.as_slice()).unwrap();
             std::fs::rename(other, file.path()).unwrap();
         },
     ];
     for (number, change) in changes.iter().enumerate() {
-        let file = aged_file(b"12345");
+        let file = aged_file(&LARGE);
         let opened = open(file.path()).await.unwrap();
         change(&file);
         assert!(matches!(opened.check_unchanged(), Err(SourceError::Changed(_))), "change {number}");
@@ -150,7 +153,7 @@ async fn every_kind_of_change_is_noticed() {
 
 #[tokio::test]
 async fn a_file_that_shrank_cannot_be_read_to_its_old_end() {
-    let file = aged_file(b"12345");
+    let file = aged_file(&LARGE);
     let opened = open(file.path()).await.unwrap();
     file.as_file().set_len(2).unwrap();
     assert!(matches!(opened.read_exact_at(&mut [0; 5], 0), Err(SourceError::Changed(_))));
@@ -175,4 +178,33 @@ async fn more_than_one_put_can_take_is_refused() {
     file.as_file().set_len(LARGEST_PUT + 1).unwrap();
     age(&file);
     assert!(matches!(open(file.path()).await, Err(SourceError::TooLarge(_))));
+}
+
+/// How many descriptors of this process are of the file.
+fn descriptors(path: &Path) -> usize {
+    let open = std::fs::read_dir("/proc/self/fd").unwrap();
+    open.filter(|entry| std::fs::read_link(entry.as_ref().unwrap().path()).is_ok_and(|file| file == path)).count()
+}
+
+#[test]
+fn a_file_is_closed_once_it_is_read_and_never_on_the_thread_that_sends() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().canonicalize().unwrap().join("a");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
+    runtime.block_on(async {
+        std::fs::write(&path, vec![0; WHOLE]).unwrap();
+        let small = Source::file(&path).settled().open().await.unwrap();
+        assert_eq!((small.size(), descriptors(&path)), (WHOLE as u64, 0));
+
+        std::fs::write(&path, vec![0; WHOLE + 1]).unwrap();
+        let large = Source::file(&path).settled().open().await.unwrap();
+        let (free, busy) = std::sync::mpsc::channel::<()>();
+        let busy = tokio::task::spawn_blocking(move || busy.recv().is_err());
+        drop(large);
+        assert_eq!(descriptors(&path), 1, "the only other thread is busy");
+        drop(free);
+        busy.await.unwrap();
+        tokio::task::spawn_blocking(|| {}).await.unwrap();
+        assert_eq!(descriptors(&path), 0);
+    });
 }

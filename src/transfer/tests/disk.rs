@@ -4,11 +4,12 @@ use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::time::Instant;
 
+use rustls::pki_types::pem::PemObject;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::super::*;
-use super::tls;
+use super::{tls, trusting};
 
 const SIZE: u64 = 1 << 20;
 const STALL: Duration = Duration::from_millis(600);
@@ -104,6 +105,36 @@ async fn a_storage_that_takes_no_byte_is_given_up() {
     drop(listener);
     assert!(matches!(error, Error::Unavailable { .. }) && error.to_string().contains("took no byte"), "{error}");
     assert!(begun.elapsed() >= STALL);
+}
+
+/// TLS waits to say that it ends until what it has written is taken.
+#[tokio::test]
+async fn what_a_storage_takes_no_byte_of_is_let_go_also_where_tls_waits_for_it() {
+    let (listener, address) = listen().await;
+    let server = cyberun_stub::Tls::new(&cyberun_stub::Options::default()).unwrap();
+    let mut trusted = rustls::RootCertStore::empty();
+    let authority = rustls::pki_types::CertificateDer::from_pem_slice(server.ca_pem.as_bytes()).unwrap();
+    trusted.add(authority).unwrap();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let _silent = server.acceptor.accept(stream).await.unwrap();
+        std::future::pending::<()>().await;
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("large");
+    std::fs::File::create(&path).unwrap().set_len(64 << 20).unwrap();
+    let opened = Arc::new(Source::file(path).settled().open().await.unwrap());
+    let url = PresignedUrl::parse(&format!("https://{address}/bucket/key?X-Amz-Signature=0")).unwrap();
+    let headers = [(http::header::CONTENT_LENGTH, HeaderValue::from(opened.size()))].into_iter().collect();
+    let client = Client::with(trusting(trusted), tuning(STALL));
+    let error = client.put(&url, &headers, &opened, &Arc::default()).await.unwrap_err();
+    assert!(error.to_string().contains("took no byte"), "{error}");
+    let let_go = async {
+        while Arc::strong_count(&opened) > 1 {
+            tokio::time::sleep(Duration::from_millis(10)).await; // nothing tells of it
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), let_go).await.expect("somebody still has the file");
 }
 
 #[tokio::test(start_paused = true)]

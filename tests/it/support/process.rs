@@ -28,6 +28,7 @@ pub(crate) struct Run {
     environment: Vec<(String, OsString)>,
     folder: Option<PathBuf>,
     stdin: Stdio,
+    stdout: Option<Stdio>,
     secrets: Vec<String>,
 }
 
@@ -60,6 +61,7 @@ impl Run {
             environment: Vec::new(),
             folder: None,
             stdin: Stdio::null(),
+            stdout: None,
             secrets: Vec::new(),
         };
         run.environment("RUST_LOG", "trace").environment("RUST_BACKTRACE", "1").argument(command)
@@ -116,6 +118,12 @@ impl Run {
         self
     }
 
+    /// The same run with its output elsewhere; nothing of it is searched.
+    pub(crate) fn writing(mut self, stdout: impl Into<Stdio>) -> Self {
+        self.stdout = Some(stdout.into());
+        self
+    }
+
     /// The same run by way of a program that takes a command line, to whose end `tail` is added.
     pub(crate) fn through(mut self, shell: &[&str], tail: &str) -> Self {
         self.shell = Some((shell.iter().map(OsString::from).collect(), tail.to_owned()));
@@ -139,8 +147,10 @@ impl Run {
         let mut command = self.command();
         let command = command.env_clear().envs(self.environment).stdin(self.stdin);
         command.current_dir(self.folder.as_deref().unwrap_or(Path::new(".")));
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
-        let (stdout, stderr) = (listen(child.stdout.take().unwrap()), listen(child.stderr.take().unwrap()));
+        let command = command.stdout(self.stdout.unwrap_or_else(Stdio::piped)).stderr(Stdio::piped());
+        let mut child = command.kill_on_drop(true).spawn().unwrap();
+        let stdout = child.stdout.take().map_or_else(|| watch::channel(String::new()).1, listen);
+        let stderr = listen(child.stderr.take().unwrap());
         Running { child, stdout, stderr, secrets: self.secrets }
     }
 
