@@ -36,7 +36,7 @@ soak: ## Let faults, kills and restarts befall the operator: MINUTES=30, SEED=, 
 
 .PHONY: image
 image: ## Build the published image as an archive for docker load (5 minutes of CPU)
-	@.ci/packages
+	@.ci/packages image
 	@.ci/image published
 
 .PHONY: dist

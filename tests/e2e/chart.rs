@@ -211,7 +211,7 @@ fn a_monitor_selects_the_metrics_and_the_rules_name_this_release() {
         {
             let monitor = format!("metrics.{monitor}={{\"enabled\":true,\"labels\":{{\"release\":\"prometheus\"}}}}");
             let chart = world.cluster.chart(&world.namespace, &[&monitor, rules, "fullnameOverride=\"uploads\""])?;
-            let pods = format!("{{namespace={:?},pod=~\"uploads-.+\"", world.namespace);
+            let pods = format!("{{namespace={:?},pod=~\"uploads-[a-z0-9]+-[a-z0-9]{{5}}\"", world.namespace);
             let runbook = "runbook_url: https://docs.example/uploads/runbook.md#fileuploadresultsowed";
             let own_kind = format!("kind: {kind}\n");
             for word in [endpoints, "release: prometheus", runbook, own_kind.as_str(), pods.as_str()] {
@@ -222,6 +222,53 @@ fn a_monitor_selects_the_metrics_and_the_rules_name_this_release() {
         let both = ["metrics.serviceMonitor.enabled=true", "metrics.podMonitor.enabled=true"];
         let complaint = world.cluster.chart(&world.namespace, &both).err();
         assert!(complaint.is_some_and(|complaint| format!("{complaint:#}").contains("set only one")));
+        // Kubernetes cuts a Pod's name at 58 characters, and adds five more.
+        for (length, pods) in [(46, "-[a-z0-9]+-[a-z0-9]{5}"), (47, "-.+"), (58, ".+"), (63, ".+")] {
+            let name = "n".repeat(length);
+            let chart = world.cluster.chart(&world.namespace, &[rules, &format!("fullnameOverride={name:?}")])?;
+            let pods = format!("pod=~\"{}{pods}\"", &name[..length.min(58)]);
+            assert!(chart.contains(&pods), "{pods} is not in\n{chart}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_namespace_that_is_a_number_is_written_as_text() {
+    scenario(OPERATOR, async |world| {
+        let values = [
+            "watchNamespaces=[\"1001\"]",
+            "image.repository=\"none\"",
+            "admissionPolicy.enabled=true",
+            "caBundle=\"CA\"",
+            "workers.defaults={\"labels\":{\"team\":\"data\"}}",
+            "metrics.serviceMonitor.enabled=true",
+            "metrics.prometheusRule.enabled=true",
+            "metrics.dashboard.enabled=true",
+            "networkPolicy.enabled=true",
+            DEPLOYMENTS,
+        ];
+        let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/fileupload-operator");
+        let flags: Vec<_> = values.iter().flat_map(|value| ["--set-json", value]).collect();
+        let arguments = [["template", "uploads", chart, "--namespace=1001"].as_slice(), &flags].concat();
+        let manifests = helm(world.cluster, &arguments)?;
+        let all: Vec<Value> = manifests.split("\n---\n").map(serde_yaml::from_str).collect::<Result<_, _>>()?;
+        let of_namespace = all.iter().filter(|it| it["metadata"].get("namespace").is_some());
+        assert!(of_namespace.clone().count() > 15, "{manifests}");
+        for object in of_namespace {
+            assert_eq!(object["metadata"]["namespace"], "1001", "{object:#}");
+        }
+        let subjects = all.iter().filter_map(|it| it["subjects"].as_array()).flatten();
+        assert!(subjects.clone().count() > 2 && subjects.clone().all(|it| it["namespace"] == "1001"), "{manifests}");
+        let places = [
+            ("ServiceMonitor", "/spec/namespaceSelector/matchNames/0"),
+            ("PrometheusRule", "/spec/groups/0/rules/0/labels/namespace"),
+            ("ValidatingAdmissionPolicyBinding", "/spec/matchResources/namespaceSelector/matchExpressions/0/values/0"),
+        ];
+        for (kind, place) in places {
+            let object = all.iter().find(|it| it["kind"] == kind).cloned().unwrap_or_default();
+            assert_eq!(object.pointer(place), Some(&Value::from("1001")), "{object:#}");
+        }
         Ok(())
     });
 }

@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 use cyberun_stub::Options;
-use serde_json::Value;
+use serde_json::{Value, json};
 use test_support::{DEADLINE, World, file, helm, kubectl, scenario_alone};
 
 use crate::OPERATOR;
@@ -61,7 +61,7 @@ fn a_crd_that_is_there_already_is_taken_over_as_the_docs_say_and_outlives_its_re
         is_refused(install(world, "uploads", first_name, &[]), &[crd, NOT_OURS])?;
         install(world, "uploads", first_name, &["--take-ownership"])?;
         assert_eq!(owner_of_crd(world)?, first_name);
-        first.file_upload("kept", serde_json::json!({"files": [file("a", "none", "a.txt")]})).await?;
+        first.file_upload("kept", json!({"files": [file("a", "none", "a.txt")]})).await?;
 
         uninstall(world, "uploads", first_name)?;
         assert!(
@@ -119,7 +119,7 @@ fn releases_of_several_teams_stand_beside_each_other_and_each_serves_its_own() -
         third.granted_by(&manifests).await?;
         world.operator_of(&third, "team-fileupload-operator").await?;
         third.config_map("texts", &[("a.txt", "one")]).await?;
-        third.file_upload("one", serde_json::json!({"files": [file("a", "texts", "a.txt")]})).await?;
+        third.file_upload("one", json!({"files": [file("a", "texts", "a.txt")]})).await?;
         third.available("one").await?;
         Ok(())
     })
@@ -132,7 +132,7 @@ fn an_upgrade_can_be_rolled_back_and_uninstalling_leaves_only_the_crd_and_its_re
         let namespace = format!("--namespace={}", space.namespace);
         by_hand(world, ("", ""))?;
         install(world, "uploads", &space.namespace, &["--take-ownership"])?;
-        space.file_upload("kept", serde_json::json!({"files": [file("a", "none", "a.txt")]})).await?;
+        space.file_upload("kept", json!({"files": [file("a", "none", "a.txt")]})).await?;
         let objects = || {
             let kinds = "deployment,service,serviceaccount,role,rolebinding,configmap,clusterrole";
             let ours = "--selector=app.kubernetes.io/instance=uploads";
@@ -156,6 +156,71 @@ fn an_upgrade_can_be_rolled_back_and_uninstalling_leaves_only_the_crd_and_its_re
         uninstall(world, "uploads", &space.namespace)?;
         assert_eq!(objects()?, "");
         assert!(space.read("FileUpload", "kept").await?.is_object());
+        Ok(())
+    })
+}
+
+/// What the API server fills in beside a rolling update belongs to nobody, and would be refused beside Recreate.
+#[test]
+fn leader_election_is_switched_off_and_on_in_a_release_that_exists() -> anyhow::Result<()> {
+    scenario_alone(OPERATOR, Options::default(), "a release without leader election", async |world| {
+        let (space, _) = world.space("first").await?;
+        let namespace = format!("--namespace={}", space.namespace);
+        install(world, "uploads", &space.namespace, &[WITHOUT_CRD])?;
+        for (value, strategy) in [
+            ("leaderElection.enabled=false,replicas=1", json!({"type": "Recreate"})),
+            (
+                "leaderElection.enabled=true,replicas=2",
+                json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}),
+            ),
+        ] {
+            let set = format!("--set={value}");
+            helm(world.cluster, &["upgrade", "uploads", CHART, &namespace, "--reuse-values", &set])?;
+            let deployment = space.read("Deployment", "uploads-fileupload-operator").await?;
+            assert_eq!(deployment["spec"]["strategy"], strategy, "{value}");
+        }
+        Ok(())
+    })
+}
+
+/// Its account has every right here, so only the policies refuse.
+#[test]
+fn a_release_in_a_namespace_of_the_cluster_writes_its_lease_there_and_nothing_else() -> anyhow::Result<()> {
+    const SYSTEM: &str = "kube-uploads";
+    scenario_alone(OPERATOR, Options::default(), "a release in kube-*", async |world| {
+        kubectl(world.cluster, ["create", "namespace", SYSTEM], "")?;
+        let (namespace, serves) =
+            (format!("--namespace={SYSTEM}"), format!("--set=watchNamespaces={{{}}}", world.namespace));
+        let policies = "--set=admissionPolicy.enabled=true";
+        helm(world.cluster, &["install", "uploads", CHART, &namespace, &serves, IMAGE, WITHOUT_CRD, policies])?;
+        let account = format!("--serviceaccount={SYSTEM}:uploads-fileupload-operator");
+        let bind = ["create", "clusterrolebinding", "too-much", "--clusterrole=cluster-admin", &account];
+        kubectl(world.cluster, bind, "")?;
+
+        let user = format!("--as=system:serviceaccount:{SYSTEM}:uploads-fileupload-operator");
+        let create = |object: &Value, dry: &str| {
+            let create = ["create", "--filename=-", &namespace, &user, dry];
+            kubectl(world.cluster, create, &object.to_string())
+        };
+        // As it writes one into the namespaces that it serves.
+        let owner = json!({"apiVersion": "cyberun.cloud/v1alpha1", "kind": "FileUpload", "name": "one", "uid": "1"});
+        let labels = json!({"app.kubernetes.io/managed-by": "fileupload-operator"});
+        let output = json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": "keys", "labels": labels, "ownerReferences": [owner]},
+        });
+        let look = async || {
+            let answer = create(&output, "--dry-run=server").err().map(|error| format!("{error:#}"));
+            let words = "writes nothing but its Lease into namespaces of the cluster itself";
+            Ok((answer.as_ref().is_some_and(|answer| answer.contains(words)), answer))
+        };
+        world.wait_for(DEADLINE, "a ConfigMap to be refused by the policy", look).await?;
+        let lease = |name: &str| {
+            let metadata = json!({"name": name});
+            json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": {}})
+        };
+        is_refused(create(&lease("another"), "--dry-run=none"), &["writes only its own Lease"])?;
+        create(&lease("uploads-fileupload-operator"), "--dry-run=none")?;
         Ok(())
     })
 }

@@ -11,15 +11,16 @@ use crate::OPERATOR;
 
 const CONTAINER: &str = "/spec/template/spec/containers/0";
 const POD: &str = "/spec/template/spec";
+const TEMPLATE: &str = "/spec/template/metadata";
 const CREDENTIALS: &str = "/spec/template/spec/volumes/1/projected/sources/0/secret";
 
-/// An object with this value at a place that may be new.
+/// An object with this value at a place (a JSON pointer) that may be new.
 fn with(object: &Value, place: &str, value: Value) -> Value {
     let mut changed = object.clone();
     let (parent, field) = place.rsplit_once('/').unwrap_or_default();
     match changed.pointer_mut(parent) {
         Some(Value::Array(list)) => list[field.parse::<usize>().unwrap_or_default()] = value,
-        Some(parent) => parent[field] = value,
+        Some(parent) => parent[field.replace("~1", "/")] = value,
         None => unreachable!("there is no {parent} in {object:#}"),
     }
     changed
@@ -48,6 +49,7 @@ fn misuses() -> Vec<(String, Value, &'static str)> {
     let (image, user) = ("one container, of the image", "not privileged, and never root");
     let (mounts, secret) =
         ("a worker mounts one claim or ConfigMap", "CYBERUN_API_KEY and CYBERUN_TEAM_ID of one Secret");
+    let mesh = "keep service meshes away";
     let (node, token) = ("no network, name, process or priority of its node", "no service account and no token");
     let mount = json!([{"name": "credentials", "mountPath": "/source", "readOnly": true}]);
     let key = json!([{"key": "PASSWORD", "path": "PASSWORD"}]);
@@ -75,6 +77,8 @@ fn misuses() -> Vec<(String, Value, &'static str)> {
         pod("nodeName", json!("node-1"), node),
         container("securityContext", json!({"privileged": true}), user),
         pod("securityContext/runAsUser", json!(0), user),
+        (format!("{TEMPLATE}/labels/sidecar.istio.io~1inject"), json!("true"), mesh),
+        (format!("{TEMPLATE}/annotations/linkerd.io~1inject"), json!("enabled"), mesh),
         ("/metadata/ownerReferences".to_owned(), json!([]), "belongs to one FileUpload"),
     ]
 }
@@ -131,10 +135,60 @@ fn a_worker_that_is_not_the_operators_is_refused_for_each_thing_that_differs() -
         let all = json!({"matchLabels": {"app.kubernetes.io/managed-by": "fileupload-operator"}});
         selecting["spec"]["selector"] = all;
         is_refused("a selector", thief.create("Job", "loot", selecting).await, "belongs to one FileUpload");
-        let kube = "nothing into namespaces of the cluster itself";
+        let kube = "nothing but its Lease into namespaces of the cluster itself";
         is_refused("kube-system", thief.at("kube-system").create("Job", "loot", job.clone()).await, kube);
         // With none of that it is a worker like any other.
         thief.create("Job", "worker", job).await
+    })
+}
+
+/// Another release whose policies know two deployments; no operator of it runs.
+#[test]
+fn a_worker_calls_the_api_of_a_deployment_only_from_the_namespaces_that_may_use_it() -> anyhow::Result<()> {
+    scenario_alone(OPERATOR, Options::default(), "a deployment of some namespaces", async |world| {
+        let job = at_work(world).await?;
+        let name = "of-two-deployments";
+        let lab = "https://lab.example/api/v1";
+        let deployments = json!([
+            {"name": "main", "default": true, "apiUrl": world.stub.api_url()},
+            {"name": "lab", "apiUrl": lab, "namespaces": ["lab", "team-*"]},
+        ]);
+        let values = [
+            "image={\"repository\":\"none\",\"tag\":\"none\"}".to_owned(),
+            format!("fullnameOverride={name:?}"),
+            format!("deployments={deployments}"),
+            "allowHttp=true".to_owned(),
+            "crds.install=false".to_owned(),
+        ];
+        let values: Vec<_> = values.iter().map(String::as_str).collect();
+        let manifests = world.cluster.chart_in(&world.namespace, &values)?;
+        kubectl(world.cluster, ["apply", "--filename=-"], &manifests)?;
+        let user = format!("--as=system:serviceaccount:{}:{name}", world.namespace);
+        let create = |namespace: &str, job: &Value| {
+            let mut job = job.clone();
+            job["apiVersion"] = "batch/v1".into();
+            job["kind"] = "Job".into();
+            job["metadata"]["name"] = "loot".into();
+            let namespace = format!("--namespace={namespace}");
+            let create = ["create", "--dry-run=server", "--filename=-", &namespace, &user];
+            kubectl(world.cluster, create, &job.to_string()).map(drop)
+        };
+        let of_lab = with(&job, &format!("{CONTAINER}/args/2"), json!(lab));
+        let refusal = "each only in the namespaces of its deployment";
+        let look = async || {
+            let answer = create(&world.namespace, &of_lab).err().map(|error| format!("{error:#}"));
+            Ok((answer.as_ref().is_some_and(|answer| answer.contains(refusal)), answer))
+        };
+        world.wait_for(DEADLINE, "the API of another namespace to be refused", look).await?;
+        create(&world.namespace, &job)?;
+        for namespace in ["lab", "team-a", "laboratory"] {
+            kubectl(world.cluster, ["create", "namespace", namespace], "")?;
+        }
+        create("lab", &of_lab)?;
+        create("team-a", &of_lab)?;
+        create("team-a", &job)?;
+        is_refused("a name that only begins so", create("laboratory", &of_lab), refusal);
+        Ok(())
     })
 }
 
