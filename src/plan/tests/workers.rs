@@ -218,6 +218,22 @@ fn what_a_suspended_job_left_is_taken_up_once_by_another() {
     assert_eq!(told, (vec![], vec![FileState::Uploading], vec![None]));
 }
 
+#[test]
+fn a_worker_whose_job_a_queue_has_just_admitted_goes_on() {
+    let created = START.parse().unwrap();
+    let running = Container::Running { ready: true };
+    let pod = PodFacts { created: Some(created), container: running, ..PodFacts::default() };
+    let mut story = with_job(|job| {
+        // The controller of Jobs creates the Pod first, and then writes down that it has resumed the Job.
+        job.suspension_changed = Some(created + SignedDuration::from_secs(1));
+        job.pods = vec![pod];
+    });
+    assert_eq!((story.step().removed, story.states()), (0, vec![FileState::Uploading]));
+    let Some(WorkFacts::Job(job)) = story.facts.work.last_mut() else { unreachable!() };
+    job.pods[0].presence = Presence::Deleting;
+    assert_eq!(story.step().removed, 1, "a suspension deletes its Pod");
+}
+
 /// What the operator remembers of a Launch that came to nothing for this reason.
 fn refused(launch: &Launch, reason: Reason) -> WorkFacts {
     WorkFacts::Launch(LaunchFacts {
