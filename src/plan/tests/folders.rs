@@ -325,3 +325,24 @@ fn what_a_former_resource_of_that_name_has_left_is_deleted_before_a_worker_begin
         assert_eq!(map, left);
     }
 }
+
+#[test]
+fn a_job_that_lingers_once_its_report_is_in_the_status_changes_nothing() {
+    let mut tale = Tale::of(json!({}));
+    tale.turn();
+    let now = tale.story.now;
+    tale.reports(&[(0, &written(&[("a", "k/a")], now))]);
+    tale.turn();
+    tale.turn();
+    let lingers = tale.job.clone().map(|job| JobFacts { deleting: true, ..job });
+    let claim = tale.story.facts.claims.get_mut("c").unwrap();
+    (claim.access_modes, claim.users) = (vec!["ReadWriteOncePod".into()], vec![ClaimUser::default()]);
+    assert_eq!(tale.turn().removed, 1);
+    assert_eq!(tale.folder().reason.as_deref(), Some("ClaimInUse"));
+    let status = tale.story.upload.status.clone();
+    for _ in 0..2 {
+        tale.job.clone_from(&lingers);
+        tale.turn();
+        assert_eq!(tale.story.upload.status, status);
+    }
+}
