@@ -58,7 +58,11 @@ impl<'a> Settled<'a> {
     pub(super) fn new(plan: &'a Plan<'_>, done: Done) -> Self {
         let files: Vec<_> = plan.files.iter().map(|entry| entry.shown(&plan.case)).collect();
         let (single, folders) = files.split_at(plan.case.upload.spec.files.len());
-        let output = output(plan.case.upload, single, &plan.output);
+        let output = match output(plan.case.upload, single, &plan.output) {
+            // The status has room for one name, and keys that it does not name would never be withdrawn.
+            OutputAct::Create(_) if done.former_remains => OutputAct::Held(messages::former_remains(&plan.case)),
+            act => act,
+        };
         let known = |entry: &Entry| plan.folders.get(&entry.id.name);
         let entries = || plan.files[single.len()..].iter();
         let keys = entries().filter_map(|entry| folder::keys_act(&plan.case, entry, known(entry)?)).collect();
