@@ -214,6 +214,13 @@ pub(super) fn yielded(volume: &Volume) -> Trouble {
     Trouble::new(Reason::ClaimInUse, message)
 }
 
+/// What is said while the output that the spec no longer names is still there.
+pub(super) fn former_remains(case: &Case<'_>) -> Trouble {
+    let former = case.status.and_then(|status| status.output.as_ref()).map_or("", |output| &output.name);
+    let what = format!("ConfigMap {former} is no longer the output and is deleted before the new one is written");
+    Trouble::new(Reason::Uploading, what)
+}
+
 /// What is said while a ConfigMap is deleted that a FileUpload of the same name has left.
 pub(super) fn discarded(name: &str) -> Trouble {
     let what = format!("ConfigMap {name} belongs to a deleted FileUpload of the same name: the operator replaces it");

@@ -58,7 +58,11 @@ impl<'a> Settled<'a> {
     pub(super) fn new(plan: &'a Plan<'_>, done: Done) -> Self {
         let files: Vec<_> = plan.files.iter().map(|entry| entry.shown(&plan.case)).collect();
         let (single, folders) = files.split_at(plan.case.upload.spec.files.len());
-        let output = output(plan.case.upload, single, &plan.output);
+        let output = match output(plan.case.upload, single, &plan.output) {
+            // The status has room for one name, and keys that it does not name would never be withdrawn.
+            OutputAct::Create(_) if done.former_remains => OutputAct::Held(messages::former_remains(&plan.case)),
+            act => act,
+        };
         let known = |entry: &Entry| plan.folders.get(&entry.id.name);
         let entries = || plan.files[single.len()..].iter();
         let keys = entries().filter_map(|entry| folder::keys_act(&plan.case, entry, known(entry)?)).collect();
@@ -76,7 +80,7 @@ impl<'a> Settled<'a> {
         let look = if unfinished { plan.look.min(retry::rewrite_in(&plan.case)) } else { plan.look };
         let look = if self.done.absorbed { Duration::ZERO } else { look };
         let status = self.status(written);
-        let is_due = plan.case.status != Some(&status) && !only_begins(plan, &status);
+        let is_due = plan.case.status != Some(&status) && !self.only_begins(&status);
         let waits_for_secret = plan.stand == Stand::Open && retry::waits_for_secret(&plan.case, &plan.files);
         Ending { status: is_due.then_some(status), look, waits_for_secret }
     }
@@ -105,6 +109,23 @@ impl<'a> Settled<'a> {
     fn available_until(&self) -> Option<Timestamp> {
         let terms = &self.plan.case.deployment.terms;
         self.plan.files.iter().filter_map(Entry::live).map(|upload| terms.withdrawn_at(upload.at)).min()
+    }
+
+    /// Whether a new resource's status would say nothing but that work begins: it is written once it can say more. The
+    /// status is also what names a Job, and what lets a Job that is over be forgotten.
+    fn only_begins(&self, status: &FileUploadStatus) -> bool {
+        let Plan { case, news, .. } = self.plan;
+        let is_new = case.status.is_none_or(|status| status.observed_generation < 0);
+        let waits = news.under_way.sends || self.plan.acts.send.is_some();
+        let says_nothing = |state: FileState, reason: &Option<String>| state == FileState::Pending && reason.is_none();
+        is_new
+            && waits
+            && self.plan.stand == Stand::Open
+            && news.jobs.is_empty()
+            && news.concluded.is_empty()
+            && self.keys.iter().all(|act| act.conflict().is_none())
+            && status.files.iter().all(|file| says_nothing(file.state, &file.reason))
+            && status.folders.iter().all(|folder| says_nothing(folder.state, &folder.reason))
     }
 
     /// The status as it is to be, whether it is written now or not.
@@ -152,14 +173,6 @@ fn keep_former(plan: &Plan<'_>, done: &Done, folders: &mut Vec<FolderStatus>) {
             None => folders.push(former.clone()),
         }
     }
-}
-
-/// Whether a new resource's status would say nothing but that work begins: it is written once it can say more.
-fn only_begins(plan: &Plan<'_>, status: &FileUploadStatus) -> bool {
-    let is_new = plan.case.status.is_none_or(|status| status.observed_generation < 0);
-    let says_nothing = |file: &FileStatus| file.state == FileState::Pending && file.reason.is_none();
-    let waits = plan.news.under_way.sends || plan.acts.send.is_some();
-    is_new && waits && plan.stand == Stand::Open && status.files.iter().all(says_nothing)
 }
 
 /// What the conditions and the phase say.

@@ -17,6 +17,7 @@ use crate::resource::{ANNOTATION_REQUESTED_AT, FileState, FileUpload, FileUpload
 mod any;
 mod folders;
 mod life;
+mod outputs;
 mod reports;
 mod sends;
 mod workers;

@@ -13,7 +13,7 @@ use super::facts::{
     Container, Facts, FileId, JobFacts, LaunchFacts, LaunchStage, PodFacts, SendFacts, SendResult, SendStage, Standing,
     Volume, WorkFacts,
 };
-use super::file::{Entry, Note};
+use super::file::{Entry, Note, Work};
 use super::{messages, moments, retry};
 use crate::outcome::Trouble;
 use crate::reason::Reason;
@@ -65,6 +65,11 @@ pub(super) fn news(case: &Case<'_>, files: &[Entry], facts: &Facts) -> News {
         // A file that later work has by now is no longer unanswered, and how it failed before decides nothing.
         let is_past = |note: &Note| matches!(note, Note::Unanswered | Note::Failed(..));
         news.notes.retain(|(attempt, id, note)| !is_past(note) || !is_taken_up(facts, *attempt, id));
+        // The status has taken in that a Job is over once it no longer names it, and the Job may linger for long: if it were
+        // heard again, it would undo what its files wait for by now.
+        if matches!(work, WorkFacts::Job(job) if !is_named(case, job)) {
+            news.notes.retain(|(_, id, note)| *note != Note::Unanswered || is_sent(files, id));
+        }
         if is_over && is_counted(case, attempt) && !has_news(case, files, &news) && news.absorb.is_empty() {
             if let WorkFacts::Job(job) = work {
                 remove_absorbed(job, &mut all);
@@ -98,6 +103,11 @@ fn name_the_latest_jobs(case: &Case<'_>, facts: &Facts, jobs: &mut Vec<JobStatus
 fn has_news(case: &Case<'_>, files: &[Entry], news: &News) -> bool {
     let entry = |id: &FileId| files.iter().find(|entry| entry.id == *id);
     news.notes.iter().any(|(attempt, id, note)| entry(id).is_some_and(|entry| entry.counts(*attempt, note, case)))
+}
+
+/// Whether the status says that the file is being sent.
+fn is_sent(files: &[Entry], id: &FileId) -> bool {
+    files.iter().any(|entry| entry.id == *id && entry.work == Work::Sending)
 }
 
 /// Whether later work has the file.

@@ -255,7 +255,10 @@ impl JobFacts {
     pub(crate) fn was_stopped(&self) -> bool {
         let was_there = |pod: &PodFacts| {
             let changed = self.suspension_changed.zip(pod.created).is_some_and(|(changed, created)| changed > created);
-            pod.has_started() && (self.suspended || changed)
+            // A suspension deletes the Pods that run. The first admission by a queue deletes none, and may also bear a
+            // later time than the Pod: Kubernetes creates the Pod, and then writes down that the Job was resumed.
+            let is_deleted = pod.presence != Presence::There;
+            pod.has_started() && (self.suspended || changed && is_deleted)
         };
         self.pods.iter().any(was_there)
     }

@@ -11,6 +11,8 @@ struct Tale {
     keys: Option<String>,
     /// The one Job.
     job: Option<JobFacts>,
+    /// The folders whose ConfigMaps of a former name the cluster keeps.
+    former: Vec<String>,
 }
 
 /// What one step did.
@@ -28,7 +30,7 @@ impl Tale {
         fields["folders"] =
             json!([{"name": "frames", "source": {"persistentVolumeClaim": {"claimName": "c", "path": "f"}}}]);
         fields["output"] = json!({"configMap": {"name": "keys"}});
-        Self { story: Story::of(fields, &[]), part: None, keys: None, job: None }
+        Self { story: Story::of(fields, &[]), part: None, keys: None, job: None, former: Vec::new() }
     }
 
     fn facts(&self) -> Facts {
@@ -54,7 +56,7 @@ impl Tale {
             part.absorb(absorb.attempt, &absorb.reports, &absorb.given, is_current);
             self.part = Some(part);
         }
-        let settled = settle(&plan, Done::default());
+        let settled = settle(&plan, Done { former_folders: self.former.clone(), ..Done::default() });
         let keys: Vec<_> = settled.keys.iter().map(|act| act.what.clone()).collect();
         for what in &keys {
             match what {
@@ -324,4 +326,42 @@ fn what_a_former_resource_of_that_name_has_left_is_deleted_before_a_worker_begin
         let [KeysAct { what: KeysWhat::Discard(map, _), .. }] = &acts[..] else { panic!("{acts:?}") };
         assert_eq!(map, left);
     }
+}
+
+#[test]
+fn a_job_that_lingers_once_its_report_is_in_the_status_changes_nothing() {
+    let mut tale = Tale::of(json!({}));
+    tale.turn();
+    let now = tale.story.now;
+    tale.reports(&[(0, &written(&[("a", "k/a")], now))]);
+    tale.turn();
+    tale.turn();
+    let lingers = tale.job.clone().map(|job| JobFacts { deleting: true, ..job });
+    let claim = tale.story.facts.claims.get_mut("c").unwrap();
+    (claim.access_modes, claim.users) = (vec!["ReadWriteOncePod".into()], vec![ClaimUser::default()]);
+    assert_eq!(tale.turn().removed, 1);
+    assert_eq!(tale.folder().reason.as_deref(), Some("ClaimInUse"));
+    let status = tale.story.upload.status.clone();
+    for _ in 0..2 {
+        tale.job.clone_from(&lingers);
+        tale.turn();
+        assert_eq!(tale.story.upload.status, status);
+    }
+}
+
+#[test]
+fn a_folder_has_no_keys_under_a_new_name_while_its_former_config_maps_remain() {
+    let mut tale = Tale::of(json!({}));
+    tale.turn();
+    tale.turn();
+    tale.story.upload.spec.output = serde_json::from_value(json!({"configMap": {"name": "others"}})).unwrap();
+    tale.former = vec!["frames".to_owned()];
+    let now = tale.story.now;
+    tale.reports(&[(0, &written(&[("a", "k/a")], now))]);
+    for _ in 0..2 {
+        assert_eq!((tale.turn().absorbed, tale.folder().output.as_deref()), (0, Some("keys")));
+    }
+    tale.former.clear();
+    assert_eq!((tale.turn().absorbed, tale.folder().output.as_deref()), (0, Some("others")));
+    assert_eq!(tale.turn().absorbed, 1);
 }

@@ -184,3 +184,38 @@ fn what_cyberun_asks_all_files_to_wait_is_not_cut_short_by_a_later_failure() {
     assert_eq!(story.reasons(), [Some("RateLimited"), Some("QuotaExceeded")]);
     assert_eq!(story.status().next_attempt_at, moment);
 }
+
+/// A new resource with a file whose Send waits for its place, and a folder.
+fn queued_beside_a_folder(part: Kept<Option<Progress>>) -> Story {
+    let folders = json!([{"name": "frames", "source": {"persistentVolumeClaim": {"claimName": "c", "path": "f"}}}]);
+    let fields = json!({"folders": folders, "output": {"configMap": {"name": "keys"}}});
+    let mut story = Story::of(fields, &[of_config_map("a")]);
+    story.facts.folders = [("frames".to_owned(), FolderFacts { part, keys: Kept::Absent })].into();
+    story
+}
+
+#[test]
+fn a_send_that_waits_for_its_place_hides_nothing_that_is_heard_of_a_folder() {
+    let mut story = queued_beside_a_folder(Kept::Absent);
+    let step = story.step();
+    assert_eq!((step.written, step.sent.len()), (None, 1), "that work begins is not worth a write");
+    let (launch, before) = (step.launched[0].clone(), story.upload.clone());
+    let mut job = super::workers::job_of(&story, launch);
+    story.facts.work.push(WorkFacts::Job(job.clone()));
+    story.step();
+    assert_eq!((story.status().jobs.len(), story.status().folders[0].state), (1, FileState::Uploading));
+
+    // A Job that was over before anything was written, and says nothing.
+    (job.standing, job.deleting) = (Standing::Gone, true);
+    (story.upload, story.facts.work) = (before, vec![story.facts.work[0].clone(), WorkFacts::Job(job)]);
+    assert!(story.step().written.is_some(), "so that its result can be forgotten");
+
+    let mut story = queued_beside_a_folder(Kept::Absent);
+    story.facts.claims.get_mut("c").unwrap().phase.clear();
+    story.step();
+    assert_eq!(story.status().folders[0].reason.as_deref(), Some("ClaimNotFound"));
+
+    let mut story = queued_beside_a_folder(Kept::Foreign);
+    story.step();
+    assert_eq!(story.status().conditions[0].reason, "OutputConflict");
+}

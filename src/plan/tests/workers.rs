@@ -218,6 +218,42 @@ fn what_a_suspended_job_left_is_taken_up_once_by_another() {
     assert_eq!(told, (vec![], vec![FileState::Uploading], vec![None]));
 }
 
+#[test]
+fn a_worker_whose_job_a_queue_has_just_admitted_goes_on() {
+    let created = START.parse().unwrap();
+    let running = Container::Running { ready: true };
+    let pod = PodFacts { created: Some(created), container: running, ..PodFacts::default() };
+    let mut story = with_job(|job| {
+        // The controller of Jobs creates the Pod first, and then writes down that it has resumed the Job.
+        job.suspension_changed = Some(created + SignedDuration::from_secs(1));
+        job.pods = vec![pod];
+    });
+    assert_eq!((story.step().removed, story.states()), (0, vec![FileState::Uploading]));
+    let Some(WorkFacts::Job(job)) = story.facts.work.last_mut() else { unreachable!() };
+    job.pods[0].presence = Presence::Deleting;
+    assert_eq!(story.step().removed, 1, "a suspension deletes its Pod");
+}
+
+#[test]
+fn what_a_job_left_unanswered_is_heard_once_while_the_job_lingers() {
+    let mut story = with_job(|job| {
+        job.pods = vec![PodFacts { container: Container::Running { ready: true }, ..PodFacts::default() }];
+    });
+    story.step();
+    let Some(WorkFacts::Job(job)) = story.facts.work.last_mut() else { unreachable!() };
+    (job.suspended, job.deleting) = (true, true);
+    (job.pods[0].presence, job.pods[0].container) = (Presence::Gone, ended(143, "fileupload-report/1\n"));
+    story.step();
+    assert_eq!((story.states(), story.reasons()), (vec![FileState::Pending], vec![None]));
+    let claim = story.facts.claims.get_mut("c").unwrap();
+    (claim.access_modes, claim.users) = (vec!["ReadWriteOncePod".into()], vec![ClaimUser::default()]);
+    story.step();
+    assert_eq!(story.reasons(), [Some("ClaimInUse")]);
+    for _ in 0..2 {
+        assert_eq!(story.step().written, None);
+    }
+}
+
 /// What the operator remembers of a Launch that came to nothing for this reason.
 fn refused(launch: &Launch, reason: Reason) -> WorkFacts {
     WorkFacts::Launch(LaunchFacts {

@@ -33,8 +33,10 @@ pub(super) fn conclude(case: &Case<'_>, facts: &Facts, job: &JobFacts, assignmen
     let progress = known.and_then(FolderFacts::progress).filter(|p| p.meta.revision == assignment.revision);
     let is_absorbed = progress.is_some_and(|progress| progress.meta.attempt >= job.attempt);
     if !left.reports.is_empty() && is_wanted && !is_absorbed {
-        // A folder whose ConfigMaps could not be read is looked at again soon.
-        if known.is_some_and(|known| !known.part.is_unknown()) {
+        // The status names one output of a folder, and keys that it does not name would never be withdrawn. So the keys
+        // under a new name wait until the status no longer names the former ConfigMaps.
+        let is_renamed = case.upload.former_folder_maps().iter().any(|(folder, _)| *folder == assignment.name);
+        if !is_renamed && known.is_some_and(|known| !known.part.is_unknown()) {
             news.absorb.push(Absorb {
                 folder: assignment.name.clone(),
                 revision: assignment.revision.clone(),
@@ -45,7 +47,9 @@ pub(super) fn conclude(case: &Case<'_>, facts: &Facts, job: &JobFacts, assignmen
         }
         news.jobs.push(job.volume.job_status(&job.name));
         news.note(job.attempt, &id, Note::Sending);
-        news.look_in(super::super::folder::UNREAD);
+        if !is_renamed {
+            news.look_in(super::super::folder::UNREAD); // also where its ConfigMaps could not be read
+        }
         return;
     }
     if let Some(trouble) = left.trouble.as_ref().filter(|trouble| !is_outdated(case, job, trouble)) {
