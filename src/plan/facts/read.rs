@@ -22,6 +22,8 @@ pub(crate) const LABEL_JOB: &str = "batch.kubernetes.io/job-name";
 const ANNOTATION_INDEX: &str = "batch.kubernetes.io/job-completion-index";
 /// The longest SELinux level that is taken over, in bytes: anybody may write Pods. Those of containers have 11.
 const MAX_LEVEL: usize = 64;
+/// The most owners of an output that are kept, and the longest uid of one in bytes. Those of API servers have 36.
+const MAX_OWNERS: (usize, usize) = (16, 64);
 
 /// A claim, without the Pods that name it.
 pub(crate) fn claim(claim: &PersistentVolumeClaim) -> ClaimFacts {
@@ -196,13 +198,17 @@ pub(crate) struct Ownership {
 }
 
 impl Ownership {
-    /// What the metadata says.
+    /// What the metadata says. Anybody may write it: what no output of ours has is not kept, and makes it foreign.
     pub(crate) fn of(metadata: &ObjectMeta) -> Self {
         let label = |label: &str| metadata.labels.as_ref().and_then(|labels| labels.get(label)).map(String::as_str);
         if label(LABEL_MANAGED_BY) != Some(FIELD_MANAGER) {
             return Self::default();
         }
         let owners = metadata.owner_references.as_deref().unwrap_or_default();
+        let (most, longest) = MAX_OWNERS;
+        if owners.len() > most || owners.iter().any(|owner| owner.uid.len() > longest) {
+            return Self::default();
+        }
         let is_of = |name: &str, owner: &OwnerReference| {
             owner.api_version == FileUpload::api_version(&())
                 && owner.kind == FileUpload::kind(&())
@@ -249,5 +255,28 @@ mod tests {
             let pod: Pod = serde_json::from_value(pod).unwrap();
             assert_eq!(claim_user(&pod).started, started, "{state}");
         }
+    }
+
+    /// A ConfigMap with our label that these own, and FileUpload x with uid `u`.
+    fn owned_by(uids: impl Iterator<Item = String>) -> OutputFacts {
+        let owner =
+            |uid| json!({"apiVersion": "cyberun.cloud/v1alpha1", "kind": "FileUpload", "name": "x", "uid": uid});
+        let owners: Vec<_> = uids.map(owner).collect();
+        let labels = json!({LABEL_MANAGED_BY: FIELD_MANAGER, LABEL_FILE_UPLOAD: "x"});
+        let metadata = serde_json::from_value(json!({"labels": labels, "ownerReferences": owners})).unwrap();
+        let upload = json!({
+            "apiVersion": "cyberun.cloud/v1alpha1", "kind": "FileUpload",
+            "metadata": {"name": "x", "namespace": "team", "uid": "u"}, "spec": {"files": []},
+        });
+        Ownership::of(&metadata).output(&serde_json::from_value(upload).unwrap(), None)
+    }
+
+    #[test]
+    fn a_config_map_with_more_owners_than_are_kept_is_foreign() {
+        let owners = |number: usize| std::iter::once("u".to_owned()).chain((1..number).map(|other| other.to_string()));
+        assert_eq!(owned_by(owners(16)), OutputFacts::Ours { hash: None });
+        assert_eq!(owned_by(owners(17)), OutputFacts::Foreign);
+        assert_eq!(owned_by(owners(2).chain(["l".repeat(65)])), OutputFacts::Foreign, "a uid that no API server gives");
+        assert_eq!(owned_by(["gone".to_owned()].into_iter()), OutputFacts::Orphaned);
     }
 }
