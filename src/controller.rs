@@ -345,6 +345,7 @@ async fn review(context: &Context) {
         ticks.tick().await;
         context.launches.review();
         context.sends.tidy();
+        context.events_of.tidy();
         context.budget.forgive();
         context.metrics.slowed_namespaces(context.budget.slowed());
         let census = context.index.census();

@@ -23,7 +23,7 @@ pub(crate) use self::facts::kept;
 pub(crate) use self::facts::volume::{MAX_PARALLELISM, Placement, access};
 pub(crate) use self::facts::{
     ClaimFacts, ClaimUser, ConfigMapFacts, Container, Content, Facts, FileId, JobFacts, LaunchFacts, LaunchStage,
-    OutputFacts, PodFacts, Presence, SecretFacts, SendFacts, SendResult, SendStage, Standing, Volume, WorkFacts,
+    OutputFacts, PodFacts, Presence, Said, SecretFacts, SendFacts, SendResult, SendStage, Standing, Volume, WorkFacts,
     objects, read,
 };
 pub(crate) use self::file::Entry;

@@ -24,6 +24,9 @@ use crate::reason::Reason;
 use crate::report::folder::Part;
 use crate::resource::{ANNOTATION_PART, ANNOTATION_SHA256, FIELD_MANAGER, FileUpload, Folder};
 
+#[cfg(test)]
+mod tests;
+
 type Data = BTreeMap<String, String>;
 
 /// What is known of the ConfigMaps of folders. Clones are the same.
@@ -162,7 +165,11 @@ impl Folders {
     fn see(&self, at: At<'_>, found: &ConfigMap) -> What {
         let what = at.read(found);
         let (uid, version) = (Arc::clone(&at.known.uid), found.resource_version().unwrap_or_default());
-        self.seen.lock().insert(at.key(), Seen { uid, version, what: what.clone() });
+        let mut seen = self.seen.lock();
+        // Of one that is gone nobody would forget it.
+        if self.index.is(&Key::of(&at.known.upload), &uid) {
+            seen.insert(at.key(), Seen { uid, version, what: what.clone() });
+        }
         what
     }
 

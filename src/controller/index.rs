@@ -186,6 +186,11 @@ impl Index {
         self.0.lock().uploads.census()
     }
 
+    /// All FileUploads of a namespace, or all.
+    pub(super) fn keys(&self, namespace: Option<&str>) -> Vec<Key> {
+        self.0.lock().uploads.keys(namespace)
+    }
+
     /// How many FileUploads there are.
     pub(super) fn len(&self) -> usize {
         self.0.lock().uploads.len()

@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use futures::FutureExt;
 use kube::Client;
 use parking_lot::Mutex;
-use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
+use self::books::{Books, Held, Making, Stage};
 use super::budget::{Slot, Slots};
 use super::clock;
 use super::deployments::{Deployments, Found, Lane};
@@ -29,6 +29,7 @@ use crate::plan::{
 use crate::reason::Reason;
 use crate::telemetry::Metrics;
 
+mod books;
 mod create;
 #[cfg(test)]
 mod tests;
@@ -60,28 +61,6 @@ struct State {
     /// Once true, no Job is created.
     stop: CancellationToken,
     books: Mutex<Books>,
-}
-
-#[derive(Default)]
-struct Books {
-    /// By uid, the Launches whose result the status does not have.
-    making: HashMap<Arc<str>, Vec<Making>>,
-    /// By uid and name of the Job.
-    places: HashMap<(Arc<str>, String), Held>,
-}
-
-struct Making {
-    namespace: String,
-    facts: LaunchFacts,
-    task: Option<AbortHandle>,
-}
-
-struct Held {
-    namespace: String,
-    volume: Volume,
-    /// One for each worker that runs at the same time.
-    places: Vec<Slot>,
-    since: Instant,
 }
 
 /// What a Launch is for; small, as many may wait.
@@ -138,7 +117,7 @@ impl Launches {
                 let lane = self.0.lane(&uid, &namespace);
                 let places = (0..number).map(|_| self.0.slots.take(lane.name(&namespace))).collect();
                 let held = Held { namespace, volume: job.volume, places, since: Instant::now() };
-                self.0.books.lock().places.insert((uid, job.name), held);
+                self.0.books.lock().hold(uid, job.name, held);
             }
         }
     }
@@ -186,18 +165,14 @@ impl Launches {
 
     /// A FileUpload that is gone waits for nothing.
     pub(super) fn forget_upload(&self, uid: &str) {
-        let mut books = self.0.books.lock();
-        for making in books.making.remove(uid).unwrap_or_default() {
-            if let Some(task) = making.task {
-                task.abort();
-            }
+        for task in self.0.books.lock().forget_upload(uid) {
+            task.abort();
         }
-        books.places.retain(|(of, _), _| &**of != uid);
     }
 
     /// The place of a Job that is over is free, whatever the index has of it.
     pub(super) fn ended(&self, uid: &Arc<str>, job: &str) {
-        self.0.books.lock().places.remove(&(Arc::clone(uid), job.to_owned()));
+        self.0.books.lock().free(&(Arc::clone(uid), job.to_owned()));
     }
 
     /// Frees the places of Jobs that are over, and the process places of workers that do not run.
@@ -212,7 +187,7 @@ impl Launches {
             let runs = job.is_some_and(|job| job.pods.iter().any(plan::PodFacts::is_running));
             let mut books = self.0.books.lock();
             if is_over {
-                books.places.remove(&at);
+                books.free(&at);
             } else if let Some(held) = books.places.get_mut(&at)
                 && age > PATIENCE
                 && !runs
@@ -225,25 +200,6 @@ impl Launches {
     /// How many workers have a place, and how many wait for one.
     pub(super) fn count(&self) -> (usize, usize) {
         (self.0.slots.taken(), self.0.slots.waiting())
-    }
-}
-
-impl Books {
-    /// Forgets a Launch; says whether any of its FileUpload was known.
-    fn forget(&mut self, uid: &str, attempt: i64) -> bool {
-        let Some(making) = self.making.get_mut(uid) else { return false };
-        making.retain(|making| making.facts.attempt != attempt);
-        if making.is_empty() {
-            self.making.remove(uid);
-        }
-        true
-    }
-
-    fn set(&mut self, uid: &str, attempt: i64, stage: LaunchStage, version: Option<String>) {
-        let making = self.making.get_mut(uid).into_iter().flatten().find(|making| making.facts.attempt == attempt);
-        if let Some(making) = making {
-            (making.facts.stage, making.facts.credentials_version) = (stage, version);
-        }
     }
 }
 
@@ -267,19 +223,15 @@ impl State {
     /// The Jobs of other FileUploads that read this volume and have no node yet, whether they exist or are being created.
     /// One that waits for its place keeps nobody from the queue.
     fn unplaced(&self, books: &Books, key: &Key, uid: &str, volume: &Volume) -> Vec<String> {
-        let is_here =
-            |of: &str, namespace: &str, used: &Volume| used == volume && namespace == key.namespace() && of != uid;
-        let is_making = |of: &str, making: &Making| {
-            is_here(of, &making.namespace, &making.facts.volume) && making.facts.stage == LaunchStage::Creating
-        };
         let has_no_node = |of: &str, name: &str| {
             self.index.job(of, name).is_some_and(|job| job.pods.iter().all(|pod| pod.node.is_none()))
         };
-        let making = books.making.iter().flat_map(|(of, all)| all.iter().filter(|making| is_making(of, making)));
-        let held = books.places.iter().filter(|((of, name), held)| {
-            is_here(of, &held.namespace, &held.volume) && held.since.elapsed() < PATIENCE && has_no_node(of, name)
+        let others = books.workers(key.namespace(), volume).iter().filter(|worker| *worker.uid != *uid);
+        let unplaced = others.filter(|worker| match worker.stage {
+            Stage::Creating(_) => true,
+            Stage::Placed(since) => since.elapsed() < PATIENCE && has_no_node(&worker.uid, &worker.job),
         });
-        making.map(|making| making.facts.name.clone()).chain(held.map(|((_, name), _)| name.clone())).collect()
+        unplaced.map(|worker| worker.job.clone()).collect()
     }
 
     /// Waits for its place, which many may do at the same time: what comes after is in a box, so that this is small.
@@ -379,7 +331,7 @@ impl State {
         if books.forget(uid, launch.attempt) {
             let (namespace, volume) = (key.namespace().to_owned(), launch.volume.clone());
             let held = Held { namespace, volume, places, since: Instant::now() };
-            books.places.insert((Arc::clone(uid), launch.name.clone()), held);
+            books.hold(Arc::clone(uid), launch.name.clone(), held);
         }
     }
 

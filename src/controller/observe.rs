@@ -4,10 +4,10 @@
 //! a Job that seems to have ended without a word. What cannot be read is unknown, and keeps nothing else from being done.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use k8s_openapi::api::events::v1::Event;
 use kube::api::ListParams;
 use kube::{Api, Client};
 use parking_lot::Mutex;
@@ -16,11 +16,14 @@ use tracing::warn;
 use super::Context;
 use super::deployments::Found;
 use super::index::{Key, Known};
-use crate::plan::objects::{Job, Pod};
+use crate::plan::objects::{Event, Job, Pod};
 use crate::plan::{
-    self, ClaimFacts, ConfigMapFacts, Facts, JobFacts, Presence, SecretFacts, Standing, Volume, WorkFacts, read,
+    self, ClaimFacts, ConfigMapFacts, Facts, JobFacts, Presence, Said, SecretFacts, Standing, Volume, WorkFacts, read,
 };
 use crate::resource::{FileUpload, Folder};
+
+#[cfg(test)]
+mod tests;
 
 /// Observes what a plan for this resource may depend on. The API server has so long to tell of all Jobs.
 pub(super) async fn observe(
@@ -96,8 +99,12 @@ async fn looked_at(context: &Context, key: &Key, uid: &str, job: JobFacts, now: 
         return job;
     }
     let mut job = job;
-    let events = context.events_of.read(&context.client, key, &job).await;
-    read::add_events(&mut job, &events);
+    let told = context.events_of.read(&context.client, key, &job).await;
+    let said_of = |uid: &String| told.get(uid).cloned().unwrap_or_default();
+    job.events = said_of(&job.uid);
+    for pod in &mut job.pods {
+        pod.events = said_of(&pod.uid);
+    }
     job
 }
 
@@ -128,43 +135,53 @@ async fn confirmed(client: &Client, key: &Key, uid: &str, known: &JobFacts) -> k
     Ok(JobFacts { pods, standing, confirmed: true, ..facts })
 }
 
-/// The events of workers that do not run, read at most so often.
+/// What events say of workers that do not run, read at most so often.
 #[derive(Default)]
 pub(super) struct EventsOf(Mutex<HashMap<(Key, String), LookedAt>>);
 
 /// When, and what there was.
-type LookedAt = (Instant, Vec<Event>);
+type LookedAt = (Instant, Arc<Told>);
+
+/// What events say, by the uid of the Job or Pod that they are about. The events themselves may be large and are not kept.
+type Told = HashMap<String, Vec<Said>>;
 
 /// Events of one worker are read again after this.
 const INTERVAL: Duration = Duration::from_secs(8);
-/// How long events are kept.
-const KEPT: Duration = Duration::from_mins(1);
 
 impl EventsOf {
     /// What the cluster says of a Job and its Pods. Without it only the cause is missing.
-    async fn read(&self, client: &Client, key: &Key, job: &JobFacts) -> Vec<Event> {
+    async fn read(&self, client: &Client, key: &Key, job: &JobFacts) -> Arc<Told> {
         let place = (key.clone(), job.name.clone());
         let known =
-            self.0.lock().get(&place).filter(|(at, _)| at.elapsed() < INTERVAL).map(|(_, events)| events.clone());
-        if let Some(events) = known {
-            return events;
+            self.0.lock().get(&place).filter(|(at, _)| at.elapsed() < INTERVAL).map(|(_, told)| Arc::clone(told));
+        if let Some(told) = known {
+            return told;
         }
         let api = Api::<Event>::namespaced(client.clone(), key.namespace());
-        let about = std::iter::once(("Job", &job.name)).chain(job.pods.iter().map(|pod| ("Pod", &pod.name)));
-        let mut events = Vec::new();
-        for (kind, name) in about {
+        let of_pods = job.pods.iter().map(|pod| ("Pod", &pod.name, &pod.uid));
+        let mut told = Told::new();
+        for (kind, name, uid) in std::iter::once(("Job", &job.name, &job.uid)).chain(of_pods) {
             let regarding = format!("regarding.kind={kind},regarding.name={name}");
             match api.list(&ListParams::default().fields(&regarding).limit(100)).await {
-                Ok(list) => events.extend(list.items),
+                Ok(list) => {
+                    let said = read::said_of(&list.items, uid);
+                    if !said.is_empty() {
+                        told.insert(uid.clone(), said);
+                    }
+                }
                 Err(error) => {
                     warn!(job = job.name, error = %crate::redact::cause(&error), "cannot read the events of a worker");
                     break;
                 }
             }
         }
-        let mut all = self.0.lock();
-        all.retain(|_, (at, _)| at.elapsed() < KEPT);
-        all.insert(place, (Instant::now(), events.clone()));
-        events
+        let told = Arc::new(told);
+        self.0.lock().insert(place, (Instant::now(), Arc::clone(&told)));
+        told
+    }
+
+    /// Forgets what is read again before it is used.
+    pub(super) fn tidy(&self) {
+        self.0.lock().retain(|_, (at, _)| at.elapsed() < INTERVAL);
     }
 }

@@ -4,14 +4,13 @@
 //! never read.
 
 use futures::stream::{self, StreamExt};
-use k8s_openapi::api::events::v1::Event;
 use kube::api::{Api, ListParams};
 use kube::core::NamespaceResourceScope;
 use kube::{Error, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
 use super::super::cluster::Cluster;
-use crate::plan::objects::{Job, PersistentVolumeClaim, Pod};
+use crate::plan::objects::{Event, Job, PersistentVolumeClaim, Pod};
 use crate::resource::{FileUpload, LABEL_UID};
 
 /// Requests that are made at the same time.

@@ -9,14 +9,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use k8s_openapi::api::events::v1::Event;
 use kube::ResourceExt;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::super::fields::known_only;
 use crate::controller::{Found, Settings, secret_facts};
-use crate::plan::objects::{Job, PersistentVolumeClaim, Pod};
+use crate::plan::objects::{Event, Job, PersistentVolumeClaim, Pod};
 use crate::plan::{
     self, ClaimFacts, ConfigMapFacts, Facts, JobFacts, OutputFacts, SecretFacts, Volume, WorkFacts, read,
 };

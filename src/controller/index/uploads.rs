@@ -201,6 +201,10 @@ impl Uploads {
         self.by_key.get(key).is_some_and(|record| record.jobs.iter().any(|name| **name == *job))
     }
 
+    pub(super) fn keys(&self, namespace: Option<&str>) -> Vec<Key> {
+        self.by_key.keys().filter(|key| is_in(key, namespace)).cloned().collect()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.by_key.len()
     }

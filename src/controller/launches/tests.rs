@@ -198,6 +198,49 @@ async fn a_job_that_says_it_has_a_hundred_workers_takes_no_more_than_the_places_
     assert_eq!(launches.count(), (2, 0));
 }
 
+#[tokio::test(start_paused = true)]
+async fn to_look_at_a_claim_takes_no_longer_where_many_wait_for_their_places() {
+    let looks = |launches: &Launches| {
+        let begun = Instant::now();
+        for _ in 0..100 {
+            launches.claim(&Key::new("team-a", "b"), "b", "disk");
+        }
+        begun.elapsed()
+    };
+    let quickest = |launches: &Launches| (0..10).map(|_| looks(launches)).min().unwrap();
+    let (idle, busy) = (launches(), launches());
+    let _places: Vec<_> = (0..2).map(|_| busy.0.slots.take("team-a")).collect();
+    for number in 0..5000 {
+        let name = format!("waits-{number}");
+        busy.0.index.apply_upload(upload(&name), Told::Watch(1));
+        assert!(busy.begin(order(&name, "disk")));
+    }
+    passes(1).await;
+    assert_eq!(busy.count(), (2, 5000));
+    let (idle, busy) = (quickest(&idle), quickest(&busy));
+    assert!(busy < idle * 10, "{idle:?} {busy:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_without_a_node_is_a_user_of_its_claim_as_long_as_it_has_its_place() {
+    let launches = launches_with(|request| {
+        Box::pin(async move {
+            let body = request.into_body().collect_bytes().await.unwrap();
+            Ok(Response::builder().status(201).body(Body::from(body.to_vec())).unwrap())
+        })
+    });
+    let users = || launches.claim(&Key::new("team-a", "b"), "b", "disk").users.len();
+    let ends: [fn(&Launches, &Arc<str>, &str); 2] = [Launches::ended, |launches, uid, _| launches.forget_upload(uid)];
+    for end in ends {
+        assert!(launches.begin(order("a", "disk")));
+        passes(1).await;
+        assert_eq!((stage(&launches, "a"), launches.count().0, users()), (None, 1, 1), "its Job is there");
+        end(&launches, &"a".into(), "a-1");
+        assert_eq!((launches.count().0, users()), (0, 0));
+        assert!(launches.0.books.lock().workers("team-a", &Volume::Claim("disk".to_owned())).is_empty());
+    }
+}
+
 #[test]
 fn what_waits_for_its_place_is_small() {
     fn size<F>(_: fn(Arc<State>, Order) -> F) -> usize {

@@ -1,4 +1,4 @@
-//! Pods, Jobs and claims as far as they are read: nothing else in them is even parsed.
+//! Pods, Jobs, claims and events as far as they are read: nothing else in them is even parsed.
 //!
 //! Anybody may write them, and API servers of other versions know other fields. So only a field that a plan asks for can
 //! make an object unreadable, and a large one costs no more than these fields. Names are those of `k8s-openapi`.
@@ -7,12 +7,16 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Toleration;
-use k8s_openapi::api::{batch::v1 as batch, core::v1 as core};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
+use k8s_openapi::api::{batch::v1 as batch, core::v1 as core, events::v1 as events};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference, Time};
 use kube::Resource;
 use kube::core::NamespaceResourceScope;
 use serde::de::{Error as _, IgnoredAny};
 use serde::{Deserialize, Deserializer};
+
+/// The most bytes of an event's note that are read: more than is quoted of one. One that was written as a `v1` Event may be
+/// as long as a request.
+const MAX_NOTE: usize = 2 << 10;
 
 /// Declares types whose fields may all be missing or null.
 macro_rules! parts {
@@ -62,6 +66,7 @@ kinds! {
     Pod is core::Pod,
     Job is batch::Job,
     PersistentVolumeClaim is core::PersistentVolumeClaim,
+    Event is events::Event,
 }
 
 parts! {
@@ -195,6 +200,26 @@ parts! {
         access_modes: Option<Vec<String>>,
         phase: Option<String>,
     }
+
+    /// An event.
+    Event {
+        #[serde(deserialize_with = "metadata")]
+        metadata: ObjectMeta,
+        regarding: Option<Regarding>,
+        reason: Option<String>,
+        #[serde(deserialize_with = "note")]
+        note: Option<String>,
+        series: Option<EventSeries>,
+        #[serde(rename = "eventTime")]
+        time: Option<MicroTime>,
+        deprecated_last_timestamp: Option<Time>,
+    }
+    Regarding {
+        uid: Option<String>,
+    }
+    EventSeries {
+        last_observed_time: Option<MicroTime>,
+    }
 }
 
 /// Metadata without its `managedFields`, whose parsing would be most of the work.
@@ -227,6 +252,12 @@ pub(crate) fn metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Obj
         uid: asked.uid,
         ..ObjectMeta::default()
     })
+}
+
+/// The beginning of a note.
+fn note<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let note = Option::<String>::deserialize(deserializer)?;
+    Ok(note.map(|note| note[..note.floor_char_boundary(MAX_NOTE)].to_owned()))
 }
 
 #[cfg(test)]

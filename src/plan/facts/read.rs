@@ -8,12 +8,11 @@ use std::collections::BTreeMap;
 use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
-use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::{Resource, ResourceExt};
 use sha2::{Digest, Sha256};
 
-use super::objects::{Condition, ContainerStatus, PersistentVolumeClaim, Pod, PodSpec, PodStatus};
+use super::objects::{Condition, ContainerStatus, Event, PersistentVolumeClaim, Pod, PodSpec, PodStatus};
 use super::{ClaimFacts, ClaimUser, Container, Content, JobFacts, OutputFacts, PodFacts, Presence, Said, Terminated};
 use crate::resource::{FIELD_MANAGER, FileUpload, LABEL_FILE_UPLOAD, LABEL_MANAGED_BY, LABEL_UID};
 
@@ -22,6 +21,8 @@ pub(crate) const LABEL_JOB: &str = "batch.kubernetes.io/job-name";
 const ANNOTATION_INDEX: &str = "batch.kubernetes.io/job-completion-index";
 /// The longest SELinux level that is taken over, in bytes: anybody may write Pods. Those of containers have 11.
 const MAX_LEVEL: usize = 64;
+/// The most owners of an output that are kept, and the longest uid of one in bytes. Those of API servers have 36.
+const MAX_OWNERS: (usize, usize) = (16, 64);
 
 /// A claim, without the Pods that name it.
 pub(crate) fn claim(claim: &PersistentVolumeClaim) -> ClaimFacts {
@@ -138,21 +139,34 @@ pub(crate) fn add_events(job: &mut JobFacts, events: &[Event]) {
     }
 }
 
-/// What events say of one object, latest last.
-fn said_of(events: &[Event], uid: &str) -> Vec<Said> {
+/// What events say of one object, latest last. Anybody may write events: of each reason only the latest is kept.
+pub(crate) fn said_of(events: &[Event], uid: &str) -> Vec<Said> {
     let is_about = |event: &&Event| {
         event.regarding.as_ref().and_then(|regarding| regarding.uid.as_deref()).unwrap_or_default() == uid
     };
-    let mut about: Vec<_> = events.iter().filter(is_about).collect();
+    let mut about: Vec<_> = events.iter().filter(is_about).filter(|event| may_tell(event)).collect();
     about.sort_by_key(|event| time_of(event));
-    about.into_iter().map(|event| said(event.reason.as_ref(), event.note.as_ref())).collect()
+    let latest: BTreeMap<_, _> = about.into_iter().map(|event| (event.reason.as_deref(), event)).collect();
+    let mut latest: Vec<_> = latest.into_values().collect();
+    latest.sort_by_key(|event| time_of(event));
+    latest.into_iter().map(|event| said(event.reason.as_ref(), event.note.as_ref())).collect()
+}
+
+/// Whether an event may tell why a worker does not run: `work::trouble` asks for no other.
+fn may_tell(event: &Event) -> bool {
+    match event.reason.as_deref() {
+        Some("FailedCreate" | "FailedMount" | "FailedAttachVolume" | "NodeNotReady") => true,
+        // The kubelet says with the same word that it backs off, which tells no cause.
+        Some("Failed") => event.note.as_ref().is_some_and(|note| note.contains("pull")),
+        _ => false,
+    }
 }
 
 fn time_of(event: &Event) -> Option<Timestamp> {
-    let series = event.series.as_ref().map(|series| series.last_observed_time.0);
+    let series = event.series.as_ref().and_then(|series| series.last_observed_time.as_ref()).map(|time| time.0);
     series
         .or(event.deprecated_last_timestamp.as_ref().map(|time| time.0))
-        .or(event.event_time.as_ref().map(|time| time.0))
+        .or(event.time.as_ref().map(|time| time.0))
         .or_else(|| created(&event.metadata))
 }
 
@@ -196,13 +210,17 @@ pub(crate) struct Ownership {
 }
 
 impl Ownership {
-    /// What the metadata says.
+    /// What the metadata says. Anybody may write it: what no output of ours has is not kept, and makes it foreign.
     pub(crate) fn of(metadata: &ObjectMeta) -> Self {
         let label = |label: &str| metadata.labels.as_ref().and_then(|labels| labels.get(label)).map(String::as_str);
         if label(LABEL_MANAGED_BY) != Some(FIELD_MANAGER) {
             return Self::default();
         }
         let owners = metadata.owner_references.as_deref().unwrap_or_default();
+        let (most, longest) = MAX_OWNERS;
+        if owners.len() > most || owners.iter().any(|owner| owner.uid.len() > longest) {
+            return Self::default();
+        }
         let is_of = |name: &str, owner: &OwnerReference| {
             owner.api_version == FileUpload::api_version(&())
                 && owner.kind == FileUpload::kind(&())
@@ -249,5 +267,63 @@ mod tests {
             let pod: Pod = serde_json::from_value(pod).unwrap();
             assert_eq!(claim_user(&pod).started, started, "{state}");
         }
+    }
+
+    /// A ConfigMap with our label that these own, and FileUpload x with uid `u`.
+    fn owned_by(uids: impl Iterator<Item = String>) -> OutputFacts {
+        let owner =
+            |uid| json!({"apiVersion": "cyberun.cloud/v1alpha1", "kind": "FileUpload", "name": "x", "uid": uid});
+        let owners: Vec<_> = uids.map(owner).collect();
+        let labels = json!({LABEL_MANAGED_BY: FIELD_MANAGER, LABEL_FILE_UPLOAD: "x"});
+        let metadata = serde_json::from_value(json!({"labels": labels, "ownerReferences": owners})).unwrap();
+        let upload = json!({
+            "apiVersion": "cyberun.cloud/v1alpha1", "kind": "FileUpload",
+            "metadata": {"name": "x", "namespace": "team", "uid": "u"}, "spec": {"files": []},
+        });
+        Ownership::of(&metadata).output(&serde_json::from_value(upload).unwrap(), None)
+    }
+
+    #[test]
+    fn a_config_map_with_more_owners_than_are_kept_is_foreign() {
+        let owners = |number: usize| std::iter::once("u".to_owned()).chain((1..number).map(|other| other.to_string()));
+        assert_eq!(owned_by(owners(16)), OutputFacts::Ours { hash: None });
+        assert_eq!(owned_by(owners(17)), OutputFacts::Foreign);
+        assert_eq!(owned_by(owners(2).chain(["l".repeat(65)])), OutputFacts::Foreign, "a uid that no API server gives");
+        assert_eq!(owned_by(["gone".to_owned()].into_iter()), OutputFacts::Orphaned);
+    }
+
+    #[test]
+    fn of_events_only_the_latest_that_tells_why_a_worker_does_not_run_is_kept_and_only_its_beginning() {
+        let event = |second: usize, uid: &str, reason: &str, note: &str| {
+            json!({
+                "metadata": {"name": format!("e-{second}")}, "regarding": {"uid": uid}, "reason": reason,
+                "note": format!("{note} {second}: {}", "ä".repeat(5000)),
+                "deprecatedLastTimestamp": format!("2026-11-23T10:00:{second:02}Z"),
+            })
+        };
+        let mut events = Vec::new();
+        for second in (0..20).rev() {
+            events.push(event(second, "p", "FailedMount", "mount"));
+            events.push(event(second, "p", "Failed", "Failed to pull image"));
+            events.push(event(second + 20, "p", "Failed", "Error: ErrImagePull"));
+            events.push(event(second, "p", "Scheduled", "scheduled"));
+            events.push(event(second, "j", "FailedCreate", "create"));
+            events.push(event(second, "another", "FailedMount", "mount"));
+        }
+        let events: Vec<_> = events.into_iter().map(|event| serde_json::from_value(event).unwrap()).collect();
+        let pod = PodFacts { uid: "p".to_owned(), ..PodFacts::default() };
+        let mut job = JobFacts { uid: "j".to_owned(), pods: vec![pod], ..JobFacts::default() };
+        add_events(&mut job, &events);
+        let words = |said: &[Said]| {
+            let told = said.iter().map(|said| {
+                assert!(said.message.len() <= 4096, "{} {}", said.reason, said.message.len());
+                format!("{} {}", said.reason, said.message.split(':').next().unwrap())
+            });
+            let mut told: Vec<_> = told.collect();
+            told.sort();
+            told
+        };
+        assert_eq!(words(&job.events), ["FailedCreate create 19"]);
+        assert_eq!(words(&job.pods[0].events), ["Failed Failed to pull image 19", "FailedMount mount 19"]);
     }
 }

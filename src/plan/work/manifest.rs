@@ -7,13 +7,12 @@ use std::collections::BTreeMap;
 use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1;
-use k8s_openapi::api::events::v1::Event;
 use kube::ResourceExt;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::super::acts::Launch;
-use super::super::facts::objects::{Condition, Job, Pod, PodSpec};
+use super::super::facts::objects::{Condition, Event, Job, Pod, PodSpec};
 use super::super::facts::volume::{MAX_PARALLELISM, Placement, access};
 use super::super::facts::{ClaimFacts, JobFacts, Said, Standing, Volume, read};
 use crate::report::Assignment;

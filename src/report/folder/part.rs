@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{Entry, MAX_FILES, Report};
+use super::{Entry, LONGEST_PATH, MAX_FILES, MAX_SHARES, Report};
 use crate::reason::Reason;
 
 /// The largest text of the keys of a folder, in bytes.
@@ -20,6 +20,8 @@ pub const LARGEST_KEYS: usize = 900 << 10;
 pub const MAX_FAILURES: usize = 20;
 /// The longest message of a failure that is kept, in characters.
 const MESSAGE: usize = 300;
+/// The longest revision, in characters: as long as a status may name one.
+const LONGEST_REVISION: usize = 64;
 /// A file that was uploaded so often in one round and has changed again is not waited for.
 const MAX_CHANGES: u32 = 3;
 
@@ -90,6 +92,19 @@ pub struct Failure {
     pub reason: Reason,
     /// Why, in words.
     pub message: String,
+}
+
+impl Meta {
+    /// Whether this is no more than is ever written.
+    pub fn is_possible(&self) -> bool {
+        let is_possible =
+            |failure: &Failure| failure.path.len() <= LONGEST_PATH && failure.message.chars().nth(MESSAGE).is_none();
+        self.revision.chars().nth(LONGEST_REVISION).is_none()
+            && self.cuts.len() < MAX_SHARES
+            && self.failures.len() <= MAX_FAILURES
+            && self.failures.iter().all(is_possible)
+            && self.restless.as_ref().is_none_or(|path| path.len() <= LONGEST_PATH)
+    }
 }
 
 impl Part {
