@@ -198,27 +198,22 @@ async fn a_job_that_says_it_has_a_hundred_workers_takes_no_more_than_the_places_
     assert_eq!(launches.count(), (2, 0));
 }
 
-#[tokio::test(start_paused = true)]
-async fn to_look_at_a_claim_takes_no_longer_where_many_wait_for_their_places() {
-    let looks = |launches: &Launches| {
-        let begun = Instant::now();
-        for _ in 0..100 {
-            launches.claim(&Key::new("team-a", "b"), "b", "disk");
-        }
-        begun.elapsed()
-    };
-    let quickest = |launches: &Launches| (0..10).map(|_| looks(launches)).min().unwrap();
-    let (idle, busy) = (launches(), launches());
-    let _places: Vec<_> = (0..2).map(|_| busy.0.slots.take("team-a")).collect();
-    for number in 0..5000 {
-        let name = format!("waits-{number}");
-        busy.0.index.apply_upload(upload(&name), Told::Watch(1));
-        assert!(busy.begin(order(&name, "disk")));
+#[tokio::test]
+async fn to_plan_for_a_claim_only_those_of_its_workers_are_looked_at_that_do_not_wait() {
+    let launches = launches();
+    for name in ["a", "b", "waits", "elsewhere"] {
+        launches.0.index.apply_upload(upload(name), Told::Watch(1));
+    }
+    assert!(launches.begin(order("elsewhere", "other")) && launches.begin(order("a", "disk")));
+    passes(1).await;
+    for name in ["b", "waits"] {
+        assert!(launches.begin(order(name, "disk")));
     }
     passes(1).await;
-    assert_eq!(busy.count(), (2, 5000));
-    let (idle, busy) = (quickest(&idle), quickest(&busy));
-    assert!(busy < idle * 10, "{idle:?} {busy:?}");
+    assert_eq!(launches.count(), (2, 2));
+    let books = launches.0.books.lock();
+    let looked_at = books.workers("team-a", &Volume::Claim("disk".to_owned()));
+    assert_eq!(looked_at.iter().map(|worker| &*worker.uid).collect::<Vec<_>>(), ["a"]);
 }
 
 #[tokio::test(start_paused = true)]

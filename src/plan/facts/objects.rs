@@ -14,9 +14,8 @@ use kube::core::NamespaceResourceScope;
 use serde::de::{Error as _, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 
-/// The most bytes of an event's note that are read: more than is quoted of one. One that was written as a `v1` Event may be
-/// as long as a request.
-const MAX_NOTE: usize = 2 << 10;
+/// The most bytes that are read of what a status or an event says: more than is quoted. It may be as long as a request.
+const MAX_TEXT: usize = 2 << 10;
 
 /// Declares types whose fields may all be missing or null.
 macro_rules! parts {
@@ -126,7 +125,9 @@ parts! {
     }
     PodStatus {
         phase: Option<String>,
+        #[serde(deserialize_with = "text")]
         reason: Option<String>,
+        #[serde(deserialize_with = "text")]
         message: Option<String>,
         conditions: Option<Vec<Condition>>,
         init_container_statuses: Option<Vec<ContainerStatus>>,
@@ -137,7 +138,9 @@ parts! {
         #[serde(rename = "type")]
         type_: String,
         status: String,
+        #[serde(deserialize_with = "text")]
         reason: Option<String>,
+        #[serde(deserialize_with = "text")]
         message: Option<String>,
         last_transition_time: Option<Time>,
     }
@@ -152,11 +155,14 @@ parts! {
     }
     Terminated {
         exit_code: i32,
+        #[serde(deserialize_with = "text")]
         reason: Option<String>,
         message: Option<String>,
     }
     Waiting {
+        #[serde(deserialize_with = "text")]
         reason: Option<String>,
+        #[serde(deserialize_with = "text")]
         message: Option<String>,
     }
 
@@ -206,8 +212,9 @@ parts! {
         #[serde(deserialize_with = "metadata")]
         metadata: ObjectMeta,
         regarding: Option<Regarding>,
+        #[serde(deserialize_with = "text")]
         reason: Option<String>,
-        #[serde(deserialize_with = "note")]
+        #[serde(deserialize_with = "text")]
         note: Option<String>,
         series: Option<EventSeries>,
         #[serde(rename = "eventTime")]
@@ -254,10 +261,10 @@ pub(crate) fn metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Obj
     })
 }
 
-/// The beginning of a note.
-fn note<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    let note = Option::<String>::deserialize(deserializer)?;
-    Ok(note.map(|note| note[..note.floor_char_boundary(MAX_NOTE)].to_owned()))
+/// The beginning of a text.
+fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    Ok(text.map(|text| text[..text.floor_char_boundary(MAX_TEXT)].to_owned()))
 }
 
 #[cfg(test)]
@@ -286,6 +293,21 @@ mod tests {
         let claim: PersistentVolumeClaim =
             from_value(read(&json!({"resources": 1}), json!({"capacity": 1, "phase": "Bound"}))).unwrap();
         assert_eq!(claim.status.unwrap().phase.as_deref(), Some("Bound"));
+    }
+
+    #[test]
+    fn of_what_a_status_says_only_the_beginning_is_read() {
+        let long = "ä".repeat(100_000);
+        let said = json!({"type": "PodScheduled", "reason": long, "message": long});
+        let status = json!({
+            "reason": long, "message": long, "conditions": [said],
+            "containerStatuses": [{"state": {"waiting": said, "terminated": {"reason": long}}}],
+        });
+        let pod: Pod = from_value(json!({"metadata": {}, "status": status})).unwrap();
+        let job: Job = from_value(json!({"metadata": {}, "status": {"conditions": [said]}})).unwrap();
+        let event: Event = from_value(json!({"metadata": {}, "reason": long, "note": long})).unwrap();
+        let read = format!("{pod:?}{job:?}{event:?}");
+        assert!(read.matches("ä").count() == 11 * MAX_TEXT / 2, "{}", read.matches("ä").count());
     }
 
     #[test]
