@@ -64,6 +64,8 @@ fn a_change_is_noticed_by_the_same_road() {
         for (number, change) in changes.iter().enumerate() {
             let volume = Volume::new();
             volume.link("here", "inside");
+            // More than is read at one moment.
+            fs::write(volume.root().join("inside"), vec![0; 100_000]).unwrap();
             let opened = block_on(Source::beneath(volume.root(), "here").settled().open()).unwrap();
             opened.check_unchanged().unwrap();
             let watch = Watch::new(&volume.canary());
