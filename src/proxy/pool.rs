@@ -20,8 +20,8 @@ pub(crate) type Pool<B> = Client<HttpsConnector<Connector>, B>;
 
 /// A pool of connections that trusts what `tls` trusts and closes those that are unused for `idle`.
 ///
-/// The kernel ends a connection whose peer takes nothing for `silence`. Nobody else would: whoever waited has gone, and
-/// TLS does not end before what it has written is taken.
+/// The kernel closes a connection whose peer acknowledges no byte for `silence`. Without this limit the connection stays
+/// open after its request was dropped, because TLS does not close before the peer has taken all that was written.
 pub(crate) fn pool<B: Body<Data: Send> + Send>(
     tls: rustls::ClientConfig,
     idle: Duration,

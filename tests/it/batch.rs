@@ -109,7 +109,8 @@ async fn a_source_that_takes_long_does_not_keep_the_others_waiting() {
     let batch = sender.batch();
     let place = batch.place(&slow.source).await.unwrap();
     drop(slow.source.open().await.unwrap()); // it may have been opened ahead
-    std::fs::write(&path, "anew").unwrap(); // now it is left to settle
+    // A file that was just written must settle for five seconds, so it takes that long to open.
+    std::fs::write(&path, "anew").unwrap();
     let slowly = place.deliver(&sender.credential, &slow, ENDLESS, Hooks::none());
     let (slowly, other) = tokio::join!(slowly, delivered(&batch, &sender, &other));
     assert!(matches!((slowly, other), (Delivery::Stored(_), Delivery::Stored(_))));

@@ -218,6 +218,17 @@ async fn once_nobody_reads_the_lines_nothing_new_is_uploaded_unless_a_folder_has
 }
 
 #[tokio::test]
+async fn a_reader_that_went_before_the_last_line_is_told_though_every_file_is_stored() {
+    let (stub, files) = (stub().await, Files::new());
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let run = Run::upload(&stub).argument("--output=jsonl").argument(files.with("a", b"a")).writing(writer);
+    let ended = run.run().await.failed(1);
+    assert!(ended.stderr.contains("the keys of the last files are lost; run it again"), "{}", ended.stderr);
+    assert_eq!(stub.objects().len(), 1);
+}
+
+#[tokio::test]
 async fn a_reader_of_lines_that_pauses_holds_back_new_files_and_then_gets_every_line() {
     let (stub, files) = (stub().await, Files::new());
     let (running, mut reader) = writing_lines(&stub, &files);

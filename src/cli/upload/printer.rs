@@ -16,6 +16,9 @@ const WAITING: usize = 256;
 /// How long a reader has for the rest after a stop.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+const UNREAD: &str = "stopped by a signal before the whole output was read: the keys that were not read are lost unless \
+                      --keys-dir keeps them";
+
 /// Writes texts in their order.
 pub(super) struct Printer {
     texts: Sender<Vec<u8>>,
@@ -66,11 +69,12 @@ impl Printer {
         drop(texts);
         let patience = async {
             stop.await;
-            tokio::time::sleep(PATIENCE).await; // a reader may only be slow
+            // The deadline of a reader that is slow. It ends early if everything is written.
+            tokio::time::sleep(PATIENCE).await;
         };
         tokio::select! {
             () = state.has_ended.cancelled() => {}
-            () = patience => return Err(io::Error::other("stopped by a signal before the whole output was read")),
+            () = patience => return Err(io::Error::other(UNREAD)),
         }
         state.broken.lock().take().map_or(Ok(()), Err)
     }

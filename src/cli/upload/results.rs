@@ -176,7 +176,9 @@ impl<'a> Results<'a> {
         match end {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
             Err(_) if self.output == Output::Jsonl && !self.has_folder && self.left() == 0 => {
-                bail!("nobody reads the output any more: the keys of the last files are lost")
+                bail!(
+                    "nobody reads the output any more: the keys of the last files are lost; run it again, or with --keys-dir"
+                )
             }
             // A closed pipe is not an error.
             _ => Ok(()),

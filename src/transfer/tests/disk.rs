@@ -107,7 +107,7 @@ async fn a_storage_that_takes_no_byte_is_given_up() {
     assert!(begun.elapsed() >= STALL);
 }
 
-/// TLS waits to say that it ends until what it has written is taken.
+/// TLS does not close a connection before the peer has taken all that was written.
 #[tokio::test]
 async fn what_a_storage_takes_no_byte_of_is_let_go_also_where_tls_waits_for_it() {
     let (listener, address) = listen().await;
@@ -131,7 +131,8 @@ async fn what_a_storage_takes_no_byte_of_is_let_go_also_where_tls_waits_for_it()
     assert!(error.to_string().contains("took no byte"), "{error}");
     let let_go = async {
         while Arc::strong_count(&opened) > 1 {
-            tokio::time::sleep(Duration::from_millis(10)).await; // nothing tells of it
+            // An Arc tells nobody that a clone of it was dropped, so the count is polled.
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
     tokio::time::timeout(Duration::from_secs(20), let_go).await.expect("somebody still has the file");
